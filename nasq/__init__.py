@@ -1,0 +1,45 @@
+"""A push/pop queue over NATS that works the same under asyncio, trio and in plain blocking code.
+
+`NASQueue` for asyncio and trio, `BlockingNASQueue` for everything else. Importing this loads
+no event loop: each framework is loaded by whoever runs it.
+"""
+
+from __future__ import annotations
+
+from nasq_proto import (
+    Closed,
+    Connected,
+    Disconnected,
+    Headers,
+    LameDuck,
+    Reconnected,
+    ReconnectPolicy,
+    ServerErrorReceived,
+    SlowConsumer,
+    __version__,
+)
+from nasq_proto.errors import *  # noqa: F403 - the whole tree is public, and lists itself in __all__
+from nasq_proto.errors import __all__ as _errors
+
+from .blocking import BlockingNASQueue
+from .message import Message
+from .queue import NASQueue
+from .stats import Stats
+
+__all__ = [
+    "BlockingNASQueue",
+    "Closed",
+    "Connected",
+    "Disconnected",
+    "Headers",
+    "LameDuck",
+    "Message",
+    "NASQueue",
+    "ReconnectPolicy",
+    "Reconnected",
+    "ServerErrorReceived",
+    "SlowConsumer",
+    "Stats",
+    "__version__",
+]
+__all__ += _errors

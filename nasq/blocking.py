@@ -1,0 +1,203 @@
+"""The same queue in plain blocking code, for scripts, threads and Django views.
+
+No event loop, no asyncio import: a daemon thread keeps the connection, and each call here runs the
+coroutine of `NASQueue` to its end under one lock.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Coroutine, Iterable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from nasq_proto import ConnectionClosedError, ReconnectPolicy
+from nasq_proto.options import Secret
+from nasq_transports import OnEvent
+from nasq_transports.blocking import BlockingTransport
+from nasq_transports.sync import run_sync
+
+from .message import Message
+from .payload import Payload
+from .queue import HeadersLike, NASQueue
+from .stats import Stats
+
+__all__ = ["BlockingNASQueue"]
+
+T = TypeVar("T")
+
+
+class BlockingNASQueue:
+    """`NASQueue` without async: the same names, the same meanings. Safe from any thread.
+
+    Where a call waits, it blocks the calling thread and no other; KeyboardInterrupt ends it as
+    cancellation ends the coroutine. Arguments: as `NASQueue`, but `transport`.
+
+    >>> from nasq import BlockingNASQueue
+    >>> with BlockingNASQueue(port=port, namespace="docs") as queue:
+    ...     queue.push("orders", {"id": 1})
+    ...     queue.pop(timeout=1.0).json()
+    {'id': 1}
+    """
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        port: int = 4222,
+        namespace: str = "default",
+        *,
+        servers: Iterable[str] | None = None,
+        user: Secret = None,
+        password: Secret = None,
+        token: Secret = None,
+        name: str | None = None,
+        connect_timeout: float = 5.0,
+        ping_interval: float = 120.0,
+        max_pings_out: int = 2,
+        reconnect: ReconnectPolicy | None = ReconnectPolicy(),
+        reconnect_buffer: int = 8 * 1024 * 1024,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self._lock = threading.RLock()
+        self._queue = NASQueue(
+            host,
+            port,
+            namespace,
+            servers=servers,
+            user=user,
+            password=password,
+            token=token,
+            name=name,
+            connect_timeout=connect_timeout,
+            ping_interval=ping_interval,
+            max_pings_out=max_pings_out,
+            reconnect=reconnect,
+            reconnect_buffer=reconnect_buffer,
+            on_event=on_event,
+            transport=lambda: BlockingTransport(self._lock),
+        )
+
+    def __repr__(self) -> str:
+        return repr(self._queue).replace("NASQueue", type(self).__name__, 1)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return run_sync(coroutine, self._lock)
+
+    def connect(self) -> bool:
+        """See `NASQueue.connect`."""
+        return self._run(self._queue.connect())
+
+    def wait_connected(self, timeout: float | None = 5.0) -> bool:
+        """See `NASQueue.wait_connected`."""
+        return self._run(self._queue.wait_connected(timeout))
+
+    def disconnect(self) -> None:
+        """See `NASQueue.disconnect`."""
+        self._run(self._queue.disconnect())
+
+    def is_connected(self) -> bool:
+        """See `NASQueue.is_connected`."""
+        return self._queue.is_connected()
+
+    @property
+    def last_error(self) -> Exception | None:
+        """See `NASQueue`."""
+        return self._queue.last_error
+
+    def __enter__(self) -> BlockingNASQueue:
+        """Connect, or raise `last_error`."""
+        if not self.connect():
+            raise self.last_error or ConnectionClosedError("closed while connecting")
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        self.disconnect()
+
+    def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
+        """See `NASQueue.push`."""
+        self._run(self._queue.push(subject, message, headers))
+
+    def push_many(
+        self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
+    ) -> int:
+        """See `NASQueue.push_many`."""
+        return self._run(self._queue.push_many(subject, messages, headers))
+
+    def publish(
+        self,
+        subject: str,
+        message: Payload,
+        headers: HeadersLike | None = None,
+        reply_to: str | None = None,
+    ) -> None:
+        """See `NASQueue.publish`."""
+        self._run(self._queue.publish(subject, message, headers, reply_to))
+
+    def request(
+        self,
+        subject: str,
+        message: Payload,
+        *,
+        timeout: float | None = 5.0,
+        headers: HeadersLike | None = None,
+    ) -> Message:
+        """See `NASQueue.request`."""
+        return self._run(self._queue.request(subject, message, timeout=timeout, headers=headers))
+
+    def respond(self, message: Message, reply: Payload, headers: HeadersLike | None = None) -> None:
+        """See `NASQueue.respond`."""
+        self._run(self._queue.respond(message, reply, headers))
+
+    def flush(self, timeout: float | None = 10.0) -> None:
+        """See `NASQueue.flush`."""
+        self._run(self._queue.flush(timeout))
+
+    def drain(self, timeout: float | None = 30.0) -> None:
+        """See `NASQueue.drain`."""
+        self._run(self._queue.drain(timeout))
+
+    def pop(self, timeout: float | None = None) -> Message | None:
+        """See `NASQueue.pop`."""
+        return self._run(self._queue.pop(timeout))
+
+    def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
+        """See `NASQueue.pop_many`."""
+        return self._run(self._queue.pop_many(max_messages, timeout))
+
+    def __iter__(self) -> Iterator[Message]:
+        """Messages as they come, until the queue is disconnected and empty."""
+        while (message := self.pop(math.inf)) is not None:
+            yield message
+
+    def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
+        """See `NASQueue.subscribe_and_queue`."""
+        return self._run(self._queue.subscribe_and_queue(subject, queue_group))
+
+    def unsubscribe(self, sid: int | None = None) -> None:
+        """See `NASQueue.unsubscribe`."""
+        self._run(self._queue.unsubscribe(sid))
+
+    def queue_size(self) -> int:
+        """See `NASQueue.queue_size`."""
+        return self._queue.queue_size()
+
+    def clear_queue(self) -> None:
+        """See `NASQueue.clear_queue`."""
+        with self._lock:
+            self._queue.clear_queue()
+
+    def get_namespace(self) -> str:
+        """See `NASQueue.get_namespace`."""
+        return self._queue.get_namespace()
+
+    def stats(self) -> Stats:
+        """See `NASQueue.stats`."""
+        with self._lock:
+            return self._queue.stats()

@@ -1,0 +1,121 @@
+"""A message as users see it: the seed's dictionary, with attributes, read lazily."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from nasq_proto import Head, Headers, Held, InvalidHeaderError, parse_headers
+
+from .namespace import Namespace
+
+__all__ = ["Message"]
+
+_KEYS: Final = ("subject", "message", "headers", "reply_to", "timestamp")
+_EXCERPT: Final = 60
+
+
+class Message(Mapping[str, Any]):
+    """One message: a mapping of subject, message, headers, reply_to and timestamp.
+
+    `dict(message)` gives them all. Made by a queue, not by users.
+
+    >>> message["subject"], message["message"], message.text     # doctest: +SKIP
+    ('orders', b'Order #1001', 'Order #1001')
+    """
+
+    __slots__ = ("_body", "_cached_time", "_clock", "_head", "_namespace", "_received")
+
+    def __init__(self, held: Held, namespace: Namespace, clock: Callable[[], float]) -> None:
+        self._head: Head
+        self._body: bytes
+        self._received: float
+        self._head, self._body, self._received = held
+        self._namespace = namespace
+        self._clock = clock
+        self._cached_time: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        """Where it was pushed to, without the namespace."""
+        return self._namespace.shorten(self._head.subject)
+
+    @property
+    def message(self) -> bytes:
+        """The payload."""
+        cut = self._head.header_size
+        return self._body[cut:] if cut else self._body
+
+    @property
+    def headers(self) -> Headers | None:
+        """Its headers; None when it has none, or when `header_error` says why not."""
+        if not self._head.header_size:
+            return None
+        try:
+            return parse_headers(self._body[: self._head.header_size]).headers
+        except InvalidHeaderError:
+            return None
+
+    @property
+    def header_error(self) -> str | None:
+        """What is wrong with its header block. Any publisher can send a broken one."""
+        if not self._head.header_size:
+            return None
+        try:
+            parse_headers(self._body[: self._head.header_size])
+        except InvalidHeaderError as error:
+            return str(error)
+        return None
+
+    @property
+    def reply_to(self) -> str | None:
+        """Where a reply is wanted: a subject of this namespace, or an inbox. See `respond`."""
+        reply = self._head.reply
+        return None if reply is None else self._namespace.shorten(reply)
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was received, in local time, without a zone (as the seed's `datetime.now()`)."""
+        if self._cached_time is None:
+            age = self._clock() - self._received
+            self._cached_time = datetime.fromtimestamp(time.time() - age)
+        return self._cached_time
+
+    @property
+    def text(self) -> str:
+        """The payload as UTF-8.
+
+        Raises:
+            UnicodeDecodeError: it is none.
+        """
+        return self.message.decode()
+
+    def json(self) -> Any:
+        """The payload as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return json.loads(self.message)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in _KEYS:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS)
+
+    def __len__(self) -> int:
+        return len(_KEYS)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        body = self.message
+        shown = repr(body[:_EXCERPT]) + ("…" if len(body) > _EXCERPT else "")
+        return f"<Message {self.subject!r} {len(body)} bytes {shown}>"

@@ -1,0 +1,690 @@
+"""The queue: push, pop, subscribe, request. Written once for asyncio, trio and threads.
+
+A coroutine here suspends in two places only, the transport's `wait` and `checkpoint`. Between two
+of them it is atomic, on an event loop by nature and under threads because the blocking transport
+is a monitor (see `nasq_transports.blocking`). Nothing here writes to a socket, so cancelling a
+call interrupts waiting and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, TypeVar
+
+from nasq_proto import (
+    Client,
+    ClientOptions,
+    ClientState,
+    ConnectionClosedError,
+    Head,
+    Headers,
+    Inbox,
+    InvalidOptionError,
+    NASQError,
+    NotConnectedError,
+    Op,
+    OperationTimeoutError,
+    ReconnectPolicy,
+    Server,
+    Subscription,
+    UsageError,
+    encode_headers,
+    parse_server,
+    subject_matches,
+)
+from nasq_proto.options import Secret
+from nasq_transports import OnEvent, Transport, running_transport
+
+from .message import Message
+from .namespace import Namespace
+from .payload import Payload, encode_payload
+from .stats import Stats
+
+__all__ = ["HeadersLike", "NASQueue"]
+
+T = TypeVar("T")
+HeadersLike = Mapping[str, str | Sequence[str]] | Headers
+
+# push and pop take a checkpoint after so many calls that had nothing to wait for: a tight loop
+# would starve everything else on its event loop, and output is written at a checkpoint.
+_CALLS_PER_CHECKPOINT: Final = 128
+# Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
+_LINGER: Final = 5.0
+_STOP: Final = 0.5
+_CACHED_ROUTES: Final = 1024
+
+
+class _Route:
+    """Where a push to one subject goes: on the wire, and into the local queue or not."""
+
+    __slots__ = ("local", "subject")
+
+    def __init__(self, subject: str, local: Head | None) -> None:
+        self.subject = subject
+        self.local = local
+
+
+class NASQueue:
+    """A push/pop queue over NATS, for asyncio or trio, whichever is running.
+
+    What is pushed is published to `namespace.subject` and is in this queue exactly once: brought
+    back by the server where a subscription of this queue matches the subject, put into the local
+    queue otherwise.
+
+    Args:
+        host, port: the server.
+        namespace: prefix of every subject; may hold dots, then forms a tree.
+        servers: URLs such as "nats://user:password@host:4222", instead of host and port.
+        user, password, token: a str, or a callable that is asked anew for each connection.
+        name: shown by the server's monitoring.
+        connect_timeout: seconds for one attempt, from opening the socket to the server's answer.
+        ping_interval: seconds between PINGs that this side sends.
+        max_pings_out: unanswered PINGs after which the connection is given up.
+        reconnect: how a lost connection is made again; None: never.
+        reconnect_buffer: bytes of pushes kept while disconnected.
+        on_event: called with each Connected, Disconnected, Reconnected, LameDuck, SlowConsumer,
+            ServerErrorReceived and Closed. What it raises is logged and harms nothing.
+        transport: a transport, or a callable that makes one; None: for the running event loop.
+
+    Raises:
+        TypeError, InvalidOptionError, InvalidSubjectError: an argument makes no sense.
+
+    Attributes:
+        last_error: why the last connection failed or broke; None when none did.
+    """
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        port: int = 4222,
+        namespace: str = "default",
+        *,
+        servers: Iterable[str] | None = None,
+        user: Secret = None,
+        password: Secret = None,
+        token: Secret = None,
+        name: str | None = None,
+        connect_timeout: float = 5.0,
+        ping_interval: float = 120.0,
+        max_pings_out: int = 2,
+        reconnect: ReconnectPolicy | None = ReconnectPolicy(),
+        reconnect_buffer: int = 8 * 1024 * 1024,
+        on_event: OnEvent | None = None,
+        transport: Transport | Callable[[], Transport] | None = None,
+    ) -> None:
+        self._namespace = Namespace(namespace)
+        options = ClientOptions(
+            servers=_servers(host, port, servers),
+            user=user,
+            password=password,
+            token=token,
+            name=name,
+            connect_timeout=connect_timeout,
+            ping_interval=ping_interval,
+            max_pings_out=max_pings_out,
+            reconnect=reconnect,
+            reconnect_buffer=reconnect_buffer,
+        )
+        self._client = Client(options, rng=random.SystemRandom())
+        self._inbox = Inbox()
+        self._on_event = on_event
+        self._given_transport = transport
+        self._transport: Transport | None = None
+        self._connecting = 0
+        self._subscriptions: dict[int, Subscription] = {}
+        self._routes: dict[str, _Route] = {}
+        self._calls_left = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self._namespace.name!r} {self._client.state.value}, "
+            f"{len(self._inbox.items)} messages>"
+        )
+
+    # ------------------------------------------------------------------ connection
+
+    async def connect(self) -> bool:
+        """Connect to the first server that answers.
+
+        Each server is tried once. Once connected, the queue reconnects by itself.
+
+        Returns:
+            Whether a connection is up. When not, `last_error` says why.
+
+        Raises:
+            UsageError: no event loop is running.
+
+        Cancellation gives the attempt up.
+        """
+        client = self._client
+        if client.is_connected:
+            return True
+        if client.state in (ClientState.IDLE, ClientState.CLOSED):
+            await self._stopped()
+            transport = self._new_transport()
+            opened = client.open(transport.now())
+            client.closed.on_done(self._inbox.wake_all)
+            self._transport = transport
+            transport.start(client, self._on_event)
+        else:
+            assert self._transport is not None, "a client that is connecting was started"
+            transport = self._transport
+            opened = client.open(transport.now())
+        self._connecting += 1
+        try:
+            await transport.wait(opened)
+        except (NASQError, OSError):
+            return False
+        except BaseException:
+            if self._connecting == 1:
+                client.close()
+                transport.kick()
+            raise
+        finally:
+            self._connecting -= 1
+        return True
+
+    async def wait_connected(self, timeout: float | None = 5.0) -> bool:
+        """Wait for a connection that is being made.
+
+        Args:
+            timeout: seconds; None or math.inf: for ever.
+
+        Returns:
+            Whether a connection is up; False at once when none is being made.
+        """
+        if self._client.is_connected:
+            return True
+        if self._transport is None or self._client.state is ClientState.CLOSED:
+            return False
+        op = self._client.connected()
+        try:
+            return await self._wait(op, self._deadline(timeout))
+        except TimeoutError:
+            return False
+
+    async def disconnect(self) -> None:
+        """Send what was pushed, within 5 seconds, and close. Idempotent.
+
+        With no connection up it returns at once; pushes that were never sent are counted in
+        `stats().unsent` and in the Closed event. The local queue stays readable.
+
+        Cancellation cuts the sending short (trio: after at most those 5 seconds); the connection
+        is closed all the same.
+        """
+        client, transport = self._client, self._transport
+        if transport is None or client.state is ClientState.CLOSED:
+            return
+        try:
+            if client.is_connected:
+                flushed = client.flush()
+                transport.kick()
+                with transport.shield(_LINGER):
+                    await self._wait(flushed, transport.now() + _LINGER)
+        except (NASQError, TimeoutError):
+            pass  # what could not be sent is counted
+        finally:
+            client.close()
+            transport.kick()
+            await self._stopped()
+
+    def is_connected(self) -> bool:
+        """Whether a connection is up now."""
+        return self._client.is_connected
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the last connection failed or broke; None when none did."""
+        return self._client.last_error
+
+    async def __aenter__(self) -> NASQueue:
+        """Connect, or raise `last_error`."""
+        if not await self.connect():
+            raise self.last_error or ConnectionClosedError("closed while connecting")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        await self.disconnect()
+
+    # ------------------------------------------------------------------ sending
+
+    async def push(
+        self, subject: str, message: Payload, headers: HeadersLike | None = None
+    ) -> None:
+        """Publish a message, and have it in this queue exactly once.
+
+        Returns when the message is on its way or, while disconnected, in the reconnect buffer;
+        waits only while the socket is slow. `flush` tells when the server has it.
+
+        Args:
+            subject: in this queue's namespace; no wildcards.
+            message: str (sent as UTF-8), bytes-like, or anything the json module takes.
+            headers: str to str, or to a list of str for keys that repeat.
+
+        Raises:
+            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError,
+            PayloadTooLargeError: nothing was sent.
+            NotConnectedError, ConnectionClosedError: connect first.
+            BufferFullError: disconnected, and the reconnect buffer is full.
+
+        Cancelled while it waits, it has sent nothing.
+        """
+        body = message if type(message) is bytes else encode_payload(message)
+        if self._calls_left <= 0 or self._client.congested:
+            await self._breathe()
+        self._calls_left -= 1
+        route = self._routes.get(subject) if type(subject) is str else None
+        if route is None:
+            route = self._route(subject)
+        if self._client.publish(route.subject, body, None, headers):
+            self._kick()
+        if route.local is not None:
+            self._keep(route.local, body, headers)
+
+    async def push_many(
+        self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
+    ) -> int:
+        """Push each of `messages`, in order.
+
+        Returns:
+            How many were pushed: all of them.
+
+        Raises what `push` raises, at the first message that can't be pushed; those before it are
+        on their way, and `stats().messages_out` counts them. The same holds for cancellation.
+        """
+        count = 0
+        for message in messages:
+            await self.push(subject, message, headers)
+            count += 1
+        return count
+
+    async def publish(
+        self,
+        subject: str,
+        message: Payload,
+        headers: HeadersLike | None = None,
+        reply_to: str | None = None,
+    ) -> None:
+        """Send a message and keep nothing here: it is in this queue only if the server brings it.
+
+        Args:
+            subject, message, headers: as for `push`.
+            reply_to: where replies go: a subject of this namespace, or an inbox (`_INBOX.…`).
+
+        Raises what `push` raises; cancellation as there.
+        """
+        body = encode_payload(message) if type(message) is not bytes else message
+        full = self._namespace.qualify(subject)
+        reply = None if reply_to is None else self._namespace.qualify_reply(reply_to)
+        await self._send(full, body, reply, headers)
+
+    async def _send(
+        self, subject: str, body: bytes, reply: str | None, headers: HeadersLike | None
+    ) -> None:
+        if self._calls_left <= 0 or self._client.congested:
+            await self._breathe()
+        self._calls_left -= 1
+        if self._client.publish(subject, body, reply, headers):
+            self._kick()
+
+    async def request(
+        self,
+        subject: str,
+        message: Payload,
+        *,
+        timeout: float | None = 5.0,
+        headers: HeadersLike | None = None,
+    ) -> Message:
+        """Publish a message and wait for the first reply.
+
+        Args:
+            subject, message, headers: as for `push`.
+            timeout: seconds; None or math.inf: for ever.
+
+        Raises:
+            NoRespondersError: nobody is subscribed to the subject.
+            OperationTimeoutError: no reply came in time.
+            ConnectionLostError: the connection broke before the reply.
+            and what `push` raises.
+
+        Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
+        """
+        body = encode_payload(message)
+        full = self._namespace.qualify(subject)
+        if self._client.congested:
+            await self._breathe()
+        op = self._client.request(full, body, headers)
+        self._kick()
+        try:
+            held = await self._wait(op, self._deadline(timeout))
+        except OperationTimeoutError:
+            raise
+        except TimeoutError:
+            raise OperationTimeoutError(
+                f"no reply to the request on {subject!r} within {timeout:g} s"
+            ) from None
+        return Message(held, self._namespace, self._clock())
+
+    async def respond(
+        self, message: Message, reply: Payload, headers: HeadersLike | None = None
+    ) -> None:
+        """Answer a message that came with a `reply_to`.
+
+        Raises:
+            UsageError: it asks for no reply.
+            and what `push` raises; cancellation as there.
+        """
+        if not isinstance(message, Message):
+            raise TypeError(f"respond takes a Message, not {type(message).__name__}")
+        to = message._head.reply
+        if to is None:
+            raise UsageError(f"the message on {message.subject!r} asks for no reply")
+        await self._send(to, encode_payload(reply), None, headers)
+
+    async def flush(self, timeout: float | None = 10.0) -> None:
+        """Wait until the server has processed everything that was sent before.
+
+        While disconnected it waits for the next connection.
+
+        Raises:
+            OperationTimeoutError: not in time.
+            ConnectionLostError: the connection broke first; what was sent before may be lost.
+            NotConnectedError, ConnectionClosedError: connect first.
+        """
+        op = self._client.flush()
+        self._kick()
+        try:
+            await self._wait(op, self._deadline(timeout))
+        except OperationTimeoutError:
+            raise
+        except TimeoutError:
+            raise OperationTimeoutError(f"not flushed within {timeout:g} s") from None
+
+    async def drain(self, timeout: float | None = 30.0) -> None:
+        """Take in what is under way, send everything, disconnect.
+
+        Ends every subscription; messages that the server had already sent come in first. What is
+        in the local queue can still be popped.
+
+        Raises:
+            OperationTimeoutError, ConnectionLostError: closed all the same; something may be lost.
+            NotConnectedError, ConnectionClosedError: there is no connection to drain.
+
+        Cancelled, it closes at once.
+        """
+        client = self._client
+        op = client.drain()
+        self._kick()
+        try:
+            await self._wait(op, self._deadline(timeout))
+        except OperationTimeoutError:
+            raise
+        except TimeoutError:
+            raise OperationTimeoutError(f"not drained within {timeout:g} s") from None
+        finally:
+            client.close()
+            self._kick()
+            await self._stopped()
+
+    # ------------------------------------------------------------------ receiving
+
+    async def pop(self, timeout: float | None = None) -> Message | None:
+        """Take the oldest message of the local queue.
+
+        Args:
+            timeout: seconds to wait when it is empty; None: not at all; math.inf: for ever.
+
+        Returns:
+            The message, or None when there is none: in time, or since the queue is closed.
+
+        Raises:
+            NotConnectedError: it was to wait, and the queue was never connected.
+
+        Cancelled or timed out, it loses no message and changes no order.
+        """
+        items = self._inbox.items
+        if items and self._calls_left > 0:
+            self._calls_left -= 1
+            return Message(items.popleft(), self._namespace, self._clock())
+        if not await self._something(timeout):
+            return None
+        return Message(items.popleft(), self._namespace, self._clock())
+
+    async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
+        """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
+
+        Returns:
+            The messages, oldest first; an empty list where `pop` gives None.
+
+        Raises and cancellation: as `pop`.
+        """
+        if max_messages < 1:
+            raise InvalidOptionError(f"max_messages must be at least 1, not {max_messages!r}")
+        if not await self._something(timeout):
+            return []
+        items, namespace, clock = self._inbox.items, self._namespace, self._clock()
+        count = min(max_messages, len(items))
+        return [Message(items.popleft(), namespace, clock) for _ in range(count)]
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """Messages as they come, until the queue is disconnected and empty."""
+        while (message := await self.pop(math.inf)) is not None:
+            yield message
+
+    async def _something(self, timeout: float | None) -> bool:
+        """Take a checkpoint, then wait for a message to be there: True when one is."""
+        deadline = self._deadline(timeout) if timeout is not None else 0.0
+        waits = timeout is not None and timeout > 0
+        transport, inbox = self._transport, self._inbox
+        if transport is None:
+            if waits and not inbox.items:
+                raise NotConnectedError("nothing can come: call connect() first")
+            return bool(inbox.items)
+        await transport.checkpoint()
+        self._calls_left = _CALLS_PER_CHECKPOINT
+        again = False
+        while waits and not inbox.items and self._client.state is not ClientState.CLOSED:
+            op = inbox.waiter(again=again)
+            try:
+                await transport.wait(op, deadline)
+            except TimeoutError:
+                inbox.abandon(op)
+                break
+            except BaseException:
+                inbox.abandon(op)
+                raise
+            again = True
+        return bool(inbox.items)
+
+    async def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
+        """Have what is published to `subject` put into this queue.
+
+        Returns when the server has confirmed it: what anyone pushes from then on comes. While
+        disconnected it waits for the next connection.
+
+        Args:
+            subject: in this queue's namespace; `*` stands for one token, `>` for the rest.
+            queue_group: one member of the group gets each message; empty: every subscriber.
+
+        Returns:
+            The sid, for `unsubscribe`.
+
+        Raises:
+            TypeError, InvalidSubjectError: nothing was sent.
+            PermissionsViolationError: the server refuses it.
+            NotConnectedError, ConnectionClosedError: connect first.
+
+        Cancelled, it takes the subscription back.
+        """
+        full = self._namespace.qualify(subject, wildcards=True)
+        group = None if queue_group == "" else queue_group
+        sub = self._client.subscribe(full, group, self._inbox.deliver)
+        self._subscriptions[sub.sid] = sub
+        self._routes.clear()
+        sub.ended.on_done(lambda: self._forget(sub))
+        self._kick()
+        try:
+            await self._wait(sub.confirmed)
+        except BaseException:
+            self._client.unsubscribe(sub)
+            self._routes.clear()
+            self._kick()
+            raise
+        return sub.sid
+
+    async def unsubscribe(self, sid: int | None = None) -> None:
+        """End one subscription, or all. Messages already queued stay.
+
+        Returns when no more can come; while disconnected at once.
+
+        Raises:
+            UsageError: there is no subscription `sid`.
+
+        Cancelled, it ends them all the same.
+        """
+        if sid is None:
+            ending = list(self._subscriptions.values())
+        elif sid in self._subscriptions:
+            ending = [self._subscriptions[sid]]
+        else:
+            raise UsageError(
+                f"there is no subscription {sid!r}; there are {sorted(self._subscriptions)}"
+            )
+        for sub in ending:
+            self._client.unsubscribe(sub)
+        self._routes.clear()
+        if self._client.is_connected:
+            self._kick()
+            for sub in ending:
+                await self._wait(sub.ended)
+
+    # ------------------------------------------------------------------ the local queue
+
+    def queue_size(self) -> int:
+        """Messages in the local queue."""
+        return len(self._inbox.items)
+
+    def clear_queue(self) -> None:
+        """Remove every message from the local queue."""
+        self._inbox.items.clear()
+
+    def get_namespace(self) -> str:
+        """The namespace."""
+        return self._namespace.name
+
+    def stats(self) -> Stats:
+        """What went through this queue so far."""
+        client, inbox = self._client, self._inbox
+        return Stats(
+            messages_in=inbox.messages_in,
+            bytes_in=inbox.bytes_in,
+            messages_out=client.messages_out,
+            bytes_out=client.bytes_out,
+            pending=len(inbox.items),
+            dropped=0,
+            unsent=client.dropped_unsent,
+            unrouted=client.unrouted,
+            reconnects=client.reconnects,
+        )
+
+    # ------------------------------------------------------------------ inside
+
+    def _new_transport(self) -> Transport:
+        given = self._given_transport
+        if given is None:
+            return running_transport()
+        if not callable(given):
+            return given
+        return given()
+
+    def _kick(self) -> None:
+        if self._transport is not None:
+            self._transport.kick()
+
+    def _clock(self) -> Callable[[], float]:
+        assert self._transport is not None, "a message came, so there was a transport"
+        return self._transport.now
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        """A timeout of the public edge as a time on the transport's clock."""
+        if timeout is None or timeout == math.inf:
+            return None
+        if timeout != timeout or timeout < 0:
+            raise InvalidOptionError(f"a timeout must be a number of seconds, not {timeout!r}")
+        return timeout + (self._transport.now() if self._transport is not None else 0.0)
+
+    async def _wait(self, op: Op[T], deadline: float | None = None) -> T:
+        assert self._transport is not None, "an op comes from a client that was opened"
+        try:
+            return await self._transport.wait(op, deadline)
+        except BaseException:
+            self._client.abandon(op)
+            raise
+
+    async def _stopped(self) -> None:
+        """Wait for the transport to have let go of everything, within a bound."""
+        client, transport = self._client, self._transport
+        if transport is not None and not client.stopped.done:
+            with transport.shield(_STOP), suppress(TimeoutError):
+                await transport.wait(client.stopped, transport.now() + _STOP)
+
+    async def _breathe(self) -> None:
+        """Let others run and output be written; wait while the socket is slow."""
+        transport, client = self._transport, self._client
+        if transport is None:
+            return
+        await transport.checkpoint()
+        while client.congested:
+            await self._wait(client.writable())
+        self._calls_left = _CALLS_PER_CHECKPOINT
+
+    def _route(self, subject: str) -> _Route:
+        full = self._namespace.qualify(subject)
+        brought_back = any(
+            subject_matches(sub.subject, full)
+            for sub in self._subscriptions.values()
+            if not sub.closing
+        )
+        route = _Route(full, None if brought_back else Head(full, b"", None, 0, 0))
+        if len(self._routes) >= _CACHED_ROUTES:
+            self._routes.clear()
+        self._routes[subject] = route
+        return route
+
+    def _keep(self, head: Head, body: bytes, headers: HeadersLike | None) -> None:
+        """Put a pushed message into the local queue: the server will not bring it back."""
+        assert self._transport is not None, "publish would have raised"
+        if headers is not None:
+            block = encode_headers(headers)
+            body = block + body
+            head = Head(head.subject, b"", None, len(block), len(body))
+        self._inbox.put(head, body, self._transport.now())
+
+    def _forget(self, sub: Subscription) -> None:
+        self._subscriptions.pop(sub.sid, None)
+        self._routes.clear()
+
+
+def _servers(host: str, port: int, urls: Iterable[str] | None) -> list[Server]:
+    if urls is not None:
+        if isinstance(urls, str):
+            raise TypeError("servers must be a list of URLs, not one str")
+        servers = [parse_server(url) for url in urls]
+        if not servers:
+            raise InvalidOptionError("servers is empty: name at least one URL")
+        return servers
+    if not isinstance(host, str) or not host:
+        raise InvalidOptionError(f"host must be a name or an address, not {host!r}")
+    if type(port) is not int or not 0 < port < 65536:
+        raise InvalidOptionError(f"port must be a number from 1 to 65535, not {port!r}")
+    return [Server(host, port)]

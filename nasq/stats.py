@@ -1,0 +1,32 @@
+"""What went through a queue."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Stats"]
+
+
+class Stats(NamedTuple):
+    """Counts of one queue since it was made.
+
+    Attributes:
+        messages_in, bytes_in: messages that came from the server, and their payload and header
+            bytes. What push put into the local queue itself is not among them.
+        messages_out, bytes_out: messages accepted for sending, and their bytes.
+        pending: messages in the local queue now.
+        dropped: messages received and then dropped: the local queue was full.
+        unsent: messages accepted for sending that never were sent: closed while disconnected.
+        unrouted: messages that came too late: their subscription or request had ended.
+        reconnects: connections made after the first.
+    """
+
+    messages_in: int
+    bytes_in: int
+    messages_out: int
+    bytes_out: int
+    pending: int
+    dropped: int
+    unsent: int
+    unrouted: int
+    reconnects: int

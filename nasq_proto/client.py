@@ -1,0 +1,911 @@
+"""The reconnecting NATS client, without I/O: bytes and time in, bytes, actions and a deadline out.
+
+Theory of operation
+-------------------
+A transport drives a `Client` with five inputs (`transport_opened`, `transport_failed`,
+`receive_data`, `transport_closed`, `handle_timeout`) and serves three outputs (`next_action`,
+`data_to_send`, `next_timeout`). Inputs never raise. Every connection that is tried has an attempt
+number; what a transport reports of an attempt that was given up is ignored.
+
+Commands (`publish`, `subscribe`, `request`, `flush`, …) do no I/O and never block. What takes time
+returns an `Op`. An Op has no deadline of its own: whoever waits brings one, and calls `abandon`
+when it stops waiting. The client resolves every Op at the latest when it closes.
+
+The output is one list. While a connection is up, `data_to_send` hands all of it over. While none
+is, commands gather in it, publishes bounded by `reconnect_buffer`. When a connection breaks, what
+was not handed over stays, in order and in whole frames, PING and PONG left out. On the next
+connection the subscriptions that the lost one knew are replayed, then the list goes on as if
+nothing had happened. So order is kept, no frame is sent twice, and what was handed over to a
+connection that broke is lost or not: `flush` is how to know.
+
+Known imperfections: what the operating system had taken but not delivered when a connection broke
+is lost without being known to be (at-most-once, as core NATS).
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from . import __version__
+from .connection import Connection
+from .decoder import Role
+from .encoder import PING, PONG, publish_head
+from .errors import (
+    BufferFullError,
+    ConnectFailedError,
+    ConnectionClosedError,
+    ConnectionLostError,
+    InvalidHeaderError,
+    InvalidOptionError,
+    LocalProtocolError,
+    NASQError,
+    NotConnectedError,
+    OperationTimeoutError,
+    PayloadTooLargeError,
+    PermissionsViolationError,
+    StaleConnectionError,
+    TLSRequiredError,
+    server_error,
+)
+from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
+from .headers import encode_headers
+from .notices import (
+    Closed,
+    Connected,
+    Disconnected,
+    LameDuck,
+    Notice,
+    Reconnected,
+    ServerErrorReceived,
+)
+from .ops import Op
+from .options import ClientOptions, Secret
+from .requests import PendingReply, Requests
+from .servers import Server, ServerPool
+from .subscriptions import Deliver, Subscription, Subscriptions
+
+__all__ = [
+    "Action",
+    "Client",
+    "ClientState",
+    "CloseTransport",
+    "Finished",
+    "OpenTransport",
+]
+
+# Above this many bytes of output, publishers should wait for `writable`.
+HIGH_WATER: Final = 1024 * 1024
+_CACHED_HEADS: Final = 1024
+_NO_LIMIT: Final = 1 << 62
+
+
+class ClientState(enum.Enum):
+    """Where a client stands."""
+
+    IDLE = "not connected yet"
+    CONNECTING = "making the first connection"
+    CONNECTED = "connected"
+    RECONNECTING = "making a new connection"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+_C = ClientState
+# A step that is not listed is a bug of this module, and raises where it is taken.
+_STEPS: Final[dict[ClientState, frozenset[ClientState]]] = {
+    _C.IDLE: frozenset({_C.CONNECTING, _C.CLOSED}),
+    _C.CONNECTING: frozenset({_C.CONNECTED, _C.CLOSED}),
+    _C.CONNECTED: frozenset({_C.RECONNECTING, _C.DRAINING, _C.CLOSED}),
+    _C.RECONNECTING: frozenset({_C.CONNECTED, _C.CLOSED}),
+    _C.DRAINING: frozenset({_C.CLOSED}),
+    _C.CLOSED: frozenset({_C.CONNECTING}),
+}
+
+
+class OpenTransport(NamedTuple):
+    """Open a byte stream to `server`, then call `transport_opened` or `transport_failed`."""
+
+    attempt: int
+    server: Server
+
+
+class CloseTransport(NamedTuple):
+    """Close (or stop opening) this stream, write no more to it, then call `transport_closed`."""
+
+    attempt: int
+
+
+class Finished(NamedTuple):
+    """The client is closed and its streams are gone: the transport can stop."""
+
+
+Action = OpenTransport | CloseTransport | Finished
+
+
+class _Phase(enum.Enum):
+    OPENING = "opening the connection"
+    AWAIT_INFO = "waiting for the server's INFO"
+    AWAIT_PONG = "waiting for the server to answer CONNECT"
+    LIVE = "connected"
+
+
+class _Attempt:
+    """One connection, from the wish for it to its end."""
+
+    __slots__ = ("connected_at", "connection", "deadline", "error", "number", "phase", "server")
+
+    def __init__(self, number: int, server: Server, connection: Connection, deadline: float):
+        self.number = number
+        self.server = server
+        self.connection = connection
+        self.deadline = deadline
+        self.phase = _Phase.OPENING
+        self.connected_at = 0.0
+        self.error: Exception | None = None
+
+
+class Client:
+    """A NATS client that reconnects, driven by a transport.
+
+    Args:
+        options: see `ClientOptions`.
+        rng: where jitter and the inbox's name come from.
+
+    Attributes:
+        state: see `ClientState`.
+        info: the latest INFO of the present or last server; None before the first.
+        last_error: why the last connection failed or broke.
+        closed: done when the state is CLOSED. New for each `open`, as is `stopped`.
+        stopped: done when its streams are gone as well, and the transport was told to stop.
+        messages_out, bytes_out: publishes accepted, and their payload and header bytes.
+        reconnects: connections made after the first.
+        unrouted: messages that came for no known subscription, late replies included.
+        dropped_unsent: accepted publishes that could never be sent.
+    """
+
+    def __init__(self, options: ClientOptions, *, rng: random.Random) -> None:
+        _check_options(options)
+        self.state = ClientState.IDLE
+        self.info: Info | None = None
+        self.last_error: Exception | None = None
+        self.closed: Op[None] = Op()
+        self.stopped: Op[None] = Op()
+        self.messages_out = 0
+        self.bytes_out = 0
+        self.reconnects = 0
+        self.dropped_unsent = 0
+        self.subscriptions = Subscriptions()
+        self._unrouted = 0
+        self._options = options
+        self._rng = rng
+        self._pool = ServerPool(options.servers, options.reconnect, rng)
+        self._requests = Requests(rng)
+        self._reply_inbox: Subscription | None = None
+        self._actions: deque[Action] = deque()
+        self._notices: list[Notice] = []
+        self._attempts = 0
+        self._attempt: _Attempt | None = None
+        self._closing: int | None = None
+        self._retry: Server | None = None
+        self._reasons: list[tuple[str, Exception]] = []
+        self._opened: Op[None] = Op()
+        self._waiting: list[Op[bool]] = []
+        self._live = False
+        self._handshake = b""
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._writers: list[Op[None]] = []
+        self._pongs: deque[Op[None]] = deque()
+        self._deferred_flushes: list[Op[None]] = []
+        self._pings_out = 0
+        self._ping_at = 0.0
+        self._max_payload = 1024 * 1024
+        self._heads: dict[str, bytes] = {}
+
+    # ------------------------------------------------------------------ inputs
+
+    def transport_opened(self, attempt: int, now: float) -> bool:
+        """The stream of this attempt is open; nothing was read from it yet.
+
+        Returns:
+            False when the attempt was given up meanwhile: close the stream.
+        """
+        current = self._current(attempt)
+        if current is None:
+            return False
+        current.phase = _Phase.AWAIT_INFO
+        return True
+
+    def transport_failed(self, attempt: int, error: Exception, now: float) -> None:
+        """The stream of this attempt could not be opened."""
+        self.transport_closed(attempt, error, now)
+
+    def receive_data(self, attempt: int, data: bytes, now: float) -> None:
+        """Bytes came in."""
+        current = self._attempt
+        if current is None or current.number != attempt:
+            return
+        by_sid = self.subscriptions.by_sid
+        for frame in current.connection.receive_frames(data):
+            if isinstance(frame, tuple):
+                head, bodies = frame
+                sub = by_sid.get(head.sid)
+                if sub is None:
+                    self._unrouted += len(bodies)
+                    continue
+                sub.deliver(head, bodies, now)
+                sub.delivered += len(bodies)
+                if sub.max_msgs is not None and sub.delivered >= sub.max_msgs:
+                    self.subscriptions.remove(sub)
+            else:
+                self._on_event(current, frame, now)
+                if self._attempt is not current:
+                    return
+
+    def transport_closed(self, attempt: int, error: Exception | None, now: float) -> None:
+        """The stream of this attempt ended, by whichever side, or was closed as asked."""
+        if attempt == self._closing:
+            self._closing = None
+            self._actions.append(Finished())
+        current = self._current(attempt)
+        if current is None:
+            return
+        reason = current.error or error
+        if reason is None:
+            within = current.connection.buffered
+            where = f", {within} bytes into a frame" if within else ""
+            reason = ConnectionLostError(
+                f"{current.server.address} closed the connection while {current.phase.value}{where}"
+            )
+        self._broken(current, reason, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """`next_timeout()` has come."""
+        current = self._attempt
+        if current is None:
+            if self._retry is not None and now >= self._retry.not_before:
+                self._begin(self._retry, now)
+        elif not self._live:
+            if now >= current.deadline:
+                self._drop(
+                    OperationTimeoutError(
+                        f"no connection to {current.server.address} within "
+                        f"{self._options.connect_timeout:g} s: still {current.phase.value}"
+                    ),
+                    now,
+                )
+        elif now >= self._ping_at:
+            # Its own timer, so that steady traffic can't starve it: traffic in is no proof
+            # that what goes out arrives.
+            if self._pings_out >= self._options.max_pings_out:
+                self._drop(
+                    StaleConnectionError(
+                        f"{current.server.address} left {self._pings_out} PINGs unanswered"
+                    ),
+                    now,
+                )
+            else:
+                self._pings_out += 1
+                self._ping_at = now + self._options.ping_interval
+                self._ping()
+
+    # ------------------------------------------------------------------ outputs
+
+    def next_action(self) -> Action | None:
+        """What the transport has to do next; None when there is nothing."""
+        if not self._actions:
+            return None
+        action = self._actions.popleft()
+        if isinstance(action, Finished):
+            self.stopped.resolve(None)
+        return action
+
+    def data_to_send(self) -> bytes:
+        """Everything to be written to the present stream, in full and in order."""
+        if self._handshake:
+            data, self._handshake = self._handshake, b""
+            return data
+        out = self._out
+        if not self._live or not out:
+            return b""
+        self._out = []
+        self._out_size = 0
+        if self._writers:
+            self._wake_writers()
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`; None: not before something else happens."""
+        if self._attempt is not None:
+            return self._ping_at if self._live else self._attempt.deadline
+        return None if self._retry is None else self._retry.not_before
+
+    def take_notices(self) -> list[Notice]:
+        """What happened since the last call, for the owner's `on_event`."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    # ------------------------------------------------------------------ commands
+
+    def open(self, now: float) -> Op[None]:
+        """Connect. Done when a connection is up; fails when no server could be reached.
+
+        One round over the servers, no backoff: whoever asks first wants to know. After that round
+        the client is CLOSED, and can be opened again.
+        """
+        if self.state in (ClientState.IDLE, ClientState.CLOSED):
+            self._step(ClientState.CONNECTING)
+            self.closed = Op()
+            self.stopped = Op()
+            self._opened = Op()
+            self._reasons = []
+            self._pool.reset()
+            self._next_server(now)
+        elif self._live:
+            return Op.resolved(None)
+        return self._opened
+
+    def connected(self) -> Op[bool]:
+        """Done with True when a connection is up, with False when the client closes."""
+        if self._live:
+            return Op.resolved(True)
+        op: Op[bool] = Op()
+        self._waiting.append(op)
+        return op
+
+    def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        reply: str | None = None,
+        headers: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> bool:
+        """Send a message, or keep it for the next connection.
+
+        Returns:
+            True when the output was empty before: the transport wants a kick.
+
+        Raises:
+            TypeError, InvalidSubjectError, InvalidHeaderError, PayloadTooLargeError: nothing
+                was sent.
+            NotConnectedError, ConnectionClosedError: there is no connection, nor will there be.
+            BufferFullError: disconnected, and `reconnect_buffer` is full.
+        """
+        size = len(payload)
+        if reply is None and headers is None:
+            head = self._heads.get(subject)
+            if head is None:
+                head = self._cache_head(subject)
+            frame = b"%b%d\r\n%b\r\n" % (head, size, payload)
+        elif headers is None:
+            head = publish_head(subject, reply, with_headers=False)
+            frame = b"%b%d\r\n%b\r\n" % (head, size, payload)
+        else:
+            block = self._header_block(headers)
+            size += len(block)
+            head = publish_head(subject, reply, with_headers=True)
+            frame = b"%b%d %d\r\n%b%b\r\n" % (head, len(block), size, block, payload)
+        if size > self._max_payload:
+            raise PayloadTooLargeError(
+                f"message of {size} bytes to {subject!r} is larger than the server's "
+                f"max_payload of {self._max_payload}"
+            )
+        out = self._out
+        if not self._live:
+            self._check_buffer(len(frame))
+        empty = not out
+        out.append(frame)
+        self._out_size += len(frame)
+        self.messages_out += 1
+        self.bytes_out += size
+        return empty
+
+    @property
+    def congested(self) -> bool:
+        """More output waits than a publisher should add to; `writable` tells when it is gone."""
+        return self._out_size > HIGH_WATER and self._live
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of output not handed to a connection yet."""
+        return self._out_size
+
+    def writable(self) -> Op[None]:
+        """Done when the output has been taken, or the connection is gone."""
+        if not self.congested:
+            return Op.resolved(None)
+        op: Op[None] = Op()
+        self._writers.append(op)
+        return op
+
+    def subscribe(self, subject: str, queue_group: str | None, deliver: Deliver) -> Subscription:
+        """Subscribe. `confirmed` of what is returned is done when the server has taken it.
+
+        Args:
+            subject: may hold wildcards.
+            queue_group: one member of the group gets each message; None: every one.
+            deliver: called with each run of messages; `Inbox.deliver` fits.
+
+        Raises:
+            TypeError, InvalidSubjectError: nothing was sent.
+            NotConnectedError, ConnectionClosedError: there is no connection, nor will there be.
+        """
+        self._check_open()
+        if self.state is ClientState.DRAINING:
+            raise ConnectionClosedError("the client is draining: no new subscriptions")
+        sub = self.subscriptions.add(subject, queue_group, deliver)
+        self._emit(sub.frame)
+        if self._live:
+            self._confirm(sub)
+        return sub
+
+    def unsubscribe(self, sub: Subscription, max_msgs: int | None = None) -> None:
+        """End a subscription: now, or when it has received `max_msgs` messages from its start.
+
+        Messages that are under way still come until `ended` of it is done.
+        """
+        if sub.raw_sid not in self.subscriptions.by_sid or sub.closing:
+            return
+        if max_msgs is not None:
+            sub.max_msgs = max_msgs
+            if sub.delivered >= max_msgs:
+                self.subscriptions.remove(sub)
+            # The server counts from the start as well, while this connection lasts.
+            self._emit(b"UNSUB %b %d\r\n" % (sub.raw_sid, max_msgs))
+            return
+        sub.closing = True
+        self._emit(sub.unsub_frame)
+        if self._live:
+            self._end(sub)
+
+    def request(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> PendingReply:
+        """Publish with a reply subject; done with the first reply.
+
+        Fails with `NoRespondersError`, or `ConnectionLostError` when the connection breaks first.
+        Raises what `publish` raises.
+        """
+        self._check_open()
+        op = self._requests.new(subject)
+        try:
+            if self._reply_inbox is None or self._reply_inbox.ended.done:
+                inbox = self._requests.prefix + "*"
+                self._reply_inbox = self.subscribe(inbox, None, self._requests.deliver)
+            self.publish(subject, payload, self._requests.prefix + op.token, headers)
+        except BaseException:
+            self._requests.abandon(op)
+            raise
+        return op
+
+    def flush(self) -> Op[None]:
+        """Done when the server has processed everything that was sent before.
+
+        Fails with `ConnectionLostError` when the connection breaks first: a flush never
+        reports a success that was not. While disconnected it waits for the next connection.
+        """
+        self._check_open()
+        if self._live:
+            return self._ping()
+        op: Op[None] = Op()
+        self._deferred_flushes.append(op)
+        return op
+
+    def drain(self) -> Op[None]:
+        """Unsubscribe from everything, take in what is under way, have the server take the rest.
+
+        Done when that is so; then `close`. Fails with `ConnectionLostError` when the
+        connection breaks first: the client is CLOSED then.
+        """
+        self._check_open()
+        if not self._live:
+            return Op.failed(NotConnectedError(f"can't drain: the client is {self.state.value}"))
+        if self.state is not ClientState.DRAINING:
+            self._step(ClientState.DRAINING)
+            for sub in self.subscriptions:
+                if sub is not self._reply_inbox:
+                    self.unsubscribe(sub)
+        return self._ping()
+
+    def close(self) -> Op[None]:
+        """Close at once: no more is sent, everything that waits ends. Idempotent.
+
+        Done when the stream is gone and the transport has stopped.
+        """
+        if self.state is ClientState.IDLE:
+            return Op.resolved(None)
+        if self.state is not ClientState.CLOSED:
+            self._shut(None)
+        return self.stopped
+
+    def abandon(self, op: Op[Any]) -> None:
+        """Whoever waited for `op` has stopped (timeout, cancellation)."""
+        if isinstance(op, PendingReply):
+            self._requests.abandon(op)
+        elif op in self._waiting:
+            self._waiting.remove(op)
+        elif op in self._writers:
+            self._writers.remove(op)
+        elif op in self._deferred_flushes:
+            self._deferred_flushes.remove(op)
+        # A flush that is under way keeps its place: its PONG will come.
+
+    @property
+    def unrouted(self) -> int:
+        """Messages that came for no known subscription, late replies included."""
+        return self._unrouted + self._requests.late
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is up."""
+        return self._live
+
+    @property
+    def server(self) -> Server | None:
+        """The server of the present attempt or connection."""
+        return self._attempt.server if self._attempt else None
+
+    # ------------------------------------------------------------------ connecting
+
+    def _current(self, attempt: int) -> _Attempt | None:
+        current = self._attempt
+        return current if current is not None and current.number == attempt else None
+
+    def _step(self, state: ClientState) -> None:
+        if state not in _STEPS[self.state]:
+            raise LocalProtocolError(f"no way from {self.state.name} to {state.name}")
+        self.state = state
+
+    def _next_server(self, now: float) -> None:
+        server = self._pool.pick()
+        if server is None:
+            self._shut(self._round_error())
+        elif self.state is ClientState.CONNECTING or server.not_before <= now:
+            self._begin(server, now)
+        else:
+            self._retry = server
+
+    def _round_error(self) -> Exception:
+        """Why no server could be reached: in the words of the only one, or of each."""
+        if len(self._reasons) == 1 and isinstance(self._reasons[0][1], NASQError):
+            return self._reasons[0][1]
+        return ConnectFailedError(self._reasons)
+
+    def _begin(self, server: Server, now: float) -> None:
+        self._retry = None
+        self._attempts += 1
+        connection = Connection(Role.CLIENT, limits=self._options.limits)
+        deadline = now + self._options.connect_timeout
+        self._attempt = _Attempt(self._attempts, server, connection, deadline)
+        self._actions.append(OpenTransport(self._attempts, server))
+
+    def _drop(self, error: Exception, now: float) -> None:
+        """Give the present stream up, from this side."""
+        current = self._attempt
+        assert current is not None, "only called with an attempt under way"
+        self._actions.append(CloseTransport(current.number))
+        self._broken(current, error, now)
+
+    def _broken(self, current: _Attempt, error: Exception, now: float) -> None:
+        """The attempt is over: go on with the next, or close."""
+        was_live = self._live
+        self._attempt = None
+        self._live = False
+        self._handshake = b""
+        self.last_error = error
+        if not was_live:
+            self._pool.failed(current.server, now)
+            self._reasons.append((current.server.address, error))
+            first_round = self.state is ClientState.CONNECTING
+            if first_round and len(self._reasons) >= len(self._pool):
+                self._shut(self._round_error())
+            else:
+                self._next_server(now)
+            return
+        self._pool.lost(current.server, current.connected_at, now)
+        reconnecting = self._options.reconnect is not None and self.state is ClientState.CONNECTED
+        self._notices.append(Disconnected(current.server.address, error, reconnecting=reconnecting))
+        self._keep_unsent()
+        self._fail_answers(error)
+        if not reconnecting:
+            self._shut(error)
+            return
+        self._step(ClientState.RECONNECTING)
+        self._reasons = [(current.server.address, error)]
+        self._opened = Op()
+        self._next_server(now)
+
+    def _keep_unsent(self) -> None:
+        """Keep what no connection has seen, in whole frames; forget what only that one knew."""
+        self._out = [frame for frame in self._out if frame is not PING and frame is not PONG]
+        self._out_size = sum(map(len, self._out))
+        kept = {frame for frame in self._out if frame.startswith(b"UNSUB ")}
+        for sub in self.subscriptions:
+            # Its UNSUB was handed over, and died with the connection as the subscription did.
+            if sub.closing and sub.unsub_frame not in kept:
+                self.subscriptions.remove(sub)
+        self._wake_writers()
+
+    def _fail_answers(self, error: Exception) -> None:
+        """No answer can come any more for what was asked over the lost connection."""
+        pongs, self._pongs = self._pongs, deque()
+        for op in pongs:
+            op.fail(ConnectionLostError(f"the connection was lost before the answer: {error}"))
+        self._requests.fail_all(
+            ConnectionLostError(f"the connection was lost before the reply: {error}")
+        )
+
+    def _shut(self, error: Exception | None) -> None:
+        """CLOSED: every Op ends here at the latest."""
+        self._step(ClientState.CLOSED)
+        reason = error or ConnectionClosedError("the connection was closed by this side")
+        current, self._attempt = self._attempt, None
+        self._live = False
+        self._retry = None
+        self._handshake = b""
+        unsent = sum(frame.startswith((b"PUB ", b"HPUB ")) for frame in self._out)
+        self.dropped_unsent += unsent
+        self._out = []
+        self._out_size = 0
+        if error is not None:
+            self.last_error = error
+        self._notices.append(Closed(error, unsent))
+        for op in (*self._pongs, *self._deferred_flushes):
+            op.fail(ConnectionClosedError(f"closed before the server's answer: {reason}"))
+        self._pongs.clear()
+        self._deferred_flushes.clear()
+        self._requests.fail_all(ConnectionClosedError(f"closed before the reply: {reason}"))
+        for sub in self.subscriptions:
+            sub.confirmed.fail(ConnectionClosedError(f"closed before it was confirmed: {reason}"))
+            self.subscriptions.remove(sub)
+        self._reply_inbox = None
+        self._wake_writers()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.resolve(False)
+        self._opened.fail(reason)
+        self.closed.resolve(None)
+        if current is None:
+            self._actions.append(Finished())
+        else:
+            self._closing = current.number
+            self._actions.append(CloseTransport(current.number))
+
+    def _established(self, current: _Attempt, now: float) -> None:
+        """The server has answered CONNECT: replay, then go on where the last connection ended."""
+        again = self.state is ClientState.RECONNECTING
+        self._step(ClientState.CONNECTED)
+        current.phase = _Phase.LIVE
+        current.connected_at = now
+        self._live = True
+        self._reasons = []
+        self._pings_out = 0
+        self._ping_at = now + self._options.ping_interval
+        self._drop_oversized()
+        pending = set(self._out)
+        replay: list[bytes] = []
+        for sub in self.subscriptions:
+            if sub.frame not in pending:
+                replay.append(sub.frame)
+                if sub.max_msgs is not None and not sub.closing:
+                    replay.append(sub.unsub_frame)
+        self._out[:0] = replay
+        self._out_size += sum(map(len, replay))
+        for sub in self.subscriptions:
+            if sub.closing:
+                self._end(sub)
+            elif not sub.confirmed.done:
+                self._confirm(sub)
+        flushes, self._deferred_flushes = self._deferred_flushes, []
+        for op in flushes:
+            self._ping(op)
+        if again:
+            self.reconnects += 1
+        address = current.server.address
+        self._notices.append(Reconnected(address) if again else Connected(address))
+        self._opened.resolve(None)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.resolve(True)
+
+    def _drop_oversized(self) -> None:
+        """A new server may take less than the last one, and would hang up on each such frame."""
+        most = self._max_payload
+        for frame in [f for f in self._out if len(f) > most]:
+            size = int(frame[: frame.index(b"\r\n")].rsplit(b" ", 1)[1])
+            if size > most:
+                self._out.remove(frame)
+                self._out_size -= len(frame)
+                self.dropped_unsent += 1
+                self._notices.append(
+                    ServerErrorReceived(
+                        PayloadTooLargeError(
+                            f"a message of {size} bytes, kept while disconnected, was dropped: "
+                            f"the new server's max_payload is {most}"
+                        )
+                    )
+                )
+
+    # ------------------------------------------------------------------ events of the wire
+
+    def _on_event(self, current: _Attempt, event: Event, now: float) -> None:
+        if isinstance(event, Pong):
+            self._on_pong(current, now)
+        elif isinstance(event, Ping):
+            if self._live:
+                self._emit(PONG)
+            else:
+                self._handshake += PONG
+        elif isinstance(event, Info):
+            self._on_info(current, event, now)
+        elif isinstance(event, Err):
+            self._on_err(current, event, now)
+        elif isinstance(event, ProtocolFailed):
+            self._drop(event.error, now)
+
+    def _on_pong(self, current: _Attempt, now: float) -> None:
+        self._pings_out = 0
+        if current.phase is _Phase.AWAIT_PONG:
+            self._established(current, now)
+        elif self._pongs:
+            self._pongs.popleft().resolve(None)
+
+    def _on_info(self, current: _Attempt, info: Info, now: float) -> None:
+        self.info = info
+        self._max_payload = info.max_payload if info.max_payload >= 0 else _NO_LIMIT
+        if current.phase is not _Phase.AWAIT_INFO:
+            if info.ldm:
+                self._notices.append(LameDuck(current.server.address))
+            return
+        if info.tls_required:
+            self._drop(TLSRequiredError("Secure Connection - TLS Required"), now)
+            return
+        try:
+            fields = self._connect_fields(current.server, info)
+        except Exception as error:  # a callable of the user's: whatever it raises
+            self._drop(InvalidOptionError(f"the credentials can't be read: {error}"), now)
+            return
+        current.connection.send(Connect(fields))
+        current.connection.send(Ping())
+        self._handshake += current.connection.data_to_send()
+        current.phase = _Phase.AWAIT_PONG
+
+    def _connect_fields(self, server: Server, info: Info) -> dict[str, Any]:
+        options = self._options
+        # The server's defaults for verbose, pedantic and echo are true: always said.
+        fields: dict[str, Any] = {
+            "verbose": False,
+            "pedantic": False,
+            "tls_required": False,
+            "echo": True,
+            "lang": "python",
+            "version": __version__,
+            "protocol": 1,
+            "headers": info.headers,
+            "no_responders": info.headers,
+        }
+        if options.name is not None:
+            fields["name"] = options.name
+        if server.user is not None:
+            fields.update({"user": server.user, "pass": server.password or ""})
+        elif server.token is not None:
+            fields["auth_token"] = server.token
+        else:
+            for key, secret in (
+                ("user", options.user),
+                ("pass", options.password),
+                ("auth_token", options.token),
+            ):
+                value = _read(secret)
+                if value is not None:
+                    fields[key] = value
+        return fields
+
+    def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
+        error = server_error(event.text)
+        if not self._live or error.closes:
+            self._drop(error, now)
+            return
+        if isinstance(error, PermissionsViolationError) and error.operation == "subscribe":
+            sub = self.subscriptions.refused(error)
+            if sub is not None:
+                waited_for = not sub.confirmed.done
+                sub.confirmed.fail(error)
+                self.subscriptions.remove(sub)
+                if sub is self._reply_inbox:
+                    self._requests.fail_all(error)
+                elif waited_for:
+                    return
+        # If the server now hangs up, this is why.
+        current.error = error if type(error) is not PermissionsViolationError else None
+        self._notices.append(ServerErrorReceived(error))
+
+    # ------------------------------------------------------------------ output
+
+    def _emit(self, frame: bytes) -> None:
+        self._out.append(frame)
+        self._out_size += len(frame)
+
+    def _ping(self, op: Op[None] | None = None) -> Op[None]:
+        """PING; done with its PONG. PONGs come in the order of the PINGs."""
+        op = op or Op()
+        self._pongs.append(op)
+        self._emit(PING)
+        return op
+
+    def _confirm(self, sub: Subscription) -> None:
+        """The server answers a PING behind SUB after it has taken or refused the SUB."""
+        ping = self._ping()
+        ping.on_done(lambda: None if ping.error else sub.confirmed.resolve(None))
+
+    def _end(self, sub: Subscription) -> None:
+        """After the PONG behind UNSUB no message can come for it."""
+        ping = self._ping()
+        ping.on_done(lambda: None if ping.error else self.subscriptions.remove(sub))
+
+    def _wake_writers(self) -> None:
+        writers, self._writers = self._writers, []
+        for op in writers:
+            op.resolve(None)
+
+    def _cache_head(self, subject: str) -> bytes:
+        head = publish_head(subject, None, with_headers=False)
+        if len(self._heads) >= _CACHED_HEADS:
+            self._heads.clear()
+        self._heads[subject] = head
+        return head
+
+    def _header_block(self, headers: Mapping[str, str | Sequence[str]]) -> bytes:
+        if self.info is not None and not self.info.headers:
+            raise InvalidHeaderError(
+                "this server takes no headers (older than 2.2, or switched off): send without"
+            )
+        return encode_headers(headers)
+
+    def _check_open(self) -> None:
+        if self.state is ClientState.IDLE:
+            raise NotConnectedError("not connected: call connect() first")
+        if self.state is ClientState.CLOSED:
+            why = f" ({self.last_error})" if self.last_error else ""
+            raise ConnectionClosedError(f"the connection is closed{why}: call connect() first")
+
+    def _check_buffer(self, size: int) -> None:
+        self._check_open()
+        most = self._options.reconnect_buffer
+        if self._out_size + size > most:
+            raise BufferFullError(
+                f"not connected, and {self._out_size} of the {most} bytes of reconnect_buffer "
+                f"are in use: a message of {size} bytes was not taken"
+            )
+
+
+def _read(secret: Secret) -> str | None:
+    value = secret() if callable(secret) else secret
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"expected str, not {type(value).__name__}")
+    return value
+
+
+def _check_options(options: ClientOptions) -> None:
+    for server in options.servers:
+        if server.scheme != "nats":
+            raise InvalidOptionError(
+                f"{server!r}: the scheme {server.scheme!r} is not supported yet; use nats://"
+            )
+    for name in ("connect_timeout", "ping_interval"):
+        value = getattr(options, name)
+        if not value > 0:
+            raise InvalidOptionError(f"{name} must be more than 0 seconds, not {value!r}")
+    if options.max_pings_out < 1:
+        raise InvalidOptionError(f"max_pings_out must be at least 1, not {options.max_pings_out!r}")
+    if options.reconnect_buffer < 0:
+        raise InvalidOptionError(
+            f"reconnect_buffer must not be negative, it is {options.reconnect_buffer!r}"
+        )

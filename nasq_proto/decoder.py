@@ -1,0 +1,356 @@
+"""Bytes in, frames out: the one reader of the NATS wire format, for both roles.
+
+Theory of operation
+-------------------
+`Decoder.receive` takes a chunk and gives the frames that are now complete. A frame is an `Event`
+or, for a client's MSG and HMSG, a *run*: `(Head, [body, …])`, consecutive messages that share one
+control line to the byte. A run costs one dictionary look-up however long it is, which is why the
+`Client` works on runs; `Connection.receive_data` unfolds them into `Msg` events.
+
+Cost per byte is constant however the stream is cut: an incomplete frame waits in `_partial`
+together with the number of bytes it needs (`_need`, 0 while its control line is incomplete), and
+is looked at again only when they are there.
+
+The fast path (a client's messages) rests on one observation: the slice that would be the next
+control line *if it is as long as the last one*, with the CRLF on both of its sides, is a
+dictionary key. A hit proves the previous terminator and the whole line with no find, split, int
+or decode. A miss falls to the plain path. `fast=False` switches it off: the plain path is the
+oracle of the property tests.
+
+Known imperfections: a peer that sends garbage without a line end is noticed at the line limit or
+by the handshake's deadline, not at the first byte.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from .errors import RemoteProtocolError
+from .events import (
+    Connect,
+    Err,
+    Event,
+    Info,
+    Msg,
+    Ok,
+    Ping,
+    Pong,
+    ProtocolFailed,
+    Pub,
+    Sub,
+    Unsub,
+)
+from .limits import Limits
+
+__all__ = ["Decoder", "Frame", "Head", "Role", "Run", "unfold"]
+
+
+class Role(enum.Enum):
+    """Which side of the connection this is."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Head:
+    """The control line of a frame with a body: where to, and how long.
+
+    `header_size` bytes of the `size` bytes that follow are the header block; 0 means none.
+    """
+
+    __slots__ = ("header_size", "reply", "sid", "size", "subject")
+
+    def __init__(
+        self, subject: str, sid: bytes, reply: str | None, header_size: int, size: int
+    ) -> None:
+        self.subject = subject
+        self.sid = sid
+        self.reply = reply
+        self.header_size = header_size
+        self.size = size
+
+
+Run = tuple[Head, list[bytes]]
+Frame = Event | Run
+
+_CACHED_LINES: Final = 1024
+_PING: Final = Ping()
+_PONG: Final = Pong()
+_OK: Final = Ok()
+
+
+def unfold(frame: Frame) -> list[Event]:
+    """The events of a frame: itself, or one `Msg` for each body of a run."""
+    if not isinstance(frame, tuple):
+        return [frame]
+    head, bodies = frame
+    sid = head.sid.decode("utf-8", "surrogateescape")
+    cut = head.header_size
+    if not cut:
+        return [Msg(head.subject, sid, body, head.reply) for body in bodies]
+    return [Msg(head.subject, sid, body[cut:], head.reply, body[:cut]) for body in bodies]
+
+
+class Decoder:
+    """Reads what a peer sends to `role`.
+
+    Args:
+        role: this side's role: a CLIENT reads what a server sends.
+        limits: bounds, checked before a buffer grows past them.
+        fast: whether the client's fast path is used; the frames are the same either way.
+    """
+
+    def __init__(self, role: Role, limits: Limits | None = None, *, fast: bool = True) -> None:
+        self._role = role
+        self._limits = limits or Limits()
+        self._fast = fast and role is Role.CLIENT
+        self._partial: bytes | bytearray = b""
+        self._need = 0
+        self._failed = False
+        self._lines: dict[bytes, Head] = {}
+        self._guess = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of the frame under way."""
+        return len(self._partial)
+
+    def receive(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes. After bad input the last one is `ProtocolFailed`.
+
+        Raises:
+            RemoteProtocolError: this stream has failed before.
+        """
+        if self._failed:
+            raise RemoteProtocolError("the stream has failed before; nothing more can be read")
+        frames: list[Frame] = []
+        try:
+            partial = self._partial
+            if partial:
+                if self._still_incomplete(data):
+                    return frames
+                data = b"".join((partial, data))
+                self._partial = b""
+                self._need = 0
+            at = self._decode(data, frames)
+            if at < len(data):
+                self._partial = data[at:] if at else data
+        except RemoteProtocolError as error:
+            self._failed = True
+            self._partial = b""
+            frames.append(ProtocolFailed(error))
+        return frames
+
+    def _still_incomplete(self, data: bytes) -> bool:
+        held = len(self._partial) + len(data)
+        if self._need:
+            if held >= self._need:
+                return False
+        elif b"\n" in data:
+            return False
+        elif held > self._limits.control_line:
+            raise self._line_too_long()
+        if not isinstance(self._partial, bytearray):
+            self._partial = bytearray(self._partial)
+        self._partial += data
+        return True
+
+    def _decode(self, data: bytes, frames: list[Frame]) -> int:
+        """Append the complete frames of `data`; give where the incomplete one starts."""
+        at = 0
+        size = len(data)
+        longest = self._limits.control_line
+        fast = self._fast
+        while at < size:
+            if fast and at > 1:
+                resume = self._decode_runs(data, at, frames)
+                if resume != at:
+                    at = resume
+                    if self._need:
+                        return at
+                    continue
+            end = data.find(b"\n", at)
+            if end < 0:
+                if size - at > longest:
+                    raise self._line_too_long()
+                return at
+            if end - at > longest:
+                raise self._line_too_long()
+            line = data[at : end - 1] if data[end - 1 : end] == b"\r" else data[at:end]
+            head = self._control_line(line, frames)
+            if head is None:
+                at = end + 1
+                continue
+            start = end + 1
+            stop = start + head.size
+            if stop + 2 > size:
+                self._need = stop + 2 - at
+                return at
+            body = data[start:stop]
+            if data[stop : stop + 2] != b"\r\n":
+                raise _bad_terminator(head, data[stop : stop + 2])
+            if self._role is Role.CLIENT:
+                frames.append((head, [body]))
+                if fast:
+                    self._remember(data[at : end + 1], head)
+            else:
+                cut = head.header_size
+                headers = body[:cut] if cut else None
+                frames.append(Pub(head.subject, body[cut:], head.reply, headers))
+            at = stop + 2
+        return at
+
+    def _remember(self, line: bytes, head: Head) -> None:
+        # A line with a reply subject is new each time: caching it would only fill the cache.
+        if head.reply is None and line[-2:] == b"\r\n":
+            if len(self._lines) >= _CACHED_LINES:
+                self._lines.clear()
+            self._lines[b"\r\n" + line] = head
+            self._guess = len(line)
+
+    def _decode_runs(self, data: bytes, at: int, frames: list[Frame]) -> int:
+        """From a frame boundary on, take what the guess hits; give where it stopped hitting.
+
+        The two bytes before `at` belong to the previous frame, already checked: they serve as the
+        left half of the key.
+        """
+        lines = self._lines
+        guess = self._guess
+        size = len(data)
+        while at + guess <= size:
+            key = data[at - 2 : at + guess]
+            head = lines.get(key)
+            if head is None:
+                return at
+            length = head.size
+            step = guess + length + 2
+            first = last = at + guess
+            room = size - length - 2
+            if first > room:
+                self._need = step
+                return at
+            startswith = data.startswith
+            while startswith(key, last + length) and last + step <= room:
+                last += step
+            stop = last + length
+            if data[stop : stop + 2] != b"\r\n":
+                if last > first:
+                    frames.append((head, [data[i : i + length] for i in range(first, last, step)]))
+                raise _bad_terminator(head, data[stop : stop + 2])
+            if first == last:
+                frames.append((head, [data[first:stop]]))
+            else:
+                frames.append((head, [data[i : i + length] for i in range(first, stop, step)]))
+            at = stop + 2
+        return at
+
+    def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
+        """Read one control line: append its event, or give the head of a frame with a body."""
+        verb = line[:4].upper()
+        if self._role is Role.CLIENT:
+            if verb in (b"MSG ", b"MSG\t"):
+                return self._message_head(line, with_headers=False)
+            if verb == b"HMSG" and line[4:5] in _BLANK:
+                return self._message_head(line, with_headers=True)
+            if verb == b"INFO" and line[4:5] in _BLANK:
+                frames.append(Info.from_json(line[5:]))
+                return None
+            if verb == b"-ERR":
+                text = line[4:].strip(b" \t").decode("utf-8", "replace")
+                if len(text) > 1 and text[0] == text[-1] == "'":
+                    text = text[1:-1]
+                frames.append(Err(text))
+                return None
+            if verb[:3] == b"+OK":
+                frames.append(_OK)
+                return None
+        else:
+            if verb in (b"PUB ", b"PUB\t"):
+                return self._publish_head(line, with_headers=False)
+            if verb == b"HPUB" and line[4:5] in _BLANK:
+                return self._publish_head(line, with_headers=True)
+            if verb in (b"SUB ", b"SUB\t"):
+                fields = _arguments(line, 2, 3)
+                group = _text(fields[2]) if len(fields) == 4 else None
+                frames.append(Sub(_text(fields[1]), _text(fields[-1]), group))
+                return None
+            if verb == b"UNSU" and line[4:6].upper() in (b"B ", b"B\t"):
+                fields = _arguments(line, 1, 2)
+                most = _number(fields[2], "UNSUB maximum") if len(fields) == 3 else None
+                frames.append(Unsub(_text(fields[1]), most))
+                return None
+            if line[:7].upper() == b"CONNECT" and line[7:8] in _BLANK:
+                frames.append(Connect.from_json(line[8:]))
+                return None
+        # Whatever follows PING and PONG up to the end of the line is ignored, as the server does.
+        if verb == b"PING":
+            frames.append(_PING)
+            return None
+        if verb == b"PONG":
+            frames.append(_PONG)
+            return None
+        raise RemoteProtocolError(f"unknown protocol operation {line[:40]!r}")
+
+    def _message_head(self, line: bytes, *, with_headers: bool) -> Head:
+        counts = 1 + with_headers
+        fields = _arguments(line, 2 + counts, 3 + counts)
+        reply = _text(fields[3]) if len(fields) == 4 + counts else None
+        header_size, size = self._sizes(line, fields, with_headers)
+        return Head(_text(fields[1]), fields[2], reply, header_size, size)
+
+    def _publish_head(self, line: bytes, *, with_headers: bool) -> Head:
+        counts = 1 + with_headers
+        fields = _arguments(line, 1 + counts, 2 + counts)
+        reply = _text(fields[2]) if len(fields) == 3 + counts else None
+        header_size, size = self._sizes(line, fields, with_headers)
+        return Head(_text(fields[1]), b"", reply, header_size, size)
+
+    def _sizes(self, line: bytes, fields: list[bytes], with_headers: bool) -> tuple[int, int]:
+        size = _number(fields[-1], "message size")
+        if size > self._limits.message:
+            raise RemoteProtocolError(
+                f"message of {size} bytes is larger than the limit of {self._limits.message}"
+            )
+        header_size = _number(fields[-2], "header size") if with_headers else 0
+        if header_size > size:
+            raise RemoteProtocolError(
+                f"header size {header_size} is larger than the message size {size}: {line[:80]!r}"
+            )
+        return header_size, size
+
+    def _line_too_long(self) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"control line is longer than the limit of {self._limits.control_line} bytes"
+        )
+
+
+_BLANK: Final = (b" ", b"\t")
+
+
+def _bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"payload of {head.size} bytes on {head.subject!r} is followed by {found!r}, not by CRLF"
+    )
+
+
+def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
+    """The verb and its arguments: blanks and tabs separate them, runs of both collapse."""
+    fields = [field for field in line.replace(b"\t", b" ").split(b" ") if field]
+    if not least <= len(fields) - 1 <= most:
+        raise RemoteProtocolError(
+            f"{_text(fields[0])[:8].upper()} takes {least} to {most} arguments, "
+            f"not {len(fields) - 1}: {line[:80]!r}"
+        )
+    return fields
+
+
+def _number(field: bytes, what: str) -> int:
+    # The server takes one to nine digits; more would only be a way to make int() work hard.
+    if not field.isdigit() or len(field) > 9:
+        raise RemoteProtocolError(f"{what} {field[:20]!r} is not a number of one to nine digits")
+    return int(field)
+
+
+def _text(field: bytes) -> str:
+    return field.decode("utf-8", "surrogateescape")

@@ -1,0 +1,270 @@
+"""Every error of nasq, in one tree under `NASQError`.
+
+A caller's mistake and a peer's mistake are different classes. Errors that have a built-in cousin
+inherit it too, so `except ConnectionError` and `except TimeoutError` work as anyone expects.
+
+    NASQError
+    ├── ProtocolError
+    │   ├── LocalProtocolError          what was asked for is illegal in this state
+    │   └── RemoteProtocolError         the peer sent bytes that break the protocol
+    ├── InvalidSubjectError             (ValueError)
+    ├── InvalidHeaderError              (ValueError)
+    ├── InvalidOptionError              (ValueError)
+    ├── InvalidPayloadError             (ValueError)
+    ├── PayloadTooLargeError            (ValueError)
+    ├── UsageError                      (RuntimeError) wrong thread, loop or moment
+    ├── MissingDependencyError          (ImportError) an optional package is not installed
+    ├── OperationTimeoutError           (TimeoutError)
+    ├── NoRespondersError               nobody listens on the subject of a request
+    ├── BufferFullError                 (ConnectionError) too much was pushed while disconnected
+    ├── NotConnectedError               (ConnectionError) connect() was not called, or failed
+    ├── ConnectionClosedError           (ConnectionError) closed by this side
+    ├── ConnectionLostError             (ConnectionError) the connection broke under an operation
+    │   └── StaleConnectionError        the peer stopped answering PING
+    ├── ConnectFailedError              (ConnectionError) no server could be reached
+    └── ServerError                     the server said -ERR
+        ├── AuthorizationError          (PermissionError)
+        ├── PermissionsViolationError   (PermissionError)
+        ├── ConnectionLimitError
+        └── TLSRequiredError
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "AuthorizationError",
+    "BufferFullError",
+    "ConnectFailedError",
+    "ConnectionClosedError",
+    "ConnectionLimitError",
+    "ConnectionLostError",
+    "InvalidHeaderError",
+    "InvalidOptionError",
+    "InvalidPayloadError",
+    "InvalidSubjectError",
+    "LocalProtocolError",
+    "MissingDependencyError",
+    "NASQError",
+    "NoRespondersError",
+    "NotConnectedError",
+    "OperationTimeoutError",
+    "PayloadTooLargeError",
+    "PermissionsViolationError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "ServerError",
+    "StaleConnectionError",
+    "TLSRequiredError",
+    "UsageError",
+    "server_error",
+]
+
+
+class NASQError(Exception):
+    """The root of every error that nasq raises on purpose."""
+
+
+class ProtocolError(NASQError):
+    """The NATS protocol was broken, by one side or the other."""
+
+
+class LocalProtocolError(ProtocolError):
+    """What was asked for is illegal in this state, or can't be put on the wire."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent bytes that break the protocol. The connection can't be read any further."""
+
+
+class InvalidSubjectError(NASQError, ValueError):
+    """A subject, queue group, reply or namespace that NATS does not allow."""
+
+
+class InvalidHeaderError(NASQError, ValueError):
+    """A header key or value that can't be sent, or a header block that can't be read."""
+
+
+class InvalidOptionError(NASQError, ValueError):
+    """An option whose value makes no sense: a bad URL, a negative interval."""
+
+
+class InvalidPayloadError(NASQError, ValueError):
+    """A message of the right type that can't be encoded: NaN in JSON, a lone surrogate in text."""
+
+
+class PayloadTooLargeError(NASQError, ValueError):
+    """Headers and payload together are larger than the server's max_payload."""
+
+
+class UsageError(NASQError, RuntimeError):
+    """Used in the wrong place: outside an event loop, from another thread, twice at once."""
+
+
+class MissingDependencyError(NASQError, ImportError):
+    """An optional package or program is not installed; the message says how to get it."""
+
+
+class OperationTimeoutError(NASQError, TimeoutError):
+    """The time given to an operation ran out."""
+
+
+class NoRespondersError(NASQError):
+    """Nobody is subscribed to the subject of a request (the server's status 503)."""
+
+
+class BufferFullError(NASQError, ConnectionError):
+    """While disconnected, `reconnect_buffer` is full: this message was not taken."""
+
+
+class NotConnectedError(NASQError, ConnectionError):
+    """There is no connection and none is being made: `connect()` was not called, or failed."""
+
+
+class ConnectionClosedError(NASQError, ConnectionError):
+    """This side closed the connection."""
+
+
+class ConnectionLostError(NASQError, ConnectionError):
+    """The connection broke while an operation was waiting for the server's answer."""
+
+
+class StaleConnectionError(ConnectionLostError):
+    """The peer left too many PINGs unanswered."""
+
+
+class ConnectFailedError(NASQError, ConnectionError):
+    """No server could be reached.
+
+    `reasons` holds one (server, error) pair per attempt of the round that failed.
+    """
+
+    def __init__(self, reasons: list[tuple[str, Exception]]) -> None:
+        self.reasons = reasons
+        tried = "; ".join(f"{server}: {error}" for server, error in reasons)
+        super().__init__(f"no NATS server could be reached ({tried})")
+
+
+class ServerError(NASQError):
+    """The server answered -ERR. `text` is what it said; `closes` tells whether it then hangs up."""
+
+    closes: bool = False
+
+    def __init__(self, text: str, *, closes: bool | None = None) -> None:
+        self.text = text
+        if closes is not None:
+            self.closes = closes
+        super().__init__(f"the server said: {text}")
+
+
+class AuthorizationError(ServerError, PermissionError):
+    """The server refuses the credentials, or they have expired or were revoked."""
+
+    closes = True
+
+
+class PermissionsViolationError(ServerError, PermissionError):
+    """The user may not publish or subscribe to a subject. The connection lives.
+
+    `operation` is "publish", "subscribe" or "reply"; `subject`, `queue_group` and `sid` are what
+    the server named, as far as it named them.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        operation: str,
+        subject: str,
+        queue_group: str | None = None,
+        sid: str | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.operation = operation
+        self.subject = subject
+        self.queue_group = queue_group
+        self.sid = sid
+
+
+class ConnectionLimitError(ServerError):
+    """The server or the account has as many connections as it allows."""
+
+    closes = True
+
+
+class TLSRequiredError(ServerError):
+    """The server takes TLS connections only."""
+
+    closes = True
+
+
+# What the server writes behind -ERR, by lower-case prefix. The texts are the server's own
+# (server/errors.go); one that is not listed is reported and the socket decides.
+_BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
+    ("authorization violation", AuthorizationError, True),
+    ("authentication timeout", AuthorizationError, True),
+    ("user authentication expired", AuthorizationError, True),
+    ("user authentication revoked", AuthorizationError, True),
+    ("account authentication expired", AuthorizationError, True),
+    ("maximum connections exceeded", ConnectionLimitError, True),
+    ("maximum account active connections exceeded", ConnectionLimitError, True),
+    ("connection throttling is active", ConnectionLimitError, True),
+    ("secure connection - tls required", TLSRequiredError, True),
+    ("unknown protocol operation", ServerError, True),
+    ("maximum control line exceeded", ServerError, True),
+    ("maximum payload violation", ServerError, True),
+    ("stale connection", ServerError, True),
+    ("invalid client protocol", ServerError, True),
+    ("no responders requires headers support", ServerError, True),
+    ("attempted to connect to route port", ServerError, True),
+)
+
+_VIOLATION: Final = "permissions violation for "
+_OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
+    ("publish with reply of ", "reply"),
+    ("publish to ", "publish"),
+    ("subscription to ", "subscribe"),
+)
+
+
+def _go_unquote(text: str) -> tuple[str, str]:
+    """The first Go-quoted (%q) string of `text`, without its quotes, and what follows it."""
+    start = text.find('"')
+    if start < 0:
+        return text.strip(), ""
+    out: list[str] = []
+    at = start + 1
+    while at < len(text) and text[at] != '"':
+        if text[at] == "\\" and at + 1 < len(text):
+            at += 1
+        out.append(text[at])
+        at += 1
+    return "".join(out), text[at + 1 :]
+
+
+def server_error(text: str) -> ServerError:
+    """The exception for what a server wrote behind -ERR.
+
+    >>> server_error("Authorization Violation")
+    AuthorizationError('the server said: Authorization Violation')
+    >>> server_error('Permissions Violation for Publish to "a.b"').subject
+    'a.b'
+    """
+    lowered = text.lower()
+    if lowered.startswith(_VIOLATION):
+        for prefix, operation in _OPERATIONS:
+            if lowered.startswith(prefix, len(_VIOLATION)):
+                subject, rest = _go_unquote(text[len(_VIOLATION) + len(prefix) :])
+                queue_group = sid = None
+                if "using queue " in rest:
+                    queue_group, rest = _go_unquote(rest)
+                if "sid " in rest:
+                    sid, _ = _go_unquote(rest)
+                return PermissionsViolationError(
+                    text, operation=operation, subject=subject, queue_group=queue_group, sid=sid
+                )
+    for prefix, cls, closes in _BY_PREFIX:
+        if lowered.startswith(prefix):
+            return cls(text, closes=closes)
+    return ServerError(text)

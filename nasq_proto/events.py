@@ -1,0 +1,305 @@
+"""The words of the NATS protocol as values: one vocabulary for both roles.
+
+A client receives `Info`, `Msg`, `Ping`, `Pong`, `Ok` and `Err`, and sends the rest; a server the
+other way round. `ConnectionClosed` and `ProtocolFailed` are never on the wire: they tell how a
+stream ended. Events are immutable by convention, compare by value and are cheap to make.
+
+Subjects are str, decoded as UTF-8 with surrogateescape, so that whatever a peer relayed can be
+sent back byte for byte. Header blocks stay raw bytes: `nasq_proto.headers` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from .errors import RemoteProtocolError
+
+__all__ = [
+    "Connect",
+    "ConnectionClosed",
+    "Err",
+    "Event",
+    "Info",
+    "Msg",
+    "Ok",
+    "Ping",
+    "Pong",
+    "ProtocolFailed",
+    "Pub",
+    "Sub",
+    "Unsub",
+]
+
+
+class Event:
+    """Equality, hash and repr by the fields that `__slots__` names."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._fields()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={value!r}" for name, value in zip(self.__slots__, self._fields(), strict=True)
+        )
+        return f"{type(self).__name__}({shown})"
+
+
+class Ping(Event):
+    """PING: answer with PONG."""
+
+    __slots__ = ()
+
+
+class Pong(Event):
+    """PONG: answers the oldest PING that is not yet answered."""
+
+    __slots__ = ()
+
+
+class Ok(Event):
+    """+OK: sent by a server for each command when the client asked for `verbose`."""
+
+    __slots__ = ()
+
+
+class Err(Event):
+    """-ERR: `text` is without its quotes; `errors.server_error` gives it a class."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+# Field, type, and the value that stands for an absent one: a field that is absent is false or
+# empty, not "as before". Unknown fields are kept in `fields`.
+_INFO_FIELDS: Final[dict[str, Any]] = {
+    "server_id": "",
+    "server_name": "",
+    "version": "",
+    "proto": 0,
+    "host": "",
+    "port": 0,
+    "cluster": "",
+    "domain": "",
+    "headers": False,
+    "max_payload": 1024 * 1024,
+    "jetstream": False,
+    "auth_required": False,
+    "tls_required": False,
+    "tls_verify": False,
+    "tls_available": False,
+    "nonce": "",
+    "client_id": 0,
+    "client_ip": "",
+    "ldm": False,
+}
+
+
+class Info(Event):
+    """INFO: what a server says of itself, first of all and whenever it changes.
+
+    `fields` holds the JSON object as it came; the attributes are typed and checked.
+    `max_payload` is in bytes, -1 for none; `ldm` announces lame duck mode.
+
+    Raises:
+        RemoteProtocolError: a known field has a value of the wrong type.
+    """
+
+    __slots__ = ("fields",)
+
+    server_id: str
+    server_name: str
+    version: str
+    proto: int
+    host: str
+    port: int
+    cluster: str
+    domain: str
+    headers: bool
+    max_payload: int
+    jetstream: bool
+    auth_required: bool
+    tls_required: bool
+    tls_verify: bool
+    tls_available: bool
+    nonce: str
+    client_id: int
+    client_ip: str
+    ldm: bool
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        for name, default in _INFO_FIELDS.items():
+            value = fields.get(name, default)
+            if type(value) is not type(default):
+                raise RemoteProtocolError(
+                    f"INFO field {name!r} must be {type(default).__name__}, "
+                    f"not {type(value).__name__}"
+                )
+        for name in ("connect_urls", "ws_connect_urls"):
+            urls = fields.get(name) or []
+            if type(urls) is not list or not all(type(url) is str for url in urls):
+                raise RemoteProtocolError(f"INFO field {name!r} must be a list of strings")
+        self.fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            default = _INFO_FIELDS[name]
+        except KeyError:
+            raise AttributeError(f"INFO has no field {name!r}; see .fields") from None
+        return self.fields.get(name, default)
+
+    def __hash__(self) -> int:
+        return hash(self.server_id)
+
+    @property
+    def connect_urls(self) -> list[str]:
+        """Addresses of the servers of the cluster, as "host:port"; IPv6 is bracketed."""
+        return self.fields.get("connect_urls") or []
+
+    @property
+    def ws_connect_urls(self) -> list[str]:
+        """The same for WebSocket connections."""
+        return self.fields.get("ws_connect_urls") or []
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Info:
+        """Read the JSON behind INFO.
+
+        Raises:
+            RemoteProtocolError: it is no JSON object, or a known field has the wrong type.
+        """
+        return cls(_json_object(data, "INFO"))
+
+
+# Never shown: they let whoever reads a log connect as somebody else.
+_SECRETS: Final = frozenset({"pass", "auth_token", "jwt", "sig", "nkey", "user"})
+
+
+class Connect(Event):
+    """CONNECT: what a client says of itself. `fields` is the JSON object as on the wire.
+
+    Its repr hides every credential.
+    """
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.fields)))
+
+    def __repr__(self) -> str:
+        shown = {k: "…" if k in _SECRETS else v for k, v in self.fields.items()}
+        return f"Connect(fields={shown!r})"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Connect:
+        """Read the JSON behind CONNECT.
+
+        Raises:
+            RemoteProtocolError: it is no JSON object.
+        """
+        return cls(_json_object(data, "CONNECT"))
+
+
+class Pub(Event):
+    """PUB, or HPUB when `headers` (a raw block) is not None."""
+
+    __slots__ = ("headers", "payload", "reply", "subject")
+
+    def __init__(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str | None = None,
+        headers: bytes | None = None,
+    ) -> None:
+        self.subject = subject
+        self.payload = payload
+        self.reply = reply
+        self.headers = headers
+
+
+class Sub(Event):
+    """SUB: `sid` is chosen by the client and names the subscription in MSG and UNSUB."""
+
+    __slots__ = ("queue_group", "sid", "subject")
+
+    def __init__(self, subject: str, sid: str, queue_group: str | None = None) -> None:
+        self.subject = subject
+        self.sid = sid
+        self.queue_group = queue_group
+
+
+class Unsub(Event):
+    """UNSUB: at once, or after `max_msgs` messages counted from the start of the subscription."""
+
+    __slots__ = ("max_msgs", "sid")
+
+    def __init__(self, sid: str, max_msgs: int | None = None) -> None:
+        self.sid = sid
+        self.max_msgs = max_msgs
+
+
+class Msg(Event):
+    """MSG, or HMSG when `headers` (a raw block) is not None."""
+
+    __slots__ = ("headers", "payload", "reply", "sid", "subject")
+
+    def __init__(
+        self,
+        subject: str,
+        sid: str,
+        payload: bytes = b"",
+        reply: str | None = None,
+        headers: bytes | None = None,
+    ) -> None:
+        self.subject = subject
+        self.sid = sid
+        self.payload = payload
+        self.reply = reply
+        self.headers = headers
+
+
+class ConnectionClosed(Event):
+    """The peer closed its side between two frames."""
+
+    __slots__ = ()
+
+
+class ProtocolFailed(Event):
+    """The stream can't be read any further. Always the last event; `error` says why."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: RemoteProtocolError) -> None:
+        self.error = error
+
+    def _fields(self) -> tuple[Any, ...]:
+        return (type(self.error), str(self.error))
+
+    def __repr__(self) -> str:
+        return f"ProtocolFailed({self.error})"
+
+
+def _json_object(data: bytes, verb: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"{verb} is not valid JSON: {type(error).__name__}") from None
+    if type(value) is not dict:
+        raise RemoteProtocolError(f"{verb} must hold a JSON object, not {type(value).__name__}")
+    return value

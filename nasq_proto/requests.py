@@ -1,0 +1,79 @@
+"""Requests and their replies, over one wildcard inbox per client.
+
+The reply subject of request n is `_INBOX.<id>.<n>`: the last token finds who waits. A reply that
+comes after its request was given up finds nobody, and is counted.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from typing import Final
+
+from .decoder import Head
+from .errors import NoRespondersError
+from .inbox import Held
+from .ops import Op
+
+__all__ = ["PendingReply", "Requests"]
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+_NO_RESPONDERS: Final = b"NATS/1.0 503"
+
+
+class PendingReply(Op[Held]):
+    """The reply to one request: the held message, or why there is none."""
+
+    __slots__ = ("asked", "token")
+
+    def __init__(self, token: str, asked: str) -> None:
+        super().__init__()
+        self.token = token
+        self.asked = asked
+
+
+class Requests:
+    """Who waits for which reply.
+
+    Attributes:
+        prefix: `_INBOX.<id>.`, with an id of 22 random characters.
+        late: replies that found nobody waiting.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.prefix = "_INBOX." + "".join(rng.choice(_ALPHABET) for _ in range(22)) + "."
+        self.late = 0
+        self._pending: dict[str, PendingReply] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def new(self, subject: str) -> PendingReply:
+        """A place for the reply to a request on `subject`."""
+        self._last += 1
+        op = PendingReply(str(self._last), subject)
+        self._pending[op.token] = op
+        return op
+
+    def deliver(self, head: Head, bodies: list[bytes], now: float) -> None:
+        """Take what came on the inbox. Only the first reply to a request counts."""
+        op = self._pending.pop(head.subject[len(self.prefix) :], None)
+        self.late += len(bodies) - (op is not None)
+        if op is None:
+            return
+        body = bodies[0]
+        if head.header_size == len(body) and body.startswith(_NO_RESPONDERS):
+            op.fail(NoRespondersError(f"nobody answers on {op.asked!r}: no subscriber is there"))
+        else:
+            op.resolve((head, body, now))
+
+    def abandon(self, op: PendingReply) -> None:
+        """Nobody waits for this reply any more."""
+        self._pending.pop(op.token, None)
+
+    def fail_all(self, error: Exception) -> None:
+        """No reply can come for any of them."""
+        pending, self._pending = self._pending, {}
+        for op in pending.values():
+            op.fail(error)

@@ -1,0 +1,105 @@
+"""What this client is subscribed to, and the table that survives reconnects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .decoder import Head
+from .encoder import encode
+from .errors import PermissionsViolationError
+from .events import Sub, Unsub
+from .ops import Op
+
+__all__ = ["Subscription", "Subscriptions"]
+
+Deliver = Callable[[Head, list[bytes], float], None]
+
+
+class Subscription:
+    """One SUB, from the call that makes it to the server's confirmation that it is gone.
+
+    Attributes:
+        subject, queue_group, sid: as the server knows them.
+        confirmed: done when the server has taken the SUB; fails when it was refused.
+        ended: done when no message can come for it any more.
+        delivered: messages received, ever.
+        max_msgs: the server ends it after that many, counted from the start; None: never.
+        closing: UNSUB is under way; messages may still come.
+    """
+
+    __slots__ = (
+        "closing",
+        "confirmed",
+        "deliver",
+        "delivered",
+        "ended",
+        "frame",
+        "max_msgs",
+        "queue_group",
+        "raw_sid",
+        "sid",
+        "subject",
+    )
+
+    def __init__(self, sid: int, subject: str, queue_group: str | None, deliver: Deliver) -> None:
+        self.sid = sid
+        self.raw_sid = b"%d" % sid
+        self.subject = subject
+        self.queue_group = queue_group
+        self.deliver = deliver
+        self.frame = encode(Sub(subject, str(sid), queue_group))
+        self.confirmed: Op[None] = Op()
+        self.ended: Op[None] = Op()
+        self.delivered = 0
+        self.max_msgs: int | None = None
+        self.closing = False
+
+    @property
+    def unsub_frame(self) -> bytes:
+        """UNSUB for what is left of `max_msgs`, or for good."""
+        left = None if self.closing or self.max_msgs is None else self.max_msgs - self.delivered
+        return encode(Unsub(str(self.sid), left))
+
+    def __repr__(self) -> str:
+        group = f" queue_group={self.queue_group!r}" if self.queue_group else ""
+        return f"<Subscription {self.sid} {self.subject!r}{group}>"
+
+
+class Subscriptions:
+    """Subscriptions by sid. A sid is never used twice, so a late MSG can't reach the wrong one."""
+
+    def __init__(self) -> None:
+        self.by_sid: dict[bytes, Subscription] = {}
+        self._last = 0
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(list(self.by_sid.values()))
+
+    def __len__(self) -> int:
+        return len(self.by_sid)
+
+    def add(self, subject: str, queue_group: str | None, deliver: Deliver) -> Subscription:
+        """A new one, with the next sid. Raises what `encode` raises, and then uses no sid."""
+        sub = Subscription(self._last + 1, subject, queue_group, deliver)
+        self._last += 1
+        self.by_sid[sub.raw_sid] = sub
+        return sub
+
+    def remove(self, sub: Subscription) -> None:
+        """It is gone: nothing is routed to it and no reconnect brings it back. Idempotent."""
+        if self.by_sid.pop(sub.raw_sid, None):
+            sub.ended.resolve(None)
+
+    def refused(self, error: PermissionsViolationError) -> Subscription | None:
+        """The subscription that a permissions violation speaks of.
+
+        Newer servers name the sid; older ones only the subject: then an unconfirmed one is meant
+        before a confirmed one.
+        """
+        if error.sid is not None:
+            return self.by_sid.get(error.sid.encode("utf-8", "surrogateescape"))
+        same = [s for s in self if s.subject == error.subject]
+        if error.queue_group is not None:
+            same = [s for s in same if s.queue_group == error.queue_group]
+        same.sort(key=lambda s: s.confirmed.done)
+        return same[0] if same else None

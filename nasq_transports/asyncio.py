@@ -1,0 +1,168 @@
+"""The asyncio transport: a plain `Protocol`, no task but the one that opens a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+from nasq_proto import Op, Server
+
+from .base import BaseTransport
+
+__all__ = ["AsyncioTransport"]
+
+T = TypeVar("T")
+
+
+class AsyncioTransport(BaseTransport):
+    """Drives a client on the running asyncio loop (uvloop included)."""
+
+    def _begin(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pump_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._streams: dict[int, _Stream] = {}
+        self._current: _Stream | None = None
+
+    def kick(self) -> None:
+        """One pump at the next turn of the loop, however often it is asked for."""
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._pump_scheduled = False
+        self._pump()
+        self._tell()
+
+    async def wait(self, op: Op[T], deadline: float | None = None) -> T:
+        """See `Transport.wait`."""
+        if not op.done:
+            future: asyncio.Future[None] = self._loop.create_future()
+
+            def wake() -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            op.on_done(wake)
+            timer = None
+            if deadline is not None:
+                timer = self._loop.call_later(deadline - self.now(), wake)
+            try:
+                await future
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        if not op.done:
+            raise TimeoutError
+        return op.result()
+
+    async def checkpoint(self) -> None:
+        """See `Transport.checkpoint`."""
+        await asyncio.sleep(0)
+
+    def shield(self, seconds: float) -> AbstractContextManager[Any]:
+        """asyncio delivers a cancellation once, so cleanup that follows it runs as it is."""
+        return nullcontext()
+
+    # ------------------------------------------------------------------ hooks
+
+    def _open(self, attempt: int, server: Server) -> None:
+        self._opening[attempt] = self._loop.create_task(self._connect(attempt, server))
+
+    async def _connect(self, attempt: int, server: Server) -> None:
+        try:
+            await self._loop.create_connection(
+                lambda: _Stream(self, attempt), server.host, server.port, happy_eyeballs_delay=0.25
+            )
+        except Exception as error:
+            self.client.transport_failed(attempt, error, self.now())
+        except asyncio.CancelledError:
+            self.client.transport_closed(attempt, None, self.now())
+            raise
+        finally:
+            del self._opening[attempt]
+            self._turn()
+
+    def _close(self, attempt: int) -> None:
+        stream = self._streams.get(attempt)
+        if stream is not None:
+            stream.transport.abort()
+        elif attempt in self._opening:
+            self._opening[attempt].cancel()
+
+    def _can_write(self) -> bool:
+        return self._current is not None and not self._current.paused
+
+    def _write(self, data: bytes) -> None:
+        assert self._current is not None, "_can_write said so"
+        self._current.transport.write(data)
+
+    def _arm(self, deadline: float | None) -> None:
+        # A deadline that moved later is found out when the timer fires: it costs nothing now.
+        if deadline is None:
+            self._disarm()
+        elif self._timer is None or deadline < self._timer_at:
+            self._disarm()
+            self._timer_at = deadline
+            self._timer = self._loop.call_later(deadline - self.now(), self._on_timer)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self.now()
+        due = self.client.next_timeout()
+        if due is not None and due <= now:
+            self.client.handle_timeout(now)
+        self._turn()
+
+    def _stop(self) -> None:
+        self._disarm()
+
+
+class _Stream(asyncio.Protocol):
+    """One TCP stream: hands what happens on it to the client."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, driver: AsyncioTransport, attempt: int) -> None:
+        self._driver = driver
+        self._attempt = attempt
+        self.paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "TCP is a two-way stream"
+        self.transport = transport
+        driver = self._driver
+        driver._streams[self._attempt] = self
+        if driver.client.transport_opened(self._attempt, driver.now()):
+            driver._current = self
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        driver = self._driver
+        driver.client.receive_data(self._attempt, data, driver.now())
+        driver._turn()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._driver._turn()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        driver = self._driver
+        del driver._streams[self._attempt]
+        if driver._current is self:
+            driver._current = None
+        driver.client.transport_closed(self._attempt, exc, driver.now())
+        driver._turn()

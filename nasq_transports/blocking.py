@@ -1,0 +1,220 @@
+"""The transport for plain blocking code: a monitor, and one daemon thread that serves it.
+
+Whoever uses the client holds `lock`. `wait` is `Condition.wait`, which lets go of the lock while it
+sleeps: so a coroutine of the facade, run to its end by `run_sync` under the lock, is as atomic
+between two waits as it is on an event loop. The thread reads, keeps the connection alive and
+reconnects, whatever the user's threads do. A short-lived thread opens each stream, since
+resolving a name can't be interrupted.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, TypeVar
+
+from nasq_proto import Op, Server
+
+from .base import READ_SIZE, BaseTransport
+from .sockets import OutputSocket
+
+__all__ = ["BlockingTransport"]
+
+T = TypeVar("T")
+
+
+class BlockingTransport(BaseTransport):
+    """Drives a client with a daemon thread. Safe from any thread, under `lock`.
+
+    Args:
+        lock: the monitor's lock, when it has to outlive this transport.
+    """
+
+    def __init__(self, lock: threading.RLock | None = None) -> None:
+        super().__init__()
+        self._lock = lock or threading.RLock()
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """The monitor's lock."""
+        return self._lock
+
+    def _begin(self) -> None:
+        self._finished = False
+        self._kicked = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._timeout_at: float | None = None
+        self._opening: set[int] = set()
+        self._attempt = 0
+        self._socket: OutputSocket | None = None
+        self._thread = threading.Thread(target=self._run, name="nasq", daemon=True)
+        self._thread.start()
+
+    def kick(self) -> None:
+        """Wake the thread, once until it has looked."""
+        if not self._kicked:
+            self._kicked = True
+            with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
+                self._wake_in.send(b"\0")
+
+    async def wait(self, op: Op[T], deadline: float | None = None) -> T:
+        """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
+        if not op.done:
+            # What this thread has to say, it says itself: the reply is one thread switch nearer.
+            self._pump_output()
+            condition = threading.Condition(self._lock)
+            op.on_done(condition.notify)
+            while not op.done:
+                left = threading.TIMEOUT_MAX if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                condition.wait(min(left, threading.TIMEOUT_MAX))
+        return op.result()
+
+    async def checkpoint(self) -> None:
+        """Other threads run anyway; this thread sends what has gathered."""
+        self._pump_output()
+
+    def shield(self, seconds: float) -> AbstractContextManager[Any]:
+        """Nothing cancels a thread."""
+        return nullcontext()
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector, self._wake_in, self._wake_out:
+            selector.register(self._wake_out, selectors.EVENT_READ)
+            registered: tuple[OutputSocket, int] | None = None
+            while True:
+                with self._lock:
+                    self._pump()
+                    if self._finished:
+                        break
+                    registered = self._register(selector, registered)
+                    timeout = self._timeout_at
+                self._tell()
+                if timeout is not None:
+                    timeout = max(0.0, timeout - time.monotonic())
+                ready = selector.select(timeout)
+                self._serve(ready)
+        self._tell()
+
+    def _register(
+        self, selector: selectors.BaseSelector, registered: tuple[OutputSocket, int] | None
+    ) -> tuple[OutputSocket, int] | None:
+        """Have the selector watch the present socket for what it waits for."""
+        output = self._socket
+        events = selectors.EVENT_READ
+        if output is not None and output.left:
+            events |= selectors.EVENT_WRITE
+        wanted = None if output is None else (output, events)
+        if wanted != registered:
+            if registered is not None and registered[0].sock in selector.get_map():
+                selector.unregister(registered[0].sock)
+            if output is not None:
+                selector.register(output.sock, events)
+        return wanted
+
+    def _serve(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        with self._lock:
+            self._kicked = False
+            for key, events in ready:
+                if key.fileobj is self._wake_out:
+                    _empty(self._wake_out)
+                elif self._socket is not None and key.fileobj is self._socket.sock:
+                    if events & selectors.EVENT_WRITE:
+                        self._socket.send()
+                    if events & selectors.EVENT_READ:
+                        self._receive(self._socket)
+            now = time.monotonic()
+            due = self.client.next_timeout()
+            if due is not None and due <= now:
+                self.client.handle_timeout(now)
+
+    def _receive(self, output: OutputSocket) -> None:
+        reason: Exception | None = None
+        try:
+            data = output.sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            data, reason = b"", error
+        if data:
+            self.client.receive_data(self._attempt, data, time.monotonic())
+        else:
+            attempt = self._attempt
+            self._drop_socket()
+            self.client.transport_closed(attempt, reason, time.monotonic())
+
+    def _drop_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.sock.close()
+            self._socket = None
+
+    # ------------------------------------------------------------------ hooks
+
+    def _open(self, attempt: int, server: Server) -> None:
+        self._opening.add(attempt)
+        seconds = max(0.001, (self.client.next_timeout() or 0.0) - time.monotonic())
+        threading.Thread(
+            target=self._connect,
+            args=(attempt, server, seconds),
+            name=f"nasq connecting to {server.address}",
+            daemon=True,
+        ).start()
+
+    def _connect(self, attempt: int, server: Server, seconds: float) -> None:
+        sock: socket.socket | None = None
+        reason: Exception | None = None
+        try:
+            sock = socket.create_connection((server.host, server.port), timeout=seconds)
+        except Exception as error:
+            reason = error
+        with self._lock:
+            if attempt not in self._opening:  # given up meanwhile
+                if sock is not None:
+                    sock.close()
+                return
+            self._opening.discard(attempt)
+            if sock is None:
+                assert reason is not None, "no socket, so it has raised"
+                self.client.transport_failed(attempt, reason, time.monotonic())
+            else:
+                self._socket = OutputSocket(sock)
+                self._attempt = attempt
+                if not self.client.transport_opened(attempt, time.monotonic()):
+                    self._drop_socket()
+            self.kick()
+
+    def _close(self, attempt: int) -> None:
+        self._opening.discard(attempt)
+        if attempt == self._attempt:
+            self._drop_socket()
+        self.client.transport_closed(attempt, None, time.monotonic())
+
+    def _can_write(self) -> bool:
+        return self._socket is not None and not self._socket.left
+
+    def _write(self, data: bytes) -> None:
+        assert self._socket is not None, "_can_write said so"
+        self._socket.write(data)
+        if self._socket.left:
+            self.kick()
+
+    def _arm(self, deadline: float | None) -> None:
+        self._timeout_at = deadline
+
+    def _stop(self) -> None:
+        self._finished = True
+        self._drop_socket()
+
+
+def _empty(sock: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while sock.recv(4096):
+            pass

@@ -1,0 +1,43 @@
+"""Which event loop is running here. The only place that asks."""
+
+from __future__ import annotations
+
+import sys
+
+from nasq_proto import UsageError
+
+from .base import Transport
+
+__all__ = ["running_transport"]
+
+
+def running_transport() -> Transport:
+    """A new transport for the event loop that is running in this thread.
+
+    Imports nothing that is not in use already.
+
+    Raises:
+        UsageError: none is running.
+    """
+    # trio first: in its guest mode an asyncio loop runs in the same thread.
+    if "trio" in sys.modules:
+        import trio
+
+        if trio.lowlevel.in_trio_task():
+            from .trio import TrioTransport
+
+            return TrioTransport()
+    if "asyncio" in sys.modules:
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            from .asyncio import AsyncioTransport
+
+            return AsyncioTransport()
+    raise UsageError(
+        "no asyncio or trio loop is running here; in plain code use nasq.BlockingNASQueue"
+    )

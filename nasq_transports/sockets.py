@@ -1,0 +1,38 @@
+"""A non-blocking socket that remembers what it could not send: for trio and blocking sockets."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+__all__ = ["OutputSocket"]
+
+
+class OutputSocket:
+    """A connected socket, made non-blocking. `left` is what was written but not sent yet."""
+
+    __slots__ = ("left", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.left = memoryview(b"")
+
+    def write(self, data: bytes) -> None:
+        """Send what the socket takes now. Only called when nothing is `left`."""
+        self.left = memoryview(data)
+        self.send()
+
+    def send(self) -> None:
+        """Go on with what is left. A broken socket is left for the reader to notice."""
+        try:
+            while self.left:
+                self.left = self.left[self.sock.send(self.left) :]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            # The reader sees the same fault, and reports it once.
+            self.left = memoryview(b"")
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)

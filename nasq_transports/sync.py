@@ -1,0 +1,28 @@
+"""Run a coroutine of the facade to its end in plain code."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+__all__ = ["run_sync"]
+
+T = TypeVar("T")
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any]) -> T:
+    """The result of a coroutine whose every wait blocks instead of suspending.
+
+    `lock` is held throughout; the blocking transport's `wait` lets go of it while it sleeps.
+    """
+    try:
+        with lock:
+            coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError(
+        "the coroutine suspended: only a blocking transport's wait may be used under run_sync"
+    )

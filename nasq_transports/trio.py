@@ -1,0 +1,213 @@
+"""The trio transport: one task that pumps, one task per stream that reads.
+
+Without a nursery of the user's it runs as a system task. A system task that raises would crash the
+program, and one that is awaited by nobody must not: every error goes into the client instead.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import trio
+
+from nasq_proto import Op, Server
+
+from .base import READ_SIZE, BaseTransport
+from .sockets import OutputSocket
+
+__all__ = ["TrioTransport"]
+
+T = TypeVar("T")
+
+
+class TrioTransport(BaseTransport):
+    """Drives a client in the running trio loop.
+
+    Args:
+        nursery: runs the driver in this nursery instead of as a system task. When it is
+            cancelled, the connection ends.
+    """
+
+    def __init__(self, nursery: trio.Nursery | None = None) -> None:
+        super().__init__()
+        self._given_nursery = nursery
+
+    def _begin(self) -> None:
+        self._parked: trio.lowlevel.Task | None = None
+        self._kicked = False
+        self._finished = False
+        self._alarm = trio.CancelScope()
+        self._scopes: dict[int, trio.CancelScope] = {}
+        self._socket: OutputSocket | None = None
+        self._sending = False
+        if self._given_nursery is not None:
+            self._given_nursery.start_soon(self._run)
+        else:
+            trio.lowlevel.spawn_system_task(self._run, name="nasq")
+
+    def kick(self) -> None:
+        """Wake the pump; it runs when those who are ready to run have run."""
+        self._kicked = True
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
+
+    async def wait(self, op: Op[T], deadline: float | None = None) -> T:
+        """See `Transport.wait`."""
+        if not op.done:
+            if deadline is None:
+                await self._sleep_until_done(op)
+            else:
+                with trio.move_on_after(max(0.0, deadline - self.now())):
+                    await self._sleep_until_done(op)
+        if not op.done:
+            raise TimeoutError
+        return op.result()
+
+    async def _sleep_until_done(self, op: Op[Any]) -> None:
+        asleep = True
+        task = trio.lowlevel.current_task()
+
+        def wake() -> None:
+            nonlocal asleep
+            if asleep:
+                asleep = False
+                trio.lowlevel.reschedule(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            nonlocal asleep
+            asleep = False
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        op.on_done(wake)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def checkpoint(self) -> None:
+        """See `Transport.checkpoint`."""
+        await trio.lowlevel.checkpoint()
+
+    def shield(self, seconds: float) -> AbstractContextManager[Any]:
+        """See `Transport.shield`."""
+        return trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
+
+    # ------------------------------------------------------------------ the pump
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        finally:
+            # The loop is ending, or the user's nursery was cancelled: whoever waits must end too.
+            self._finished = True
+            self.client.close()
+            while self.client.next_action() is not None:
+                pass
+
+    async def _serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            while not self._finished:
+                # The scope ends the sleep when the client's deadline has come (`_arm`).
+                with trio.CancelScope() as self._alarm:
+                    while not self._finished:
+                        self._kicked = False
+                        self._turn()
+                        if not self._kicked and not self._finished:
+                            await self._park()
+                now = self.now()
+                due = self.client.next_timeout()
+                if due is not None and due <= now:
+                    self.client.handle_timeout(now)
+            nursery.cancel_scope.cancel()
+
+    async def _park(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _turn(self) -> None:
+        self._pump()
+        self._tell()
+
+    # ------------------------------------------------------------------ streams
+
+    def _open(self, attempt: int, server: Server) -> None:
+        self._scopes[attempt] = trio.CancelScope()
+        self._nursery.start_soon(self._stream, attempt, server)
+
+    async def _stream(self, attempt: int, server: Server) -> None:
+        client = self.client
+        output: OutputSocket | None = None
+        reason: Exception | None = None
+        try:
+            with self._scopes[attempt]:
+                stream = await trio.open_tcp_stream(server.host, server.port)
+                # A socket of our own: trio's receive_some would take two more checkpoints per
+                # chunk, and its send_all a task of its own per connection.
+                output = OutputSocket(socket.socket(fileno=stream.socket.detach()))
+                if client.transport_opened(attempt, self.now()):
+                    self._socket = output
+                    await self._read(attempt, output)
+        except Exception as error:
+            reason = error
+        finally:
+            del self._scopes[attempt]
+            if output is not None:
+                if self._socket is output:
+                    self._socket = None
+                trio.lowlevel.notify_closing(output.sock)
+                output.sock.close()
+            client.transport_closed(attempt, reason, self.now())
+            self.kick()
+
+    async def _read(self, attempt: int, output: OutputSocket) -> None:
+        sock = output.sock
+        receive_data = self.client.receive_data
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                data = sock.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                continue
+            if not data:
+                return
+            receive_data(attempt, data, self.now())
+            self._turn()
+
+    def _close(self, attempt: int) -> None:
+        if attempt in self._scopes:
+            self._scopes[attempt].cancel()
+
+    def _can_write(self) -> bool:
+        return self._socket is not None and not self._sending
+
+    def _write(self, data: bytes) -> None:
+        assert self._socket is not None, "_can_write said so"
+        self._socket.write(data)
+        if self._socket.left:
+            self._sending = True
+            self._nursery.start_soon(self._send_rest, self._socket)
+
+    async def _send_rest(self, output: OutputSocket) -> None:
+        try:
+            while output.left:
+                await trio.lowlevel.wait_writable(output.sock)
+                output.send()
+        except (trio.ClosedResourceError, OSError):
+            pass  # the reader reports why
+        finally:
+            self._sending = False
+            self.kick()
+
+    def _arm(self, deadline: float | None) -> None:
+        self._alarm.deadline = (
+            math.inf if deadline is None else trio.current_time() + deadline - self.now()
+        )
+
+    def _stop(self) -> None:
+        self._finished = True
