@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from nasq_proto import Client, CloseTransport, Notice, Op, OpenTransport, Server
 
-__all__ = ["READ_SIZE", "BaseTransport", "OnEvent", "Transport"]
+__all__ = ["READ_SIZE", "BaseTransport", "OnEvent", "Transport", "hand_out"]
 
 T = TypeVar("T")
 OnEvent = Callable[[Notice], object]
@@ -152,9 +152,15 @@ class BaseTransport(ABC):
         """Hand out notices; not under the lock."""
         with self.lock:
             notices = self.client.take_notices()
-        for notice in notices:
-            if self._on_event is not None:
-                try:
-                    self._on_event(notice)
-                except Exception:
-                    _log.exception("on_event raised for %r", notice)
+        hand_out(notices, self._on_event)
+
+
+def hand_out(notices: list[Notice], on_event: OnEvent | None) -> None:
+    """Call `on_event` for each notice; what it raises is logged and harms nothing."""
+    for notice in notices:
+        _log.debug("%r", notice)
+        if on_event is not None:
+            try:
+                on_event(notice)
+            except Exception:
+                _log.exception("on_event raised for %r", notice)

@@ -1,0 +1,369 @@
+"""A NATS server and a network without I/O, for tests: deterministic, on a virtual clock.
+
+`Broker` is a server built on `Connection(Role.SERVER)`: subjects, wildcards, queue groups,
+headers, no responders, refusals. `Link` is the network between a `Client` and a broker, and the client's
+clock: it can chop, delay, cut, refuse and swallow. What the broker does not script, a test says
+itself: `session.say(b"...")` takes raw bytes, so every hostile server can be played.
+
+    >>> import random
+    >>> from nasq_proto import Client, ClientOptions, Inbox, Server
+    >>> client = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
+    >>> link, inbox = Link(client, Broker()), Inbox()
+    >>> opened = client.open(link.now)
+    >>> link.pump()
+    >>> sub = client.subscribe("greetings", None, inbox.deliver)
+    >>> client.publish("greetings", b"hello")
+    False
+    >>> link.pump()
+    >>> inbox.items[0][1]
+    b'hello'
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .client import Client, CloseTransport, OpenTransport
+from .connection import Connection
+from .decoder import Role
+from .events import (
+    Connect,
+    Err,
+    Event,
+    Info,
+    Msg,
+    Ping,
+    Pong,
+    ProtocolFailed,
+    Pub,
+    Sub,
+    Unsub,
+)
+from .headers import encode_headers
+from .servers import Server
+from .states import ConnectionState
+from .subjects import subject_matches
+
+__all__ = ["Broker", "Link", "ServerSession"]
+
+
+class Broker:
+    """A NATS server without I/O: routes between its sessions as nats-server does.
+
+    Args:
+        info: fields of INFO that differ from the usual ones.
+        users: user to password; None: no credentials are asked for.
+        deny_publish, deny_subscribe: patterns that are refused with a permissions violation.
+        rng: picks the member of a queue group.
+
+    Attributes:
+        sessions: every session that is open, oldest first.
+        script: called with each new session before it says INFO; return True to say nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        info: dict[str, Any] | None = None,
+        users: dict[str, str] | None = None,
+        deny_publish: tuple[str, ...] = (),
+        deny_subscribe: tuple[str, ...] = (),
+        rng: random.Random | None = None,
+    ) -> None:
+        self.info: dict[str, Any] = {
+            "server_id": "MEMORY",
+            "server_name": "memory",
+            "version": "2.12.0",
+            "proto": 1,
+            "headers": True,
+            "max_payload": 1024 * 1024,
+            "auth_required": users is not None,
+            **(info or {}),
+        }
+        self.users = users
+        self.deny_publish = deny_publish
+        self.deny_subscribe = deny_subscribe
+        self.sessions: list[ServerSession] = []
+        self.script: Callable[[ServerSession], bool] | None = None
+        self._rng = rng or random.Random(0)
+
+    def accept(self) -> ServerSession:
+        """A client has connected."""
+        session = ServerSession(self)
+        self.sessions.append(session)
+        if self.script is None or not self.script(session):
+            session.say(Info(self.info))
+        return session
+
+    def route(self, pub: Pub, source: ServerSession) -> None:
+        """Give a message to every plain subscriber and to one member of each queue group."""
+        groups: dict[tuple[str, str], list[tuple[ServerSession, Sub]]] = {}
+        heard = False
+        for session in list(self.sessions):
+            for sub in list(session.subs.values()):
+                if not subject_matches(sub.subject, pub.subject):
+                    continue
+                if sub.queue_group is not None:
+                    members = groups.setdefault((sub.subject, sub.queue_group), [])
+                    members.append((session, sub))
+                else:
+                    session.deliver(sub, pub)
+                    heard = True
+        for members in groups.values():
+            session, sub = self._rng.choice(members)
+            session.deliver(sub, pub)
+            heard = True
+        if not heard and pub.reply is not None and source.options.get("no_responders"):
+            block = encode_headers({}, status="503")
+            self.route(Pub(pub.reply, b"", None, block), source)
+
+
+class ServerSession:
+    """One client of a `Broker`.
+
+    Attributes:
+        received: every event that the client sent, in order.
+        options: the fields of its CONNECT.
+        subs: its subscriptions by sid.
+        closed: nothing goes in or out any more.
+        mute: takes everything in and answers nothing.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self.received: list[Event] = []
+        self.options: dict[str, Any] = {}
+        self.subs: dict[str, Sub] = {}
+        self.closed = False
+        self.mute = False
+        self._broker = broker
+        self._connection = Connection(Role.SERVER)
+        self._left: dict[str, int] = {}
+        self._out: list[bytes] = []
+
+    def say(self, what: Event | bytes) -> None:
+        """Send an event, or raw bytes of any kind."""
+        if isinstance(what, bytes):
+            self._out.append(what)
+        elif self._connection.state is not ConnectionState.CLOSED:
+            self._connection.send(what)
+            self._out.append(self._connection.data_to_send())
+
+    def refuse(self, text: str) -> None:
+        """Say -ERR and hang up."""
+        self.say(Err(text))
+        self.close()
+
+    def close(self) -> None:
+        """Hang up; what was said before still goes out."""
+        self.closed = True
+        if self in self._broker.sessions:
+            self._broker.sessions.remove(self)
+
+    def data_to_send(self) -> bytes:
+        """What goes to the client."""
+        out, self._out = self._out, []
+        return b"".join(out)
+
+    def receive_data(self, data: bytes) -> None:
+        """What came from the client."""
+        if self.closed or self._connection.state is ConnectionState.CLOSED:
+            return
+        for event in self._connection.receive_data(data):
+            self.received.append(event)
+            if not self.mute and not self.closed:
+                self._react(event)
+
+    def deliver(self, sub: Sub, pub: Pub) -> None:
+        """Send a message for one of its subscriptions."""
+        self.say(Msg(pub.subject, sub.sid, pub.payload, pub.reply, pub.headers))
+        if sub.sid in self._left:
+            self._left[sub.sid] -= 1
+            if self._left[sub.sid] <= 0:
+                self._end(sub.sid)
+
+    def _react(self, event: Event) -> None:
+        if isinstance(event, Ping):
+            self.say(Pong())
+        elif isinstance(event, Connect):
+            self.options = event.fields
+            users = self._broker.users
+            if users is not None and users.get(event.fields.get("user", "")) != event.fields.get(
+                "pass"
+            ):
+                self.refuse("Authorization Violation")
+        elif isinstance(event, Sub):
+            self._subscribe(event)
+        elif isinstance(event, Unsub):
+            if event.max_msgs is None:
+                self._end(event.sid)
+            elif event.sid in self.subs:
+                self._left[event.sid] = event.max_msgs
+        elif isinstance(event, Pub):
+            if any(subject_matches(p, event.subject) for p in self._broker.deny_publish):
+                self.say(Err(f'Permissions Violation for Publish to "{event.subject}"'))
+            else:
+                self._broker.route(event, self)
+        elif isinstance(event, ProtocolFailed):
+            self.refuse("Unknown Protocol Operation")
+
+    def _subscribe(self, sub: Sub) -> None:
+        if any(subject_matches(p, sub.subject) for p in self._broker.deny_subscribe):
+            self.say(Err(f'Permissions Violation for Subscription to "{sub.subject}"'))
+        else:
+            # The server ignores a SUB whose sid lives already.
+            self.subs.setdefault(sub.sid, sub)
+
+    def _end(self, sid: str) -> None:
+        self.subs.pop(sid, None)
+        self._left.pop(sid, None)
+
+
+class Link:
+    """The network between one client and its servers, and the client's clock.
+
+    Args:
+        client: what is driven.
+        broker: answers every connection; or a callable that says who does, or raises OSError.
+        chop: the largest chunk that either side receives; None: as sent.
+        delay: seconds that bytes travel, each way.
+        now: the clock's start.
+
+    Attributes:
+        now: the virtual clock, in seconds.
+        session: the server's side of the stream that is open; None when there is none.
+        refuse: an OSError that every new connection meets.
+        black_hole: bytes vanish in both directions.
+        opened: attempts so far.
+        finished: the client said that it needs no transport any more.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        broker: Broker | Callable[[Server], Broker],
+        *,
+        chop: int | None = None,
+        delay: float = 0.0,
+        now: float = 0.0,
+    ) -> None:
+        self.client = client
+        self.now = now
+        self.chop = chop
+        self.delay = delay
+        self.session: ServerSession | None = None
+        self.refuse: OSError | None = None
+        self.black_hole = False
+        self.opened = 0
+        self.finished = False
+        self._broker = broker
+        self._attempt = 0
+        # (when, attempt, to the client, bytes); b"" is the end of the stream.
+        self._wire: deque[tuple[float, int, bool, bytes]] = deque()
+
+    def pump(self) -> None:
+        """Carry everything that can be carried at this moment, until nothing moves."""
+        while self._actions() | self._collect() | self._carry():
+            pass
+
+    def cut(self, error: OSError | None = None) -> None:
+        """The stream breaks: what is under way in either direction is lost."""
+        session, self.session = self.session, None
+        self._wire.clear()
+        if session is not None:
+            session.close()
+            self.client.transport_closed(
+                self._attempt, error or ConnectionResetError("the link was cut"), self.now
+            )
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; every deadline of the client's is met on the way."""
+        end = self.now + seconds
+        self.pump()
+        while (due := self.next_event()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.tick()
+        self.now = end
+        self.pump()
+
+    def tick(self) -> None:
+        """Serve what is due at this moment."""
+        due = self.client.next_timeout()
+        if due is not None and due <= self.now:
+            self.client.handle_timeout(self.now)
+        self.pump()
+
+    def next_event(self) -> float | None:
+        """When something will happen by itself; None: never."""
+        times = [when for when, *_ in self._wire]
+        due = self.client.next_timeout()
+        if due is not None:
+            times.append(due)
+        return min(times, default=None)
+
+    def _actions(self) -> bool:
+        moved = False
+        while (action := self.client.next_action()) is not None:
+            moved = True
+            if isinstance(action, OpenTransport):
+                self._open(action)
+            elif isinstance(action, CloseTransport):
+                if self.session is not None and action.attempt == self._attempt:
+                    self.session.close()
+                    self.session = None
+                self.client.transport_closed(action.attempt, None, self.now)
+            else:
+                self.finished = True
+        return moved
+
+    def _open(self, action: OpenTransport) -> None:
+        self.opened += 1
+        try:
+            if self.refuse is not None:
+                raise self.refuse
+            broker = self._broker(action.server) if callable(self._broker) else self._broker
+        except OSError as error:
+            self.client.transport_failed(action.attempt, error, self.now)
+            return
+        self._attempt = action.attempt
+        self._wire.clear()
+        self.client.transport_opened(action.attempt, self.now)
+        self.session = broker.accept()
+
+    def _collect(self) -> bool:
+        """Put what both sides have to say on the wire."""
+        session = self.session
+        data = self.client.data_to_send() if session is not None else b""
+        if data:
+            self._send(data, to_client=False)
+        answer = session.data_to_send() if session is not None else b""
+        if answer:
+            self._send(answer, to_client=True)
+        if session is not None and session.closed:
+            self.session = None
+            self._wire.append((self.now + self.delay, self._attempt, True, b""))
+            return True
+        return bool(data or answer)
+
+    def _send(self, data: bytes, *, to_client: bool) -> None:
+        if not self.black_hole:
+            step = self.chop or len(data)
+            when = self.now + self.delay
+            for at in range(0, len(data), step):
+                self._wire.append((when, self._attempt, to_client, data[at : at + step]))
+
+    def _carry(self) -> bool:
+        moved = False
+        while self._wire and self._wire[0][0] <= self.now:
+            _, attempt, to_client, data = self._wire.popleft()
+            moved = True
+            if not to_client:
+                if self.session is not None and attempt == self._attempt:
+                    self.session.receive_data(data)
+            elif data:
+                self.client.receive_data(attempt, data, self.now)
+            else:
+                self.client.transport_closed(attempt, None, self.now)
+        return moved
