@@ -99,11 +99,12 @@ class TrioTransport(BaseTransport):
         try:
             await self._serve()
         finally:
-            # The loop is ending, or the user's nursery was cancelled: whoever waits must end too.
-            self._finished = True
-            self.client.close()
-            while self.client.next_action() is not None:
-                pass
+            if not self._finished:
+                # The loop is ending, or the user's nursery was cancelled: whoever waits must end.
+                self._finished = True
+                self.client.close()
+                while self.client.next_action() is not None:
+                    pass
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,148 @@
+"""One test body for every transport: a coroutine test that takes `kit` runs on all three.
+
+On asyncio and trio anyio runs the body. On blocking sockets the body runs as well, to its end in one
+go: its queues are `BlockingNASQueue`s behind a shim whose coroutines never suspend, and what it
+starts beside itself runs in threads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any, TypeVar, cast
+
+import anyio
+import pytest
+
+from nasq import BlockingNASQueue, NASQueue
+from nasq.server import LocalServer
+from nasq_transports import run_sync
+
+T = TypeVar("T")
+Body = Callable[[], Coroutine[Any, Any, T]]
+BACKENDS = ("asyncio", "trio", "blocking")
+
+
+class _Shim:
+    """A `BlockingNASQueue` with the face of a `NASQueue`."""
+
+    def __init__(self, queue: BlockingNASQueue) -> None:
+        self.blocking = queue
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.blocking, name)
+        if not inspect.iscoroutinefunction(getattr(NASQueue, name, None)):
+            return value
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return value(*args, **kwargs)
+
+        return call
+
+    async def __aenter__(self) -> _Shim:
+        self.blocking.__enter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self.blocking.__exit__(*exc)
+
+    async def __aiter__(self) -> Any:
+        for message in self.blocking:
+            yield message
+
+
+class Kit:
+    """What a test body uses instead of a framework.
+
+    Attributes:
+        backend: "asyncio", "trio" or "blocking".
+        server: the real nats-server.
+        namespace: another one for each test.
+    """
+
+    def __init__(self, backend: str, server: LocalServer) -> None:
+        self.backend = backend
+        self.server = server
+        self.namespace = "t" + uuid.uuid4().hex[:12]
+
+    def queue(self, **options: Any) -> NASQueue:
+        """A queue on this backend and in this test's namespace, not yet connected."""
+        if "servers" not in options:
+            options = {"host": self.server.host, "port": self.server.port, **options}
+        options.setdefault("namespace", self.namespace)
+        if self.backend == "blocking":
+            return cast("NASQueue", _Shim(BlockingNASQueue(**options)))
+        return NASQueue(**options)
+
+    def run(self, body: Body[T]) -> T:
+        """Run a body to its end."""
+        if self.backend == "blocking":
+            return run_sync(body(), nullcontext())
+        return anyio.run(body, backend=self.backend)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass, to wait for what nobody can be asked about."""
+        if self.backend == "blocking":
+            time.sleep(seconds)
+        else:
+            await anyio.sleep(seconds)
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Wait for a condition that nothing announces."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "the condition did not come true in time"
+            await self.sleep(0.005)
+
+    async def gather(self, *bodies: Callable[[], Awaitable[T]]) -> list[T]:
+        """Run bodies beside one another; their results, in order."""
+        if self.backend == "blocking":
+            with ThreadPoolExecutor(len(bodies)) as pool:
+                futures = [
+                    pool.submit(lambda b=body: run_sync(b(), nullcontext())) for body in bodies
+                ]
+            return [future.result() for future in futures]
+        results: list[Any] = [None] * len(bodies)
+
+        async def keep(index: int, body: Callable[[], Awaitable[T]]) -> None:
+            results[index] = await body()
+
+        async with anyio.create_task_group() as group:
+            for index, body in enumerate(bodies):
+                group.start_soon(keep, index, body)
+        return results
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    """A real nats-server for everyone."""
+    with LocalServer() as local:
+        yield local
+
+
+@pytest.fixture(params=BACKENDS)
+def kit(request: pytest.FixtureRequest, server: LocalServer) -> Kit:
+    """The same test on every transport."""
+    return Kit(request.param, server)
+
+
+@pytest.fixture(params=("asyncio", "trio"))
+def async_kit(request: pytest.FixtureRequest, server: LocalServer) -> Kit:
+    """The same test on asyncio and trio, for what threads do not have (cancellation)."""
+    return Kit(request.param, server)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test on its kit's backend."""
+    names = pyfuncitem._fixtureinfo.argnames
+    kits = [pyfuncitem.funcargs[name] for name in ("kit", "async_kit") if name in names]
+    if not kits or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    kits[0].run(lambda: pyfuncitem.obj(**arguments))
+    return True

@@ -1,0 +1,864 @@
+"""The reconnecting client, played on a virtual clock against the server role. No sockets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nasq_proto import (
+    AuthorizationError,
+    BufferFullError,
+    Client,
+    ClientOptions,
+    ClientState,
+    Closed,
+    Connected,
+    ConnectFailedError,
+    ConnectionClosedError,
+    ConnectionLostError,
+    Disconnected,
+    Err,
+    Inbox,
+    Info,
+    InvalidHeaderError,
+    InvalidOptionError,
+    InvalidSubjectError,
+    LameDuck,
+    Msg,
+    NoRespondersError,
+    NotConnectedError,
+    OperationTimeoutError,
+    PayloadTooLargeError,
+    PermissionsViolationError,
+    Ping,
+    Pub,
+    Reconnected,
+    ReconnectPolicy,
+    RemoteProtocolError,
+    Server,
+    ServerError,
+    ServerErrorReceived,
+    StaleConnectionError,
+    Sub,
+    TLSRequiredError,
+    Unsub,
+)
+from nasq_proto.testing import Broker, Link, ServerSession
+
+
+class Rig:
+    """A client, its network and its broker."""
+
+    def __init__(
+        self,
+        broker: Broker | Callable[[Server], Broker] | None = None,
+        *,
+        servers: int = 1,
+        chop: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.broker = broker or Broker()
+        addresses = [Server(f"s{n}", 4222) for n in range(1, servers + 1)]
+        self.client = Client(ClientOptions(addresses, **options), rng=random.Random(1))
+        self.link = Link(self.client, self.broker, chop=chop)
+        self.inbox = Inbox()
+
+    def connect(self) -> Rig:
+        opened = self.client.open(self.link.now)
+        self.link.pump()
+        assert opened.done
+        opened.result()
+        return self
+
+    def subscribe(self, subject: str, group: str | None = None) -> Any:
+        sub = self.client.subscribe(subject, group, self.inbox.deliver)
+        self.link.pump()
+        return sub
+
+    @property
+    def session(self) -> ServerSession:
+        assert self.link.session is not None, "the stream is not open"
+        return self.link.session
+
+    def received(self, kind: type) -> list[Any]:
+        return [event for event in self.session.received if isinstance(event, kind)]
+
+    def bodies(self) -> list[bytes]:
+        return [body for _, body, _ in self.inbox.items]
+
+
+def test_connects_and_tells_the_server_who_it_is() -> None:
+    rig = Rig(name="me", user="u", password=lambda: "p").connect()
+    assert rig.client.state is ClientState.CONNECTED
+    options = rig.session.options
+    assert options["verbose"] is False
+    assert options["pedantic"] is False
+    assert options["echo"] is True
+    assert options["headers"] is True
+    assert options["no_responders"] is True
+    assert (options["user"], options["pass"], options["name"]) == ("u", "p", "me")
+    assert rig.client.take_notices() == [Connected("s1:4222")]
+
+
+def test_credentials_of_the_url_win_over_the_options() -> None:
+    client = Client(
+        ClientOptions([Server("a", 1, user="x", password="y")], user="u", password="p"),
+        rng=random.Random(1),
+    )
+    link = Link(client, Broker())
+    client.open(0.0)
+    link.pump()
+    assert link.session is not None
+    assert link.session.options["user"] == "x"
+    assert link.session.options["pass"] == "y"
+
+
+def test_a_credential_callable_that_raises_fails_the_attempt() -> None:
+    def broken() -> str:
+        raise KeyError("vault")
+
+    rig = Rig(token=broken)
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    assert isinstance(opened.error, InvalidOptionError)
+    assert "vault" in str(opened.error)
+
+
+@pytest.mark.parametrize("chop", [None, 1, 3])
+def test_what_is_published_comes_back_in_order(chop: int | None) -> None:
+    rig = Rig(chop=chop).connect()
+    rig.subscribe("a.*")
+    sent = [b"%d" % n for n in range(50)]
+    for body in sent:
+        rig.client.publish("a.b", body)
+    rig.link.pump()
+    assert rig.bodies() == sent
+    assert rig.inbox.messages_in == 50
+
+
+def test_only_the_first_publish_of_a_turn_asks_for_a_kick() -> None:
+    rig = Rig().connect()
+    assert rig.client.publish("a", b"1") is True
+    assert rig.client.publish("a", b"2") is False
+    rig.link.pump()
+    assert rig.client.publish("a", b"3") is True
+
+
+@pytest.mark.parametrize(
+    ("subject", "payload", "headers", "error"),
+    [
+        ("a b", b"", None, InvalidSubjectError),
+        ("", b"", None, InvalidSubjectError),
+        ("a..b", b"", None, InvalidSubjectError),
+        ("a.*", b"", None, InvalidSubjectError),
+        ("x" * 5000, b"", None, InvalidSubjectError),
+        ("a", b"x" * (1024 * 1024 + 1), None, PayloadTooLargeError),
+        ("a", b"x" * 1024 * 1024, {"k": "v"}, PayloadTooLargeError),
+        ("a", b"", {"k": "v\r\n"}, InvalidHeaderError),
+        ("a", b"", {"": "v"}, InvalidHeaderError),
+        ("a", b"", {"k": 1}, TypeError),
+    ],
+)
+def test_bad_input_is_refused_before_a_byte_is_sent(
+    subject: str, payload: bytes, headers: Any, error: type[Exception]
+) -> None:
+    rig = Rig().connect()
+    with pytest.raises(error):
+        rig.client.publish(subject, payload, None, headers)
+    assert rig.client.data_to_send() == b""
+    assert rig.client.messages_out == 0
+
+
+def test_headers_are_refused_where_the_server_takes_none() -> None:
+    rig = Rig(Broker(info={"headers": False})).connect()
+    with pytest.raises(InvalidHeaderError, match="takes no headers"):
+        rig.client.publish("a", b"", None, {"k": "v"})
+
+
+def test_max_payload_follows_a_later_info() -> None:
+    rig = Rig().connect()
+    rig.session.say(Info({**rig.link._broker.info, "max_payload": 10}))  # type: ignore[union-attr]  # the rig made a Broker
+    rig.link.pump()
+    with pytest.raises(PayloadTooLargeError):
+        rig.client.publish("a", b"x" * 11)
+    rig.client.publish("a", b"x" * 10)
+
+
+def test_commands_before_open_say_to_connect() -> None:
+    rig = Rig()
+    for call in (
+        lambda: rig.client.publish("a", b""),
+        lambda: rig.client.subscribe("a", None, rig.inbox.deliver),
+        lambda: rig.client.request("a", b""),
+        rig.client.flush,
+        rig.client.drain,
+    ):
+        with pytest.raises(NotConnectedError, match="connect"):
+            call()
+
+
+# ---------------------------------------------------------------------- first connection
+
+
+def test_open_fails_when_no_server_answers_and_names_each() -> None:
+    rig = Rig(servers=2)
+    rig.link.refuse = ConnectionRefusedError("nobody there")
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    error = opened.error
+    assert isinstance(error, ConnectFailedError)
+    assert [server for server, _ in error.reasons] == ["s1:4222", "s2:4222"]
+    assert "nobody there" in str(error)
+    assert rig.client.state is ClientState.CLOSED
+    assert rig.link.finished
+
+
+def test_open_goes_on_to_the_next_server() -> None:
+    def by_name(server: Server) -> Broker:
+        if server.host == "s1":
+            raise ConnectionRefusedError
+        return broker
+
+    broker = Broker()
+    rig = Rig(by_name, servers=2)
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    assert opened.done
+    assert opened.error is None
+    assert rig.client.server is not None
+    assert rig.client.server.host == "s2"
+
+
+def test_a_client_can_be_opened_again_after_it_failed() -> None:
+    rig = Rig()
+    rig.link.refuse = ConnectionRefusedError("no")
+    rig.client.open(0.0)
+    rig.link.pump()
+    rig.link.refuse = None
+    rig.connect()
+    assert rig.client.is_connected
+
+
+@pytest.mark.parametrize(
+    ("script", "phase"),
+    [
+        (lambda session: True, "waiting for the server's INFO"),
+        (lambda session: setattr(session, "mute", True), "to answer CONNECT"),
+    ],
+    ids=["no INFO", "no PONG"],
+)
+def test_a_silent_server_fails_the_attempt_at_its_deadline(
+    script: Callable[[ServerSession], bool], phase: str
+) -> None:
+    broker = Broker()
+    broker.script = script
+    rig = Rig(broker, connect_timeout=2.0)
+    opened = rig.client.open(0.0)
+    rig.link.advance(1.9)
+    assert not opened.done
+    rig.link.advance(0.2)
+    assert isinstance(opened.error, OperationTimeoutError)
+    assert phase in str(opened.error)
+
+
+def test_wrong_credentials_fail_with_the_servers_words() -> None:
+    rig = Rig(Broker(users={"u": "p"}), user="u", password="wrong")
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    assert isinstance(opened.error, AuthorizationError)
+    assert rig.client.last_error is opened.error
+
+
+def test_a_server_that_requires_tls_is_refused_without_sending_credentials() -> None:
+    rig = Rig(Broker(info={"tls_required": True}), user="u", password="p")
+    sessions: list[ServerSession] = []
+    assert isinstance(rig.broker, Broker)
+    rig.broker.script = lambda session: bool(sessions.append(session))
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    assert isinstance(opened.error, TLSRequiredError)
+    assert sessions[0].received == []
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"HTTP/1.1 400 Bad Request\r\n", b"INFO {nonsense\r\n", b"MSG a 1 0\r\n\r\n"]
+)
+def test_garbage_instead_of_info_is_a_typed_error(greeting: bytes) -> None:
+    broker = Broker()
+
+    def script(session: ServerSession) -> bool:
+        session.say(greeting)
+        return True
+
+    broker.script = script
+    rig = Rig(broker)
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    assert isinstance(opened.error, RemoteProtocolError)
+
+
+def test_info_and_ping_within_the_handshake_are_served() -> None:
+    broker = Broker()
+
+    def script(session: ServerSession) -> bool:
+        session.say(Info(broker.info))
+        session.say(Info({**broker.info, "client_id": 7}))
+        session.say(Ping())
+        session.say(b"+OK\r\n")
+        return True
+
+    broker.script = script
+    rig = Rig(broker).connect()
+    assert rig.client.info is not None
+    assert rig.client.info.client_id == 7
+
+
+# ---------------------------------------------------------------------- liveness
+
+
+def test_pings_are_answered() -> None:
+    rig = Rig().connect()
+    before = len(rig.session.received)
+    rig.session.say(Ping())
+    rig.link.pump()
+    assert repr(rig.session.received[before:]) == "[Pong()]"
+
+
+def test_pings_at_its_interval_even_under_steady_traffic() -> None:
+    rig = Rig(ping_interval=10.0).connect()
+    before = len(rig.received(Ping))
+    for _ in range(100):
+        rig.link.advance(0.5)
+        rig.session.say(Msg("a", "1", b"x"))
+        rig.link.pump()
+    assert len(rig.received(Ping)) - before == 5
+
+
+def test_a_black_hole_is_noticed_within_the_stated_time() -> None:
+    rig = Rig(ping_interval=10.0, max_pings_out=2).connect()
+    flushed = rig.client.flush()
+    rig.link.pump()
+    assert flushed.done
+    rig.link.black_hole = True
+    flushed = rig.client.flush()
+    rig.link.advance(29.9)
+    assert rig.client.is_connected
+    rig.link.advance(0.2)
+    assert not rig.client.is_connected
+    assert isinstance(rig.client.last_error, StaleConnectionError)
+    assert isinstance(flushed.error, ConnectionLostError)
+
+
+def test_any_pong_clears_the_count() -> None:
+    rig = Rig(ping_interval=10.0, max_pings_out=1).connect()
+    rig.link.advance(1000.0)
+    assert rig.client.is_connected
+    assert rig.client.reconnects == 0
+
+
+# ---------------------------------------------------------------------- flush, request
+
+
+def test_flushes_end_in_order_and_each_with_its_own_pong() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    first, second = rig.client.flush(), rig.client.flush()
+    rig.link.pump()
+    rig.session.say(b"PONG\r\n")
+    rig.link.pump()
+    assert first.done
+    assert not second.done
+
+
+def test_an_abandoned_flush_keeps_its_place_in_the_order() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    first, second = rig.client.flush(), rig.client.flush()
+    rig.client.abandon(first)
+    rig.link.pump()
+    rig.session.say(b"PONG\r\n")
+    rig.link.pump()
+    assert not second.done
+    rig.session.say(b"PONG\r\n")
+    rig.link.pump()
+    assert second.done
+
+
+def test_a_flush_never_reports_a_success_that_was_not() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    flushed = rig.client.flush()
+    rig.link.pump()
+    rig.link.cut()
+    rig.link.advance(5.0)
+    assert rig.client.is_connected
+    assert isinstance(flushed.error, ConnectionLostError)
+
+
+def test_a_flush_while_disconnected_waits_for_the_next_connection() -> None:
+    rig = Rig().connect()
+    rig.link.refuse = ConnectionRefusedError("down")
+    rig.link.cut()
+    rig.client.publish("a", b"kept")
+    flushed = rig.client.flush()
+    rig.link.advance(5.0)
+    assert not flushed.done
+    rig.link.refuse = None
+    rig.link.advance(1.0)
+    assert flushed.error is None
+    assert flushed.done
+    assert [pub.payload for pub in rig.received(Pub)] == [b"kept"]
+
+
+def test_request_gets_its_own_reply() -> None:
+    rig = Rig().connect()
+    first, second = rig.client.request("svc", b"1"), rig.client.request("svc", b"2")
+    rig.session.mute = True
+    rig.link.pump()
+    one, two = rig.received(Pub)
+    rig.session.say(Msg(two.reply, "1", b"to 2"))
+    rig.session.say(Msg(one.reply, "1", b"to 1"))
+    rig.link.pump()
+    assert first.result()[1] == b"to 1"
+    assert second.result()[1] == b"to 2"
+
+
+def test_request_without_responders_fails_at_once() -> None:
+    rig = Rig().connect()
+    reply = rig.client.request("nobody", b"")
+    rig.link.pump()
+    assert isinstance(reply.error, NoRespondersError)
+    assert "'nobody'" in str(reply.error)
+
+
+def test_a_late_reply_is_counted_and_harms_nothing() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    reply = rig.client.request("svc", b"")
+    rig.link.pump()
+    rig.client.abandon(reply)
+    rig.session.say(Msg(rig.received(Pub)[0].reply, "1", b"late"))
+    rig.link.pump()
+    assert not reply.done
+    assert rig.client.unrouted == 1
+
+
+def test_pending_requests_fail_when_the_connection_breaks() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    reply = rig.client.request("svc", b"")
+    rig.link.pump()
+    rig.link.cut()
+    assert isinstance(reply.error, ConnectionLostError)
+
+
+def test_requests_work_after_a_reconnect() -> None:
+    rig = Rig().connect()
+    rig.subscribe("svc")
+    reply = rig.client.request("svc", b"1")
+    rig.link.cut()
+    rig.link.advance(2.0)
+    reply = rig.client.request("svc", b"2")
+    rig.link.pump()
+    head, _, _ = rig.inbox.items[-1]
+    assert head.reply is not None
+    rig.client.publish(head.reply, b"answer")
+    rig.link.pump()
+    assert reply.result()[1] == b"answer"
+
+
+# ---------------------------------------------------------------------- subscriptions
+
+
+def test_a_subscription_is_confirmed_by_the_pong_behind_it() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    sub = rig.subscribe("a")
+    assert not sub.confirmed.done
+    rig.session.say(b"PONG\r\n")
+    rig.link.pump()
+    assert sub.confirmed.done
+
+
+def test_a_denied_subscription_fails_and_the_connection_lives() -> None:
+    rig = Rig(Broker(deny_subscribe=("secret.>",))).connect()
+    sub = rig.subscribe("secret.a")
+    error = sub.confirmed.error
+    assert isinstance(error, PermissionsViolationError)
+    assert error.subject == "secret.a"
+    assert rig.client.is_connected
+    assert len(rig.client.subscriptions) == 0
+
+
+def test_a_denied_publish_is_a_notice_and_the_connection_lives() -> None:
+    rig = Rig(Broker(deny_publish=("secret.>",))).connect()
+    rig.client.take_notices()
+    rig.client.publish("secret.a", b"x")
+    rig.link.pump()
+    (notice,) = rig.client.take_notices()
+    assert isinstance(notice, ServerErrorReceived)
+    assert isinstance(notice.error, PermissionsViolationError)
+    assert rig.client.is_connected
+
+
+def test_messages_under_way_at_unsubscribe_still_come() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.client.publish("a", b"before")
+    rig.client.unsubscribe(sub)
+    rig.client.publish("a", b"after")
+    rig.link.pump()
+    assert rig.bodies() == [b"before"]
+    assert sub.ended.done
+    assert rig.client.unrouted == 0
+
+
+def test_a_maximum_counts_from_the_start_across_reconnects() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.client.unsubscribe(sub, max_msgs=3)
+    rig.client.publish("a", b"1")
+    rig.link.pump()
+    rig.link.cut()
+    rig.link.advance(2.0)
+    assert rig.received(Unsub) == [Unsub("1", 2)]
+    for n in (2, 3, 4):
+        rig.client.publish("a", b"%d" % n)
+    rig.link.pump()
+    assert rig.bodies() == [b"1", b"2", b"3"]
+    assert sub.ended.done
+
+
+def test_a_message_for_an_unknown_sid_is_counted() -> None:
+    rig = Rig().connect()
+    rig.session.say(Msg("a", "99", b"x"))
+    rig.link.pump()
+    assert rig.client.unrouted == 1
+    assert rig.client.is_connected
+
+
+# ---------------------------------------------------------------------- reconnecting
+
+
+def test_reconnects_replays_and_sends_what_was_pushed_meanwhile_in_order() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.client.take_notices()
+    rig.link.cut()
+    for n in range(3):
+        rig.client.publish("a", b"%d" % n)
+    rig.link.advance(2.0)
+    assert rig.received(Sub) == [Sub("a", str(sub.sid))]
+    assert rig.bodies() == [b"0", b"1", b"2"]
+    lost, again = rig.client.take_notices()
+    assert isinstance(lost, Disconnected)
+    assert lost.reconnecting
+    assert again == Reconnected("s1:4222")
+    assert rig.client.reconnects == 1
+
+
+def test_order_of_push_subscribe_push_is_kept_while_disconnected() -> None:
+    rig = Rig().connect()
+    rig.link.cut()
+    rig.client.publish("a", b"before SUB")
+    sub = rig.client.subscribe("a", None, rig.inbox.deliver)
+    rig.client.publish("a", b"after SUB")
+    rig.link.advance(2.0)
+    assert rig.bodies() == [b"after SUB"]
+    assert sub.confirmed.done
+    assert [type(e) for e in rig.session.received if isinstance(e, (Pub, Sub))] == [Pub, Sub, Pub]
+
+
+def test_unsubscribe_while_disconnected_keeps_its_place_too() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.link.cut()
+    rig.client.publish("a", b"before UNSUB")
+    rig.client.unsubscribe(sub)
+    rig.client.publish("a", b"after UNSUB")
+    rig.link.advance(2.0)
+    assert rig.bodies() == [b"before UNSUB"]
+    assert sub.ended.done
+
+
+def test_an_unsubscribe_that_was_sent_is_not_undone_by_a_reconnect() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.session.mute = True
+    rig.client.unsubscribe(sub)
+    rig.link.pump()
+    rig.link.cut()
+    rig.link.advance(2.0)
+    assert sub.ended.done
+    assert rig.received(Sub) == []
+
+
+def test_what_a_connection_had_taken_is_never_sent_again() -> None:
+    rig = Rig().connect()
+    rig.client.publish("a", b"taken")
+    assert rig.client.data_to_send() == b"PUB a 5\r\ntaken\r\n"
+    rig.client.publish("a", b"kept")
+    rig.link.cut()
+    rig.link.advance(2.0)
+    assert [pub.payload for pub in rig.received(Pub)] == [b"kept"]
+
+
+def test_the_reconnect_buffer_is_bounded_by_a_typed_error() -> None:
+    rig = Rig(reconnect_buffer=100).connect()
+    rig.link.refuse = ConnectionRefusedError("down")
+    rig.link.cut()
+    accepted = 0
+    with pytest.raises(BufferFullError, match="reconnect_buffer"):
+        for _ in range(100):
+            rig.client.publish("a", b"0123456789")
+            accepted += 1
+    rig.link.refuse = None
+    rig.link.advance(2.0)
+    assert len(rig.received(Pub)) == accepted > 0
+
+
+def test_kept_messages_too_large_for_the_new_server_are_dropped_and_reported() -> None:
+    rig = Rig().connect()
+    rig.link.refuse = ConnectionRefusedError("down")
+    rig.link.cut()
+    rig.client.publish("a", b"x" * 100)
+    rig.client.publish("a", b"small")
+    rig.link._broker = Broker(info={"max_payload": 50})
+    rig.link.refuse = None
+    rig.client.take_notices()
+    rig.link.advance(2.0)
+    assert [pub.payload for pub in rig.received(Pub)] == [b"small"]
+    assert rig.client.dropped_unsent == 1
+    notices = rig.client.take_notices()
+    assert any(
+        isinstance(n, ServerErrorReceived) and isinstance(n.error, PayloadTooLargeError)
+        for n in notices
+    )
+
+
+def test_the_first_try_is_at_once_and_the_next_ones_are_spread() -> None:
+    policy = ReconnectPolicy(delay=1.0, max_delay=8.0)
+    rig = Rig(reconnect=policy).connect()
+    rig.link.advance(60.0)
+    rig.link.refuse = ConnectionRefusedError("down")
+    start = rig.link.opened
+    rig.link.cut()
+    rig.link.pump()
+    assert rig.link.opened == start + 1
+    rig.link.advance(100.0)
+    assert 100 / 8 < rig.link.opened - start < 100
+
+
+def test_a_server_that_accepts_and_drops_is_paced() -> None:
+    rig = Rig(reconnect=ReconnectPolicy(delay=1.0, max_delay=4.0)).connect()
+    for _ in range(200):
+        if rig.link.session is not None:
+            rig.link.cut()
+        rig.link.advance(0.1)
+    assert rig.link.opened < 40
+
+
+def test_reconnect_none_closes_at_the_first_loss() -> None:
+    rig = Rig(reconnect=None).connect()
+    rig.link.cut()
+    rig.link.pump()
+    assert rig.client.state is ClientState.CLOSED
+    assert rig.link.finished
+    with pytest.raises(ConnectionClosedError):
+        rig.client.publish("a", b"")
+
+
+def test_max_attempts_gives_up_and_says_why() -> None:
+    rig = Rig(reconnect=ReconnectPolicy(max_attempts=3)).connect()
+    waiting = rig.inbox.waiter()
+    rig.client.closed.on_done(rig.inbox.wake_all)
+    rig.link.refuse = ConnectionRefusedError("down")
+    rig.link.cut()
+    rig.link.advance(60.0)
+    assert rig.client.state is ClientState.CLOSED
+    assert isinstance(rig.client.last_error, ConnectFailedError)
+    assert waiting.done
+
+
+def test_a_protocol_error_reconnects_after_the_good_messages_before_it() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.session.say(b"MSG a %d 2\r\nok\r\nMSG a %d 2\r\nbroken\r\n" % (sub.sid, sub.sid))
+    rig.link.pump()
+    assert rig.bodies() == [b"ok"]
+    assert isinstance(rig.client.last_error, RemoteProtocolError)
+    rig.link.advance(2.0)
+    assert rig.client.is_connected
+
+
+@pytest.mark.parametrize("text", ["Stale Connection", "Maximum Payload Violation"])
+def test_an_error_that_closes_reconnects_with_it_as_the_reason(text: str) -> None:
+    rig = Rig().connect()
+    rig.session.refuse(text)
+    rig.link.advance(2.0)
+    assert isinstance(rig.client.last_error, ServerError)
+    assert rig.client.last_error.text == text
+    assert rig.client.is_connected
+
+
+def test_an_unknown_error_is_reported_and_the_socket_decides() -> None:
+    rig = Rig().connect()
+    rig.client.take_notices()
+    rig.session.say(Err("Something New"))
+    rig.link.pump()
+    assert rig.client.is_connected
+    rig.session.close()
+    rig.link.advance(2.0)
+    first, lost, *_ = rig.client.take_notices()
+    assert isinstance(first, ServerErrorReceived)
+    assert isinstance(lost, Disconnected)
+    assert isinstance(lost.error, ServerError)
+    assert lost.error.text == "Something New"
+
+
+def test_lame_duck_is_told() -> None:
+    rig = Rig().connect()
+    rig.client.take_notices()
+    rig.session.say(Info({"ldm": True}))
+    rig.link.pump()
+    assert rig.client.take_notices() == [LameDuck("s1:4222")]
+
+
+def test_reports_of_an_attempt_that_was_given_up_are_ignored() -> None:
+    rig = Rig().connect()
+    rig.link.cut()
+    rig.link.advance(2.0)
+    rig.client.receive_data(1, b"garbage\r\n", rig.link.now)
+    rig.client.transport_closed(1, OSError("late"), rig.link.now)
+    rig.client.transport_failed(1, OSError("late"), rig.link.now)
+    assert rig.client.transport_opened(1, rig.link.now) is False
+    assert rig.client.is_connected
+
+
+# ---------------------------------------------------------------------- closing
+
+
+def test_close_ends_everything_that_waits() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    ops = [
+        rig.client.flush(),
+        rig.client.request("svc", b""),
+        rig.client.subscribe("a", None, rig.inbox.deliver).confirmed,
+    ]
+    stopped = rig.client.close()
+    assert all(isinstance(op.error, ConnectionClosedError) for op in ops)
+    assert rig.client.closed.done
+    rig.link.pump()
+    assert stopped.done
+    assert rig.link.finished
+
+
+def test_close_while_reconnecting_counts_what_was_never_sent() -> None:
+    rig = Rig().connect()
+    rig.link.refuse = ConnectionRefusedError("down")
+    rig.link.cut()
+    for _ in range(3):
+        rig.client.publish("a", b"lost")
+    waiting = rig.client.connected()
+    rig.client.close()
+    assert waiting.result() is False
+    assert rig.client.dropped_unsent == 3
+    assert rig.client.take_notices()[-1] == Closed(None, 3)
+    assert rig.client.next_timeout() is None
+
+
+def test_close_is_idempotent_and_harmless_before_open() -> None:
+    rig = Rig()
+    assert rig.client.close().done
+    rig.connect()
+    rig.client.close()
+    rig.client.close()
+    assert sum(isinstance(n, Closed) for n in rig.client.take_notices()) == 1
+
+
+def test_close_while_the_first_connection_is_made_fails_open() -> None:
+    rig = Rig()
+    opened = rig.client.open(0.0)
+    rig.client.close()
+    rig.link.pump()
+    assert isinstance(opened.error, ConnectionClosedError)
+    assert rig.link.finished
+
+
+def test_drain_takes_in_what_is_under_way_and_ends_the_subscriptions() -> None:
+    rig = Rig().connect()
+    rig.subscribe("a")
+    rig.client.publish("a", b"under way")
+    drained = rig.client.drain()
+    rig.client.publish("b", b"a last word")
+    rig.link.pump()
+    assert drained.done
+    assert rig.bodies() == [b"under way"]
+    assert len(rig.client.subscriptions) == 0
+    assert rig.received(Pub)[-1].payload == b"a last word"
+    with pytest.raises(ConnectionClosedError, match="draining"):
+        rig.client.subscribe("a", None, rig.inbox.deliver)
+
+
+def test_drain_fails_when_the_connection_breaks_first() -> None:
+    rig = Rig().connect()
+    rig.session.mute = True
+    drained = rig.client.drain()
+    rig.link.pump()
+    rig.link.cut()
+    assert isinstance(drained.error, ConnectionLostError)
+    assert rig.client.state is ClientState.CLOSED
+
+
+# ---------------------------------------------------------------------- backpressure
+
+
+def test_writers_wait_above_the_mark_and_wake_when_the_output_is_taken() -> None:
+    rig = Rig().connect()
+    payload = b"x" * 1024 * 1024
+    rig.client.publish("a", payload)
+    assert rig.client.congested
+    writable = rig.client.writable()
+    assert not writable.done
+    rig.client.data_to_send()
+    assert writable.done
+    assert not rig.client.congested
+
+
+def test_writers_wake_when_the_connection_breaks() -> None:
+    rig = Rig().connect()
+    rig.client.publish("a", b"x" * 1024 * 1024)
+    writable = rig.client.writable()
+    rig.link.cut()
+    assert writable.done
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"connect_timeout": 0},
+        {"ping_interval": -1.0},
+        {"ping_interval": float("nan")},
+        {"max_pings_out": 0},
+        {"reconnect_buffer": -1},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match=next(iter(options))):
+        Rig(**options)
+
+
+@pytest.mark.parametrize("at", range(0, 321, 5))
+def test_a_cut_anywhere_in_the_servers_stream_delivers_whole_messages_once(at: int) -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    stream = b"".join(b"MSG a %d 3\r\n%03d\r\n" % (sub.sid, n) for n in range(20))
+    rig.session.say(stream[:at])
+    rig.link.pump()
+    rig.link.cut()
+    rig.link.advance(2.0)
+    assert rig.bodies() == [b"%03d" % n for n in range(at // 16)]

@@ -1,0 +1,242 @@
+"""connect, wait_connected, disconnect, events."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from nasq import (
+    AuthorizationError,
+    Closed,
+    ConnectFailedError,
+    Connected,
+    Disconnected,
+    InvalidOptionError,
+    NASQError,
+    NASQueue,
+    OperationTimeoutError,
+    Reconnected,
+    UsageError,
+)
+from nasq.server import LocalServer
+from tests.conftest import Kit
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+async def test_connect_is_true_and_idempotent(kit: Kit) -> None:
+    queue = kit.queue()
+    assert not queue.is_connected()
+    assert await queue.connect() is True
+    assert await queue.connect() is True
+    assert queue.is_connected()
+    assert await queue.wait_connected(timeout=0) is True
+    assert queue.last_error is None
+    await queue.disconnect()
+    await queue.disconnect()
+    assert not queue.is_connected()
+    assert await queue.wait_connected(timeout=0.01) is False
+
+
+async def test_connect_is_false_when_nobody_is_there_and_says_why(kit: Kit) -> None:
+    port = free_port()
+    queue = kit.queue(host="127.0.0.1", port=port)
+    assert await queue.connect() is False
+    assert isinstance(queue.last_error, ConnectFailedError)
+    assert isinstance(queue.last_error, ConnectionError)
+    assert f"127.0.0.1:{port}" in str(queue.last_error)
+    assert not queue.is_connected()
+    with pytest.raises(ConnectFailedError):
+        async with queue:
+            pass
+
+
+async def test_a_queue_can_connect_after_it_failed_and_again_after_it_disconnected(
+    kit: Kit,
+) -> None:
+    with LocalServer() as server:
+        port = server.port
+    queue = kit.queue(host="127.0.0.1", port=port)
+    assert await queue.connect() is False
+    with LocalServer(port=port):
+        assert await queue.connect() is True
+        await queue.push("a", "1")
+        await queue.disconnect()
+        assert await queue.connect() is True
+        await queue.subscribe_and_queue("a")
+        await queue.push("a", "2")
+        await queue.flush()
+        assert [m.text for m in await queue.pop_many(5)] == ["1", "2"]
+        await queue.disconnect()
+
+
+async def test_the_next_server_is_tried(kit: Kit) -> None:
+    queue = kit.queue(
+        servers=[f"nats://127.0.0.1:{free_port()}", f"nats://127.0.0.1:{kit.server.port}"]
+    )
+    async with queue:
+        await queue.flush()
+
+
+async def test_a_name_that_does_not_resolve_is_an_error_not_a_crash(kit: Kit) -> None:
+    queue = kit.queue(host="no-such-host.invalid")
+    assert await queue.connect() is False
+    assert "no-such-host.invalid" in str(queue.last_error)
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time(kit: Kit) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        queue = kit.queue(port=silent.getsockname()[1], connect_timeout=0.2)
+        start = time.monotonic()
+        assert await queue.connect() is False
+        assert time.monotonic() - start < 5.0
+        assert isinstance(queue.last_error, OperationTimeoutError)
+        assert "INFO" in str(queue.last_error)
+
+
+async def test_user_and_password_and_token(kit: Kit) -> None:
+    config = 'authorization { user: "u", password: "p w" }'
+    with LocalServer(config=config) as server:
+        good: list[dict[str, Any]] = [
+            {"port": server.port, "user": "u", "password": "p w"},
+            {"port": server.port, "user": lambda: "u", "password": lambda: "p w"},
+            {"servers": [f"nats://u:p%20w@127.0.0.1:{server.port}"]},
+        ]
+        for options in good:
+            async with kit.queue(**options) as queue:
+                await queue.flush()
+        for options in ({}, {"user": "u", "password": "wrong"}):
+            queue = kit.queue(port=server.port, **options)
+            assert await queue.connect() is False
+            assert isinstance(queue.last_error, AuthorizationError)
+            assert isinstance(queue.last_error, PermissionError)
+    with LocalServer(config='authorization { token: "s3cret" }') as server:
+        async with kit.queue(port=server.port, token="s3cret") as queue:
+            await queue.flush()
+        async with kit.queue(servers=[f"nats://s3cret@127.0.0.1:{server.port}"]) as queue:
+            await queue.flush()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"host": ""},
+        {"port": 0},
+        {"port": "4222"},
+        {"port": 65536},
+        {"servers": []},
+        {"servers": ["ftp://a"]},
+        {"servers": ["nats://"]},
+        {"servers": ["nats://a:99999"]},
+        {"connect_timeout": 0},
+        {"ping_interval": -1},
+        {"max_pings_out": 0},
+        {"reconnect_buffer": -1},
+    ],
+)
+def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises((InvalidOptionError, TypeError)):
+        NASQueue(**options)
+
+
+def test_an_async_queue_in_plain_code_says_what_to_use() -> None:
+    coroutine = NASQueue().connect()
+    with pytest.raises(UsageError, match="BlockingNASQueue"):
+        coroutine.send(None)
+
+
+async def test_events_tell_the_story(kit: Kit) -> None:
+    events: list[object] = []
+    with LocalServer() as server:
+        queue = kit.queue(port=server.port, on_event=events.append)
+        await queue.connect()
+        server.restart()
+        await kit.until(lambda: any(isinstance(e, Reconnected) for e in events))
+        await queue.disconnect()
+        await kit.until(lambda: any(isinstance(e, Closed) for e in events))
+    kinds = [type(event) for event in events]
+    assert kinds == [Connected, Disconnected, Reconnected, Closed]
+    assert events[-1] == Closed(None, 0)
+
+
+async def test_a_callback_that_raises_harms_nothing(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: object) -> None:
+        raise ValueError("a bug of the user's")
+
+    async with kit.queue(on_event=broken) as queue:
+        await queue.push("a", "x")
+        await queue.flush()
+        await kit.until(lambda: "a bug of the user's" in caplog.text)
+
+
+async def test_a_callback_may_use_the_queue(kit: Kit) -> None:
+    """It runs under no lock: it can look at the queue, and what it does is no deadlock."""
+    sizes: list[int] = []
+    queue = kit.queue(on_event=lambda event: sizes.append(queue.stats().pending))
+    async with queue:
+        await queue.flush()
+    await kit.until(lambda: len(sizes) == 2)
+
+
+async def test_everything_pending_ends_when_the_queue_disconnects(kit: Kit) -> None:
+    queue = kit.queue()
+    await queue.connect()
+    other = kit.queue()
+    await other.connect()
+    await other.subscribe_and_queue("silent")
+    results: dict[str, object] = {}
+
+    async def pop() -> None:
+        results["pop"] = await queue.pop(timeout=60.0)
+
+    async def pop_many() -> None:
+        results["pop_many"] = await queue.pop_many(5, timeout=60.0)
+
+    async def iterate() -> None:
+        results["iterate"] = [message async for message in queue]
+
+    async def request() -> None:
+        try:
+            await queue.request("silent", "x", timeout=60.0)
+        except NASQError as error:
+            results["request"] = error
+
+    async def close() -> None:
+        await kit.until(lambda: other.queue_size() == 1)
+        await kit.sleep(0.05)
+        start = time.monotonic()
+        await queue.disconnect()
+        results["seconds"] = time.monotonic() - start
+
+    await kit.gather(pop, pop_many, iterate, request, close)
+    assert results["pop"] is None
+    assert results["pop_many"] == []
+    assert results["iterate"] == []
+    assert isinstance(results["request"], ConnectionError)
+    await other.disconnect()
+
+
+async def test_disconnect_with_no_connection_up_is_quick_and_counts(kit: Kit) -> None:
+    with LocalServer() as server:
+        events: list[object] = []
+        queue = kit.queue(port=server.port, on_event=events.append)
+        await queue.connect()
+        server.kill()
+        await kit.until(lambda: not queue.is_connected())
+        await queue.push_many("a", ["1", "2", "3"])
+        start = time.monotonic()
+        await queue.disconnect()
+        assert time.monotonic() - start < 2.0
+        assert queue.stats().unsent == 3
+        assert queue.queue_size() == 3
+        await kit.until(lambda: Closed(None, 3) in events)
