@@ -191,7 +191,9 @@ class Client:
         self._attempt: _Attempt | None = None
         self._closing: int | None = None
         self._retry: Server | None = None
-        self._reasons: list[tuple[str, Exception]] = []
+        # Why each server failed, the latest only: reconnecting may go on for ever.
+        self._reasons: dict[str, Exception] = {}
+        self._tried = 0
         self._opened: Op[None] = Op()
         self._waiting: list[Op[bool]] = []
         self._live = False
@@ -342,7 +344,8 @@ class Client:
             self.closed = Op()
             self.stopped = Op()
             self._opened = Op()
-            self._reasons = []
+            self._reasons = {}
+            self._tried = 0
             self._pool.reset()
             self._next_server(now)
         elif self._live:
@@ -574,9 +577,11 @@ class Client:
 
     def _round_error(self) -> Exception:
         """Why no server could be reached: in the words of the only one, or of each."""
-        if len(self._reasons) == 1 and isinstance(self._reasons[0][1], NASQError):
-            return self._reasons[0][1]
-        return ConnectFailedError(self._reasons)
+        if len(self._reasons) == 1:
+            (only,) = self._reasons.values()
+            if isinstance(only, NASQError):
+                return only
+        return ConnectFailedError(list(self._reasons.items()))
 
     def _begin(self, server: Server, now: float) -> None:
         self._retry = None
@@ -602,9 +607,10 @@ class Client:
         self.last_error = error
         if not was_live:
             self._pool.failed(current.server, now)
-            self._reasons.append((current.server.address, error))
+            self._reasons[current.server.address] = error
+            self._tried += 1
             first_round = self.state is ClientState.CONNECTING
-            if first_round and len(self._reasons) >= len(self._pool):
+            if first_round and self._tried >= len(self._pool):
                 self._shut(self._round_error())
             else:
                 self._next_server(now)
@@ -618,7 +624,7 @@ class Client:
             self._shut(error)
             return
         self._step(ClientState.RECONNECTING)
-        self._reasons = [(current.server.address, error)]
+        self._reasons = {current.server.address: error}
         self._opened = Op()
         self._next_server(now)
 
@@ -685,7 +691,6 @@ class Client:
         current.phase = _Phase.LIVE
         current.connected_at = now
         self._live = True
-        self._reasons = []
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval
         self._drop_oversized()

@@ -75,6 +75,9 @@ Run = tuple[Head, list[bytes]]
 Frame = Event | Run
 
 _CACHED_LINES: Final = 1024
+# A guess costs a copy of its own length at each frame. Longer lines are not worth one, and from a
+# hostile peer they would make a chunk of PINGs cost its square, and the cache a quarter of a GiB.
+_CACHED_LINE: Final = 512
 _PING: Final = Ping()
 _PONG: Final = Pong()
 _OK: Final = Ok()
@@ -203,7 +206,7 @@ class Decoder:
 
     def _remember(self, line: bytes, head: Head) -> None:
         # A line with a reply subject is new each time: caching it would only fill the cache.
-        if head.reply is None and line[-2:] == b"\r\n":
+        if head.reply is None and len(line) <= _CACHED_LINE and line[-2:] == b"\r\n":
             if len(self._lines) >= _CACHED_LINES:
                 self._lines.clear()
             self._lines[b"\r\n" + line] = head
@@ -241,7 +244,8 @@ class Decoder:
             if first == last:
                 frames.append((head, [data[first:stop]]))
             else:
-                frames.append((head, [data[i : i + length] for i in range(first, stop, step)]))
+                # Up to `last` itself, not to `stop`: without payload the two are the same.
+                frames.append((head, [data[i : i + length] for i in range(first, last + 1, step)]))
             at = stop + 2
         return at
 
@@ -253,8 +257,10 @@ class Decoder:
                 return self._message_head(line, with_headers=False)
             if verb == b"HMSG" and line[4:5] in _BLANK:
                 return self._message_head(line, with_headers=True)
-            if verb == b"INFO" and line[4:5] in _BLANK:
-                frames.append(Info.from_json(line[5:]))
+            # The server wants no blank between INFO or CONNECT and the JSON. (And what is not
+            # taken for CONNECT here would be shown, credentials and all, as an unknown operation.)
+            if verb == b"INFO":
+                frames.append(Info.from_json(line[4:]))
                 return None
             if verb == b"-ERR":
                 text = line[4:].strip(b" \t").decode("utf-8", "replace")
@@ -277,11 +283,12 @@ class Decoder:
                 return None
             if verb == b"UNSU" and line[4:6].upper() in (b"B ", b"B\t"):
                 fields = _arguments(line, 1, 2)
-                most = _number(fields[2], "UNSUB maximum") if len(fields) == 3 else None
-                frames.append(Unsub(_text(fields[1]), most))
+                most = _number(fields[2], "UNSUB maximum") if len(fields) == 3 else 0
+                # To the server a maximum of 0 is none: the subscription ends at once.
+                frames.append(Unsub(_text(fields[1]), most or None))
                 return None
-            if line[:7].upper() == b"CONNECT" and line[7:8] in _BLANK:
-                frames.append(Connect.from_json(line[8:]))
+            if line[:7].upper() == b"CONNECT":
+                frames.append(Connect.from_json(line[7:]))
                 return None
         # Whatever follows PING and PONG up to the end of the line is ignored, as the server does.
         if verb == b"PING":
@@ -326,6 +333,7 @@ class Decoder:
 
 
 _BLANK: Final = (b" ", b"\t")
+_SEPARATORS: Final = bytes.maketrans(b"\t\r", b"  ")
 
 
 def _bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:
@@ -335,8 +343,8 @@ def _bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:
 
 
 def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
-    """The verb and its arguments: blanks and tabs separate them, runs of both collapse."""
-    fields = [field for field in line.replace(b"\t", b" ").split(b" ") if field]
+    """The verb and its arguments: blanks, tabs and CR separate them, runs of these collapse."""
+    fields = [field for field in line.translate(_SEPARATORS).split(b" ") if field]
     if not least <= len(fields) - 1 <= most:
         raise RemoteProtocolError(
             f"{_text(fields[0])[:8].upper()} takes {least} to {most} arguments, "

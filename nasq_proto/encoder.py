@@ -22,6 +22,9 @@ PONG: Final = b"PONG\r\n"
 # the subject is refused here, before it takes the connection with it.
 MAX_CONTROL_LINE: Final = 4096
 _ROOM_FOR_SIZES: Final = 24
+# The server reads numbers of one to nine digits. An UNSUB with a longer maximum would end the
+# subscription at once.
+_MOST: Final = 999_999_999
 
 
 def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> bytes:
@@ -48,11 +51,15 @@ def _check_length(length: int, what: str) -> None:
 
 
 def message_head(subject: str, sid: str, reply: str | None, *, with_headers: bool) -> bytes:
-    """`MSG subject sid [reply] ` or `HMSG …`: all of the control line but its sizes."""
-    head = (b"HMSG " if with_headers else b"MSG ") + check_subject(subject, wildcards=False) + b" "
-    head += _sid(sid) + b" "
+    """`MSG subject sid [reply] ` or `HMSG …`: all of the control line but its sizes.
+
+    Servers relay messages on subjects that this library does not publish to (`a.*`, `a..b`): here
+    only what would break the framing is refused.
+    """
+    head = (b"HMSG " if with_headers else b"MSG ") + _word(subject, "subject") + b" "
+    head += _word(sid, "sid") + b" "
     if reply is not None:
-        head += check_subject(reply, wildcards=False, what="reply") + b" "
+        head += _word(reply, "reply") + b" "
     return head
 
 
@@ -68,28 +75,35 @@ def encode(event: Event) -> bytes:
     b'PUB greetings 5\\r\\nhello\\r\\n'
     """
     if isinstance(event, (Pub, Msg)):
-        headers = event.headers
+        payload = _raw(event.payload, "payload")
+        headers = None if event.headers is None else _raw(event.headers, "header block")
+        if headers == b"":
+            raise LocalProtocolError("a header block can't be empty; None stands for no headers")
         with_headers = headers is not None
         if isinstance(event, Pub):
             head = publish_head(event.subject, event.reply, with_headers=with_headers)
         else:
             head = message_head(event.subject, event.sid, event.reply, with_headers=with_headers)
         if headers is None:
-            return b"%b%d\r\n%b\r\n" % (head, len(event.payload), event.payload)
-        total = len(headers) + len(event.payload)
-        return b"%b%d %d\r\n%b%b\r\n" % (head, len(headers), total, headers, event.payload)
+            return b"%b%d\r\n%b\r\n" % (head, len(payload), payload)
+        total = len(headers) + len(payload)
+        return b"%b%d %d\r\n%b%b\r\n" % (head, len(headers), total, headers, payload)
     if isinstance(event, Sub):
         group = b"" if event.queue_group is None else check_queue_group(event.queue_group) + b" "
         subject = check_subject(event.subject, wildcards=True)
-        line = b"SUB %b %b%b\r\n" % (subject, group, _sid(event.sid))
+        line = b"SUB %b %b%b\r\n" % (subject, group, _word(event.sid, "sid"))
         _check_length(len(line), "subject and queue group")
         return line
     if isinstance(event, Unsub):
+        line = b"UNSUB %b\r\n" % _word(event.sid, "sid")
+        _check_length(len(line), "sid")
         if event.max_msgs is None:
-            return b"UNSUB %b\r\n" % _sid(event.sid)
-        if event.max_msgs < 1:
-            raise LocalProtocolError(f"UNSUB maximum must be at least 1, not {event.max_msgs}")
-        return b"UNSUB %b %d\r\n" % (_sid(event.sid), event.max_msgs)
+            return line
+        if not isinstance(event.max_msgs, int):
+            raise TypeError(f"UNSUB maximum must be int, not {type(event.max_msgs).__name__}")
+        if not 1 <= event.max_msgs <= _MOST:
+            raise LocalProtocolError(f"UNSUB maximum must be 1 to {_MOST}, not {event.max_msgs}")
+        return b"%b %d\r\n" % (line[:-2], event.max_msgs)
     if isinstance(event, Ping):
         return PING
     if isinstance(event, Pong):
@@ -97,16 +111,39 @@ def encode(event: Event) -> bytes:
     if isinstance(event, Ok):
         return b"+OK\r\n"
     if isinstance(event, Err):
-        text = event.text.replace("\r", " ").replace("\n", " ")
-        return b"-ERR '%b'\r\n" % text.encode("utf-8", "replace")
+        if not isinstance(event.text, str):
+            raise TypeError(f"-ERR text must be str, not {type(event.text).__name__}")
+        if "\r" in event.text or "\n" in event.text:
+            raise LocalProtocolError(f"-ERR text {event.text[:80]!r} holds a line end")
+        return b"-ERR '%b'\r\n" % event.text.encode("utf-8", "replace")
     if isinstance(event, (Info, Connect)):
-        verb = b"INFO" if isinstance(event, Info) else b"CONNECT"
-        return b"%b %b\r\n" % (verb, json.dumps(event.fields, separators=(",", ":")).encode())
+        return _json_line(b"INFO" if isinstance(event, Info) else b"CONNECT", event.fields)
     raise LocalProtocolError(f"{type(event).__name__} is never on the wire")
 
 
-def _sid(sid: str) -> bytes:
-    encoded = encode_text(sid, "sid")
+def _json_line(verb: bytes, fields: object) -> bytes:
+    if not isinstance(fields, dict):
+        raise TypeError(f"{verb.decode()} fields must be a dict, not {type(fields).__name__}")
+    try:
+        text = json.dumps(fields, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise LocalProtocolError(f"{verb.decode()} can't be sent as JSON: {error}") from None
+    return b"%b %b\r\n" % (verb, text.encode())
+
+
+def _raw(value: object, what: str) -> bytes:
+    # Of anything else len() need not be the number of bytes that %b writes.
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    raise TypeError(f"{what} must be bytes, not {type(value).__name__}")
+
+
+def _word(text: str, what: str) -> bytes:
+    encoded = encode_text(text, what)
     if not encoded or any(blank in encoded for blank in (b" ", b"\t", b"\r", b"\n", b"\0")):
-        raise InvalidSubjectError(f"sid {sid!r} is empty or holds blanks")
+        raise InvalidSubjectError(
+            f"{what} {text[:80]!r} is empty, or holds blanks, line ends or NUL"
+        )
     return encoded

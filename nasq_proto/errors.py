@@ -31,7 +31,9 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from functools import partial
+from typing import Any, Final
 
 __all__ = [
     "AuthorizationError",
@@ -137,13 +139,20 @@ class StaleConnectionError(ConnectionLostError):
 class ConnectFailedError(NASQError, ConnectionError):
     """No server could be reached.
 
-    `reasons` holds one (server, error) pair per attempt of the round that failed.
+    `reasons` holds one (server, error) pair per server: why the last attempt at it failed.
     """
 
     def __init__(self, reasons: list[tuple[str, Exception]]) -> None:
         self.reasons = reasons
         tried = "; ".join(f"{server}: {error}" for server, error in reasons)
-        super().__init__(f"no NATS server could be reached ({tried})")
+        super().__init__(
+            f"no NATS server could be reached ({tried}): "
+            "check the address, and that a server is running there"
+        )
+
+    # As for ServerError below: the inherited one would call the class with the finished message.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reasons,), self.__dict__
 
 
 class ServerError(NASQError):
@@ -156,6 +165,10 @@ class ServerError(NASQError):
         if closes is not None:
             self.closes = closes
         super().__init__(f"the server said: {text}")
+
+    # Errors are copied and cross processes (multiprocessing, concurrent.futures).
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.text,), self.__dict__
 
 
 class AuthorizationError(ServerError, PermissionError):
@@ -185,6 +198,10 @@ class PermissionsViolationError(ServerError, PermissionError):
         self.subject = subject
         self.queue_group = queue_group
         self.sid = sid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_by = partial(type(self), operation=self.operation, subject=self.subject)
+        return made_by, (self.text,), self.__dict__
 
 
 class ConnectionLimitError(ServerError):
@@ -228,19 +245,30 @@ _OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"?', re.DOTALL)
+_ESCAPE: Final = re.compile(
+    r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL | re.ASCII
+)
+_GO_LETTERS: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def _unescape(match: re.Match[str]) -> str:
+    byte, short, long, letter = match.groups()
+    if byte:
+        # From 80 on, %q means a byte that is no UTF-8: written as the decoder reads it.
+        return bytes.fromhex(byte).decode("ascii", "surrogateescape")
+    if short or long:
+        code = int(short or long, 16)
+        return chr(code) if code < 0x110000 else match.group()
+    return _GO_LETTERS.get(letter, letter)
+
+
 def _go_unquote(text: str) -> tuple[str, str]:
     """The first Go-quoted (%q) string of `text`, without its quotes, and what follows it."""
-    start = text.find('"')
-    if start < 0:
+    match = _QUOTED.search(text)
+    if match is None:
         return text.strip(), ""
-    out: list[str] = []
-    at = start + 1
-    while at < len(text) and text[at] != '"':
-        if text[at] == "\\" and at + 1 < len(text):
-            at += 1
-        out.append(text[at])
-        at += 1
-    return "".join(out), text[at + 1 :]
+    return _ESCAPE.sub(_unescape, match[1]), text[match.end() :]
 
 
 def server_error(text: str) -> ServerError:
@@ -257,9 +285,9 @@ def server_error(text: str) -> ServerError:
             if lowered.startswith(prefix, len(_VIOLATION)):
                 subject, rest = _go_unquote(text[len(_VIOLATION) + len(prefix) :])
                 queue_group = sid = None
-                if "using queue " in rest:
+                if "using queue " in rest.lower():
                     queue_group, rest = _go_unquote(rest)
-                if "sid " in rest:
+                if "sid " in rest.lower():
                     sid, _ = _go_unquote(rest)
                 return PermissionsViolationError(
                     text, operation=operation, subject=subject, queue_group=queue_group, sid=sid

@@ -11,7 +11,7 @@ sent back byte for byte. Header blocks stay raw bytes: `nasq_proto.headers` read
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from .errors import RemoteProtocolError
 
@@ -148,7 +148,10 @@ class Info(Event):
                     f"not {type(value).__name__}"
                 )
         for name in ("connect_urls", "ws_connect_urls"):
-            urls = fields.get(name) or []
+            urls = fields.get(name)
+            # Go writes an empty list as null.
+            if urls is None:
+                continue
             if type(urls) is not list or not all(type(url) is str for url in urls):
                 raise RemoteProtocolError(f"INFO field {name!r} must be a list of strings")
         self.fields = fields
@@ -183,14 +186,28 @@ class Info(Event):
         return cls(_json_object(data, "INFO"))
 
 
-# Never shown: they let whoever reads a log connect as somebody else.
-_SECRETS: Final = frozenset({"pass", "auth_token", "jwt", "sig", "nkey", "user"})
+# What a repr may show. All the rest might let whoever reads a log connect as somebody else: the
+# list of secrets grows with the server's versions, and the server takes `PASS` for `pass`.
+_SHOWN: Final = frozenset(
+    {
+        "echo",
+        "headers",
+        "lang",
+        "name",
+        "no_responders",
+        "pedantic",
+        "protocol",
+        "tls_required",
+        "verbose",
+        "version",
+    }
+)
 
 
 class Connect(Event):
     """CONNECT: what a client says of itself. `fields` is the JSON object as on the wire.
 
-    Its repr hides every credential.
+    Its repr hides every credential, and whatever else it does not know to be none.
     """
 
     __slots__ = ("fields",)
@@ -202,7 +219,7 @@ class Connect(Event):
         return hash(tuple(sorted(self.fields)))
 
     def __repr__(self) -> str:
-        shown = {k: "…" if k in _SECRETS else v for k, v in self.fields.items()}
+        shown = {k: v if k in _SHOWN else "…" for k, v in self.fields.items()}
         return f"Connect(fields={shown!r})"
 
     @classmethod
@@ -295,9 +312,14 @@ class ProtocolFailed(Event):
         return f"ProtocolFailed({self.error})"
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _json_object(data: bytes, verb: str) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        # Decoded here: from bytes, json.loads would take UTF-16 and UTF-32 as well.
+        value = json.loads(data.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"{verb} is not valid JSON: {type(error).__name__}") from None
     if type(value) is not dict:

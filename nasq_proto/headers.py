@@ -17,6 +17,7 @@ __all__ = ["HeaderBlock", "Headers", "encode_headers", "parse_headers"]
 _VERSION: Final = b"NATS/1.0"
 # Printable ASCII without the colon. ADR-4 keeps case, and so does the server.
 _KEY: Final = re.compile(r"[!-9;-~]+")
+_STATUS: Final = re.compile(r"[!-~]{3}")
 _BAD_VALUE: Final = re.compile(r"[\x00\r\n]")
 
 
@@ -119,9 +120,12 @@ def encode_headers(
     b'NATS/1.0\\r\\nId: 7\\r\\n\\r\\n'
     """
     first = _VERSION.decode()
-    if status:
-        if len(status) != 3 or _BAD_VALUE.search(status + description):
-            raise InvalidHeaderError(f"status {status!r} {description!r} can't be sent")
+    if status or description:
+        if not _STATUS.fullmatch(status) or _BAD_VALUE.search(description):
+            raise InvalidHeaderError(
+                f"status {status!r} {description!r} can't be sent: it is three printable ASCII "
+                "characters, then a text without line ends and NUL"
+            )
         first += " " + status + (" " + description if description else "")
     lines = [first]
     for key, value in _pairs(headers):
@@ -164,9 +168,10 @@ def parse_headers(block: bytes) -> HeaderBlock:
     inline = first[len(_VERSION) :]
     if inline and inline[0] not in " \t":
         raise InvalidHeaderError(f"header block starts with {first[:16]!r}, not with NATS/1.0")
-    status, _, description = inline.strip().partition(" ")
-    if status and len(status) != 3:
-        raise InvalidHeaderError(f"status {status[:16]!r} is not of three characters")
+    inline = inline.strip(" \t")
+    status, description = inline[:3], inline[3:]
+    if inline and (not _STATUS.fullmatch(status) or description[:1] not in ("", " ", "\t")):
+        raise InvalidHeaderError(f"status {inline[:16]!r} does not start with three characters")
     headers = Headers()
     values = headers._values
     for line in lines:
@@ -174,4 +179,4 @@ def parse_headers(block: bytes) -> HeaderBlock:
         if not colon or not _KEY.fullmatch(key):
             raise InvalidHeaderError(f"header line {line[:40]!r} is not 'key: value'")
         values.setdefault(key, []).append(value.lstrip(" \t"))
-    return HeaderBlock(status, description.strip(), headers)
+    return HeaderBlock(status, description.lstrip(" \t"), headers)

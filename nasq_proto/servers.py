@@ -8,9 +8,12 @@ as a failure: a server that accepts and drops is paced like one that refuses.
 
 from __future__ import annotations
 
+import math
 import random
+import re
+from ipaddress import IPv6Address
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from .errors import InvalidOptionError
 
@@ -45,11 +48,10 @@ class ReconnectPolicy(NamedTuple):
         """Seconds to wait after `failures` failures in a row."""
         if failures < 1:
             return 0.0
-        ceiling = self.delay
-        for _ in range(failures - 1):
-            ceiling *= self.factor
-            if ceiling >= self.max_delay:
-                break
+        try:
+            ceiling = self.delay * float(self.factor) ** (failures - 1)
+        except OverflowError:
+            ceiling = self.max_delay if self.delay else 0.0
         return rng.random() * min(self.max_delay, ceiling)
 
 
@@ -115,42 +117,87 @@ def parse_server(url: str) -> Server:
     """
     if not isinstance(url, str):
         raise TypeError(f"a server must be a URL as str, not {type(url).__name__}")
-    shown = repr(url.rpartition("@")[2])
-    try:
-        parts = urlsplit(url if "://" in url else f"nats://{url}")
-        port = parts.port
-        host = parts.hostname
-    except ValueError as error:
-        raise InvalidOptionError(f"server URL {shown} can't be read: {error}") from None
-    if parts.scheme not in _PORTS:
+    # Read here: urllib.parse.urlsplit shows parts of passwords in its errors, takes
+    # `user:12/pw@host` for port 12 of a host named "user", and drops line ends without a word.
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "nats", url
+    userinfo, at, place = rest.rpartition("@")
+    shown = repr(place if at else url)
+    default_port = _PORTS.get(scheme.lower())
+    if default_port is None:
+        raise InvalidOptionError(f"server URL {shown} has none of the schemes {', '.join(_PORTS)}")
+    if any(mark in userinfo for mark in "/?#"):
         raise InvalidOptionError(
-            f"server URL {shown} has the scheme {parts.scheme!r}; known are {', '.join(_PORTS)}"
+            f"server URL {shown}: in a user, password or token, / ? and # must be percent-encoded"
         )
-    if not host:
-        raise InvalidOptionError(f"server URL {shown} names no host")
+    match = _PLACE.fullmatch(place)
+    host, port = (_host(match), int(match["port"] or default_port)) if match else (None, 0)
+    if host is None or not 0 < port < 65536:
+        raise InvalidOptionError(
+            f"server URL {shown} can't be read: after the scheme and the user it must be host, "
+            "host:port or, for IPv6, [address]:port"
+        )
     user = password = token = None
-    if parts.password is not None:
-        user, password = unquote(parts.username or ""), unquote(parts.password)
-    elif parts.username:
-        token = unquote(parts.username)
-    return Server(
-        host,
-        _PORTS[parts.scheme] if port is None else port,
-        scheme=parts.scheme,
-        user=user,
-        password=password,
-        token=token,
-    )
+    name, colon, secret = userinfo.partition(":")
+    try:
+        if colon:
+            user, password = unquote(name, errors="strict"), unquote(secret, errors="strict")
+        elif name:
+            token = unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidOptionError(
+            f"server URL {shown}: the percent-encoded user, password or token is no UTF-8"
+        ) from None
+    return Server(host, port, scheme=scheme.lower(), user=user, password=password, token=token)
+
+
+_PLACE: Final = re.compile(
+    r"(?:\[(?P<ipv6>[^]]+)]|(?P<name>[^\s\x00-\x1f\x7f:/?#\[\]\\,%<>\"]+))(?::(?P<port>[0-9]{0,5}))?/?"
+)
+
+
+def _host(match: re.Match[str]) -> str | None:
+    name: str | None = match["name"]
+    if name is not None:
+        return name.lower()
+    # In a URL the % before a zone is itself percent-encoded (RFC 6874); people write both.
+    address: str = match["ipv6"].replace("%25", "%", 1)
+    try:
+        IPv6Address(address)
+    except ValueError:
+        return None
+    return address
+
+
+def _check_policy(policy: ReconnectPolicy) -> None:
+    for name, value, least in (
+        ("delay", policy.delay, 0),
+        ("max_delay", policy.max_delay, 0),
+        ("factor", policy.factor, 1),
+    ):
+        if not least <= value < math.inf:
+            raise InvalidOptionError(f"reconnect: {name} must be at least {least}, not {value!r}")
+    if policy.max_attempts is not None and policy.max_attempts < 1:
+        raise InvalidOptionError(
+            f"reconnect: max_attempts must be at least 1 or None, not {policy.max_attempts!r}"
+        )
 
 
 class ServerPool:
-    """The servers, in the order they are tried, each with its own backoff."""
+    """The servers, in the order they are tried, each with its own backoff.
+
+    Raises:
+        InvalidOptionError: there is no server, or a number of the policy makes no sense.
+    """
 
     def __init__(
         self, servers: list[Server], policy: ReconnectPolicy | None, rng: random.Random
     ) -> None:
         if not servers:
             raise InvalidOptionError("no server was given")
+        if policy is not None:
+            _check_policy(policy)
         self._servers = servers
         self._policy = policy
         self._rng = rng

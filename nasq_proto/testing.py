@@ -162,6 +162,11 @@ class ServerSession:
         if self in self._broker.sessions:
             self._broker.sessions.remove(self)
 
+    @property
+    def has_news(self) -> bool:
+        """It has something to say, or has hung up."""
+        return bool(self._out) or self.closed
+
     def data_to_send(self) -> bytes:
         """What goes to the client."""
         out, self._out = self._out, []
@@ -298,6 +303,8 @@ class Link:
     def next_event(self) -> float | None:
         """When something will happen by itself; None: never."""
         times = [when for when, *_ in self._wire]
+        if self.session is not None and self.session.has_news:
+            times.append(self.now)
         due = self.client.next_timeout()
         if due is not None:
             times.append(due)

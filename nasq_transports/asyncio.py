@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from nasq_proto import Op, Server
 
-from .base import BaseTransport
+from .base import BaseTransport, connect_error
 
 __all__ = ["AsyncioTransport"]
 
@@ -71,21 +71,24 @@ class AsyncioTransport(BaseTransport):
     # ------------------------------------------------------------------ hooks
 
     def _open(self, attempt: int, server: Server) -> None:
-        self._opening[attempt] = self._loop.create_task(self._connect(attempt, server))
+        task = self._loop.create_task(self._connect(attempt, server))
+        self._opening[attempt] = task
+        # Not in the coroutine: one that is cancelled before its first step runs no line of it.
+        task.add_done_callback(lambda task: self._opened(attempt, task))
 
     async def _connect(self, attempt: int, server: Server) -> None:
-        try:
-            await self._loop.create_connection(
-                lambda: _Stream(self, attempt), server.host, server.port, happy_eyeballs_delay=0.25
-            )
-        except Exception as error:
-            self.client.transport_failed(attempt, error, self.now())
-        except asyncio.CancelledError:
+        await self._loop.create_connection(
+            lambda: _Stream(self, attempt), server.host, server.port, happy_eyeballs_delay=0.25
+        )
+
+    def _opened(self, attempt: int, task: asyncio.Task[None]) -> None:
+        del self._opening[attempt]
+        if task.cancelled():
             self.client.transport_closed(attempt, None, self.now())
-            raise
-        finally:
-            del self._opening[attempt]
-            self._turn()
+        elif (error := task.exception()) is not None:
+            reason = connect_error(error) if isinstance(error, Exception) else None
+            self.client.transport_closed(attempt, reason, self.now())
+        self._turn()
 
     def _close(self, attempt: int) -> None:
         stream = self._streams.get(attempt)

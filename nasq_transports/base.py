@@ -11,6 +11,7 @@ same everywhere, over a few hooks. A new transport subclasses it and has to pass
 from __future__ import annotations
 
 import logging
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from nasq_proto import Client, CloseTransport, Notice, Op, OpenTransport, Server
 
-__all__ = ["READ_SIZE", "BaseTransport", "OnEvent", "Transport", "hand_out"]
+__all__ = ["READ_SIZE", "BaseTransport", "OnEvent", "Transport", "connect_error", "hand_out"]
 
 T = TypeVar("T")
 OnEvent = Callable[[Notice], object]
@@ -153,6 +154,15 @@ class BaseTransport(ABC):
         with self.lock:
             notices = self.client.take_notices()
         hand_out(notices, self._on_event)
+
+
+def connect_error(error: Exception) -> Exception:
+    """Why a stream could not be opened, in the same words on every framework."""
+    if isinstance(error.__cause__, ExceptionGroup):  # trio: one error per address that it tried
+        error = error.__cause__.exceptions[0]
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return OSError(error.errno, os.strerror(error.errno))
+    return error
 
 
 def hand_out(notices: list[Notice], on_event: OnEvent | None) -> None:

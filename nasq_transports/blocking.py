@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from nasq_proto import Op, Server
 
-from .base import READ_SIZE, BaseTransport
+from .base import READ_SIZE, BaseTransport, connect_error
 from .sockets import OutputSocket
 
 __all__ = ["BlockingTransport"]
@@ -174,7 +174,7 @@ class BlockingTransport(BaseTransport):
         try:
             sock = socket.create_connection((server.host, server.port), timeout=seconds)
         except Exception as error:
-            reason = error
+            reason = connect_error(error)
         with self._lock:
             if attempt not in self._opening:  # given up meanwhile
                 if sock is not None:

@@ -17,6 +17,7 @@ nobody can run and nothing will ever happen, it says who waits for what instead 
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import random
@@ -24,7 +25,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar, cast
 
-from nasq_proto import Client, Op
+from nasq_proto import Client, Op, Server
 from nasq_proto.testing import Broker, Link
 
 from .base import OnEvent, hand_out
@@ -85,6 +86,7 @@ class Simulation:
     Attributes:
         now: the virtual clock, in seconds.
         links: the link of every transport that was started, for tests that cut them.
+        down: addresses (`host:port`) that refuse connections.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Simulation:
         self.rng = random.Random(seed)
         self.broker = broker or Broker(rng=self.rng)
         self.links: list[Link] = []
+        self.down: set[str] = set()
         self._chop = chop
         self._delay = delay
         self._ready: list[Callable[[], None]] = []
@@ -160,6 +163,12 @@ class Simulation:
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         """Run `callback` when the clock has come to `when`."""
         heapq.heappush(self._timers, (when, next(self._numbers), callback))
+
+    def resolve(self, server: Server) -> Broker:
+        """The broker at an address; raises what a connection to it meets."""
+        if server.address in self.down:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        return self.broker
 
     def _pass_time(self, until: float) -> bool:
         """Go to the next moment at which something happens; False when there is none."""
@@ -243,7 +252,7 @@ class MemoryTransport:
         self._on_event = on_event
         self.link = Link(
             client,
-            simulation.broker,
+            simulation.resolve,
             chop=simulation._chop,
             delay=simulation._delay,
             now=simulation.now,

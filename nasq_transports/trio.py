@@ -15,7 +15,7 @@ import trio
 
 from nasq_proto import Op, Server
 
-from .base import READ_SIZE, BaseTransport
+from .base import READ_SIZE, BaseTransport, connect_error
 from .sockets import OutputSocket
 
 __all__ = ["TrioTransport"]
@@ -155,7 +155,7 @@ class TrioTransport(BaseTransport):
                     self._socket = output
                     await self._read(attempt, output)
         except Exception as error:
-            reason = error
+            reason = connect_error(error)
         finally:
             del self._scopes[attempt]
             if output is not None:

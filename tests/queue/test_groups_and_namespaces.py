@@ -83,7 +83,9 @@ async def test_namespaces_form_a_tree(kit: Kit) -> None:
         assert europe.queue_size() == 1
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a.*", ">", ".a", "a.", "a..b", "$SYS", "$JS.API", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a.*", ">", ".a", "a.", "a..b", "$SYS", "$JS.API", "a\n"]
+)
 def test_a_bad_namespace_is_refused_at_once(name: str) -> None:
     for make in (NASQueue, BlockingNASQueue):
         with pytest.raises(InvalidSubjectError, match="namespace"):

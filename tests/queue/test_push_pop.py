@@ -137,9 +137,7 @@ PAYLOADS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("subscribed", [False, True])
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
-async def test_payloads_come_back_byte_for_byte(
-    kit: Kit, payload: bytes, subscribed: bool
-) -> None:
+async def test_payloads_come_back_byte_for_byte(kit: Kit, payload: bytes, subscribed: bool) -> None:
     async with kit.queue() as queue:
         if subscribed:
             await queue.subscribe_and_queue("bin")
@@ -272,9 +270,7 @@ async def test_a_message_that_cannot_be_encoded_is_a_value_error(kit: Kit, messa
         ({7: "x"}, TypeError),
     ],
 )
-async def test_bad_headers_are_refused(
-    kit: Kit, headers: Any, error: type[Exception]
-) -> None:
+async def test_bad_headers_are_refused(kit: Kit, headers: Any, error: type[Exception]) -> None:
     async with kit.queue() as queue:
         with pytest.raises(error):
             await queue.push("a", "x", headers=headers)

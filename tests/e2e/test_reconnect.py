@@ -1,0 +1,140 @@
+"""The server is killed and comes back: the queue lives, on every transport."""
+
+from __future__ import annotations
+
+import pytest
+
+from nasq import BufferFullError, ConnectionLostError, ReconnectPolicy
+from nasq.server import LocalServer
+from tests.conftest import Kit
+
+
+async def test_subscriptions_live_again_and_pushes_made_meanwhile_arrive(kit: Kit) -> None:
+    with LocalServer() as server:
+        async with kit.queue(port=server.port) as queue, kit.queue(port=server.port) as other:
+            await queue.subscribe_and_queue("a")
+            await queue.subscribe_and_queue("b", queue_group="g")
+            await other.push("a", "before")
+            await other.flush()
+            server.kill()
+            await kit.until(lambda: not queue.is_connected() and not other.is_connected())
+            # The queue's own push: its subscription is replayed before it is sent.
+            await queue.push("a", "meanwhile")
+            await queue.push("b", "meanwhile too")
+            server.start()
+            assert await queue.wait_connected(10.0)
+            assert await other.wait_connected(10.0)
+            await queue.flush()
+            await other.push("a", "after")
+            await other.flush()
+            await queue.flush()
+            texts = [m.text for m in await queue.pop_many(10)]
+            assert texts == ["before", "meanwhile", "meanwhile too", "after"]
+            assert queue.stats().reconnects == 1
+
+
+async def test_ten_kills_under_load_lose_nothing_that_was_flushed_and_keep_the_order(
+    kit: Kit,
+) -> None:
+    with LocalServer() as server:
+        async with kit.queue(port=server.port) as queue:
+            await queue.subscribe_and_queue("a")
+            flushed: list[int] = []
+            kills: list[int] = []
+            n = 0
+            for _ in range(10):
+                for _ in range(50):
+                    await queue.push("a", n)
+                    n += 1
+                try:
+                    await queue.flush()
+                except ConnectionLostError:
+                    pass
+                else:
+                    flushed.extend(range(n - 50, n))
+                server.kill()
+                await kit.until(lambda: queue.stats().reconnects == len(kills))
+                await kit.until(lambda: not queue.is_connected())
+                kills.append(n)
+                server.start()
+            assert await queue.wait_connected(10.0)
+            await queue.flush()
+            got = [m.json() for m in await queue.pop_many(10_000)]
+            assert got == sorted(set(got)), "in order, and nothing twice"
+            assert set(flushed) <= set(got)
+            assert queue.stats().reconnects == 10
+
+
+async def test_a_flush_and_a_request_under_way_fail_with_a_typed_error(kit: Kit) -> None:
+    with LocalServer() as server:
+        async with kit.queue(port=server.port) as queue, kit.queue(port=server.port) as other:
+            await other.subscribe_and_queue("silent")
+            server.suspend()
+
+            async def flush() -> object:
+                with pytest.raises(ConnectionLostError):
+                    await queue.flush(timeout=30.0)
+                return None
+
+            async def request() -> object:
+                with pytest.raises(ConnectionLostError):
+                    await queue.request("silent", "x", timeout=30.0)
+                return None
+
+            async def kill() -> object:
+                await kit.sleep(0.2)
+                server.kill()
+                return None
+
+            await kit.gather(flush, request, kill)
+
+
+async def test_the_reconnect_buffer_is_bounded(kit: Kit) -> None:
+    with LocalServer() as server:
+        async with kit.queue(port=server.port, reconnect_buffer=1000) as queue:
+            server.kill()
+            await kit.until(lambda: not queue.is_connected())
+            accepted = 0
+            with pytest.raises(BufferFullError):
+                for _ in range(1000):
+                    await queue.publish("a", "x" * 50)
+                    accepted += 1
+            assert 5 < accepted < 20
+            assert queue.stats().messages_out == accepted
+            await queue.disconnect()
+            assert queue.stats().unsent == accepted
+
+
+async def test_reconnect_none_means_one_try(kit: Kit) -> None:
+    with LocalServer() as server:
+        queue = kit.queue(port=server.port, reconnect=None)
+        await queue.connect()
+        await queue.push("kept", "x")
+        server.kill()
+        assert [m.text async for m in queue] == ["x"]
+        assert queue.last_error is not None
+        with pytest.raises(ConnectionError):
+            await queue.push("a", "x")
+
+
+async def test_giving_up_after_some_attempts_ends_whoever_waits(kit: Kit) -> None:
+    with LocalServer() as server:
+        policy = ReconnectPolicy(max_attempts=3)
+        queue = kit.queue(port=server.port, reconnect=policy)
+        await queue.connect()
+        server.kill()
+        assert await queue.pop(timeout=30.0) is None
+        assert not await queue.wait_connected(timeout=5.0)
+        assert "Connection refused" in str(queue.last_error)
+
+
+async def test_a_black_hole_is_noticed_and_left(kit: Kit) -> None:
+    with LocalServer() as server:
+        queue = kit.queue(port=server.port, ping_interval=0.2, max_pings_out=2, connect_timeout=1.0)
+        async with queue:
+            server.suspend()
+            await kit.until(lambda: not queue.is_connected(), seconds=3.0)
+            await queue.push("a", "kept")
+            server.resume()
+            assert await queue.wait_connected(10.0)
+            await queue.flush()

@@ -1,0 +1,242 @@
+"""Cancelled or timed out at any moment, a call loses nothing and disturbs nothing (asyncio, trio)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import threading
+
+import anyio
+import pytest
+import trio
+
+from nasq import NASQueue
+from tests.conftest import Kit
+
+
+async def test_a_pop_cancelled_at_any_moment_loses_no_message_and_no_order(
+    async_kit: Kit,
+) -> None:
+    kit = async_kit
+    rng = random.Random(1)
+    total = 3000
+    got: list[int] = []
+    async with kit.queue() as queue, kit.queue() as producer:
+        await queue.subscribe_and_queue("a")
+
+        async def produce() -> None:
+            for n in range(total):
+                await producer.publish("a", n)
+                if n % 7 == 0:
+                    await anyio.sleep(0)
+
+        async def consume() -> None:
+            while len(got) < total:
+                with anyio.move_on_after(rng.choice([0, 0, 0.0001, 0.001])):
+                    message = await queue.pop(timeout=5.0)
+                    assert message is not None
+                    got.append(message.json())
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(produce)
+                group.start_soon(consume)
+        await queue.flush()
+        assert got == list(range(total))
+        assert queue.queue_size() == 0
+
+
+async def test_many_cancelled_consumers_lose_no_wake_up(async_kit: Kit) -> None:
+    kit = async_kit
+    rng = random.Random(2)
+    total = 2000
+    got: list[int] = []
+    async with kit.queue() as queue, kit.queue() as producer:
+        await queue.subscribe_and_queue("a")
+
+        async def consume(scopes: list[anyio.CancelScope]) -> None:
+            while len(got) < total:
+                with anyio.CancelScope() as scope:
+                    scopes.append(scope)
+                    message = await queue.pop(timeout=math.inf)
+                    assert message is not None
+                    got.append(message.json())
+                    if len(got) == total:
+                        group.cancel_scope.cancel()
+                scopes.remove(scope)
+
+        async def produce(scopes: list[anyio.CancelScope]) -> None:
+            for n in range(total):
+                await producer.publish("a", n)
+                if scopes and rng.random() < 0.3:
+                    rng.choice(scopes).cancel()
+                await anyio.sleep(0)
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                scopes: list[anyio.CancelScope] = []
+                for _ in range(8):
+                    group.start_soon(consume, scopes)
+                group.start_soon(produce, scopes)
+    assert sorted(got) == list(range(total))
+
+
+async def test_cancelling_anything_leaves_the_connection_whole(async_kit: Kit) -> None:
+    kit = async_kit
+    rng = random.Random(3)
+    async with kit.queue() as queue, kit.queue() as other:
+        await other.subscribe_and_queue("silent")
+
+        async def subscribe_and_leave() -> None:
+            sid = await queue.subscribe_and_queue(f"x{rng.random()}".replace(".", ""))
+            await queue.unsubscribe(sid)
+
+        for _ in range(300):
+            calls = [
+                lambda: queue.push("a", "x" * rng.randrange(1000)),
+                lambda: queue.pop(timeout=1.0),
+                lambda: queue.pop_many(3, timeout=1.0),
+                lambda: queue.flush(),
+                lambda: queue.request("silent", "x"),
+                subscribe_and_leave,
+            ]
+            with anyio.move_on_after(rng.choice([0, 0, 0.0001, 0.001])):
+                await rng.choice(calls)()
+        await queue.flush()
+        assert queue.is_connected()
+        other.clear_queue()
+        await queue.publish("silent", "still here")
+        await queue.flush()
+        await other.flush()
+        message = await other.pop()
+        while message is not None and message.text != "still here":
+            message = await other.pop()
+        assert message is not None
+
+
+async def test_a_cancelled_connect_leaves_nothing_behind(async_kit: Kit) -> None:
+    kit = async_kit
+    threads = threading.active_count()
+    queue = kit.queue()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await queue.connect()
+    assert not queue.is_connected()
+    assert await queue.connect() is True
+    await queue.disconnect()
+    assert threading.active_count() <= threads + 2  # the framework's own resolver threads
+
+
+async def test_disconnect_in_a_cancelled_scope_still_disconnects(async_kit: Kit) -> None:
+    kit = async_kit
+    async with kit.queue() as other:
+        await other.subscribe_and_queue("a")
+        queue = kit.queue()
+        with anyio.CancelScope() as scope:
+            async with queue:
+                await queue.push("a", "a last word")
+                scope.cancel()
+                await anyio.sleep(10)
+        assert not queue.is_connected()
+        message = await other.pop(timeout=5.0)
+        assert message is not None
+        assert message.text == "a last word"
+
+
+# ---------------------------------------------------------------------- each framework's own ways
+
+
+def test_asyncio_task_group_and_timeout(server: object, kit_options: dict[str, object]) -> None:
+    async def main() -> None:
+        async with NASQueue(**kit_options) as queue:  # type: ignore[arg-type]  # host and port
+            await queue.subscribe_and_queue("a")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await queue.pop(timeout=60.0)
+            async with asyncio.TaskGroup() as group:
+                taken = [group.create_task(queue.pop(timeout=10.0)) for _ in range(5)]
+                for n in range(5):
+                    group.create_task(queue.push("a", n))
+            assert sorted(t.result().json() for t in taken if t.result()) == list(range(5))
+        leftovers = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not leftovers
+
+    asyncio.run(main(), debug=True)
+
+
+def test_trio_needs_no_nursery_and_shows_no_exception_group(
+    kit_options: dict[str, object],
+) -> None:
+    async def main() -> None:
+        queue = NASQueue(**kit_options)  # type: ignore[arg-type]  # host and port
+        assert await queue.connect()
+        with trio.move_on_after(0.05) as scope:
+            await queue.pop(timeout=math.inf)
+        assert scope.cancelled_caught
+        with pytest.raises(ValueError, match="the user's own"):
+            async with queue:
+                raise ValueError("the user's own")
+        assert not queue.is_connected()
+
+    trio.run(main)
+
+
+def test_trio_connected_inside_a_cancelled_scope_lives_on_outside(
+    kit_options: dict[str, object],
+) -> None:
+    async def main() -> None:
+        queue = NASQueue(**kit_options)  # type: ignore[arg-type]  # host and port
+        with trio.CancelScope() as scope:
+            assert await queue.connect()
+            scope.cancel()
+            await trio.sleep(10)
+        await queue.push("a", "x")
+        await queue.flush()
+        await queue.disconnect()
+
+    trio.run(main)
+
+
+def test_trio_in_a_nursery_of_the_users_own_ends_with_it(kit_options: dict[str, object]) -> None:
+    from nasq_transports.trio import TrioTransport
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            queue = NASQueue(**kit_options, transport=TrioTransport(nursery))  # type: ignore[arg-type]  # host and port
+            assert await queue.connect()
+            nursery.cancel_scope.cancel()
+        assert not queue.is_connected()
+        assert await queue.pop(timeout=math.inf) is None
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_ends_with_a_queue_open_ends_at_once(
+    backend: str, kit_options: dict[str, object]
+) -> None:
+    queue = NASQueue(**kit_options)  # type: ignore[arg-type]  # host and port
+
+    async def main() -> None:
+        assert await queue.connect()
+        await queue.push("a", "x")
+        if backend == "asyncio":
+            # What asyncio warns of at the end is the open transport; it is closed for it here.
+            queue._client.close()
+            queue._kick()
+            await asyncio.sleep(0.01)
+
+    anyio.run(main, backend=backend)
+    assert not queue.is_connected()
+
+
+@pytest.fixture
+def kit_options(async_server_kit: Kit) -> dict[str, object]:
+    kit = async_server_kit
+    return {"host": kit.server.host, "port": kit.server.port, "namespace": kit.namespace}
+
+
+@pytest.fixture
+def async_server_kit(server: object) -> Kit:
+    return Kit("asyncio", server)  # type: ignore[arg-type]  # the fixture's server

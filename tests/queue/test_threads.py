@@ -1,0 +1,139 @@
+"""BlockingNASQueue: safe from any thread, and the same face as NASQueue."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nasq import BlockingNASQueue, NASQueue
+from nasq.server import LocalServer
+
+
+def test_eight_threads_push_and_pop_on_one_queue(server: LocalServer) -> None:
+    with BlockingNASQueue(server.host, server.port, namespace="threads") as queue:
+        queue.subscribe_and_queue("a")
+
+        def push(worker: int) -> None:
+            for n in range(250):
+                queue.push("a", [worker, n])
+
+        def pop(_: int) -> list[tuple[int, int]]:
+            got = []
+            while (message := queue.pop(timeout=1.0)) is not None:
+                worker, n = message.json()
+                got.append((worker, n))
+            return got
+
+        with ThreadPoolExecutor(8) as pool:
+            pushes = [pool.submit(push, n) for n in range(4)]
+            pops = [pool.submit(pop, n) for n in range(4)]
+            for future in pushes:
+                future.result()
+            taken = [future.result() for future in pops]
+        assert sorted(m for part in taken for m in part) == [
+            (worker, n) for worker in range(4) for n in range(250)
+        ]
+        for part in taken:
+            for worker in range(4):
+                mine = [n for w, n in part if w == worker]
+                assert mine == sorted(mine)
+
+
+def test_threads_that_wait_are_woken_by_disconnect(server: LocalServer) -> None:
+    queue = BlockingNASQueue(server.host, server.port, namespace="threads2")
+    queue.connect()
+    results: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(queue.pop(timeout=math.inf)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    queue.disconnect()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert results == [None] * 4
+
+
+def test_connecting_and_disconnecting_leaves_no_thread(server: LocalServer) -> None:
+    before = set(threading.enumerate())
+    for _ in range(20):
+        with BlockingNASQueue(server.host, server.port) as queue:
+            queue.push("a", "x")
+    end = time.monotonic() + 5
+    while set(threading.enumerate()) - before:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_for_in_a_thread_ends_with_the_queue(server: LocalServer) -> None:
+    with BlockingNASQueue(server.host, server.port, namespace="threads3") as queue:
+        queue.push_many("a", ["1", "2"])
+    assert [message.text for message in queue] == ["1", "2"]
+
+
+METHODS = [
+    name for name, value in vars(NASQueue).items() if not name.startswith("_") and callable(value)
+]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_both_facades_have_the_same_methods(name: str) -> None:
+    mine = inspect.signature(getattr(BlockingNASQueue, name))
+    theirs = inspect.signature(getattr(NASQueue, name))
+    assert mine.parameters == theirs.parameters
+    assert mine.return_annotation == theirs.return_annotation
+    assert not inspect.iscoroutinefunction(getattr(BlockingNASQueue, name))
+
+
+def test_both_facades_take_the_same_options() -> None:
+    mine = dict(inspect.signature(BlockingNASQueue).parameters)
+    theirs = dict(inspect.signature(NASQueue).parameters)
+    del theirs["transport"]
+    assert mine == theirs
+
+
+def test_ctrl_c_ends_a_pop_that_waits(server: LocalServer) -> None:
+    script = f"""
+import math
+from nasq import BlockingNASQueue
+with BlockingNASQueue({server.host!r}, {server.port}) as queue:
+    print("waiting", flush=True)
+    try:
+        queue.pop(timeout=math.inf)
+    except KeyboardInterrupt:
+        queue.push("a", "still usable")
+        queue.flush()
+        print("interrupted", flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+    assert out == "interrupted\n"
+    assert process.returncode == 0
+
+
+def test_a_process_that_ends_with_a_connection_open_exits_at_once(server: LocalServer) -> None:
+    script = f"""
+from nasq import BlockingNASQueue
+queue = BlockingNASQueue({server.host!r}, {server.port})
+queue.connect()
+queue.push("a", "x")
+"""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+    assert time.monotonic() - start < 15
