@@ -65,6 +65,12 @@ class Op(Generic[T]):
         for waker in wakers:
             waker()
 
+    def __repr__(self) -> str:
+        outcome = (
+            "pending" if not self.done else f"failed: {self._error}" if self._error else "done"
+        )
+        return f"<{type(self).__name__} {outcome}>"
+
     @property
     def error(self) -> Exception | None:
         """Why it failed, or None."""

@@ -1,9 +1,9 @@
 """A NATS server and a network without I/O, for tests: deterministic, on a virtual clock.
 
 `Broker` is a server built on `Connection(Role.SERVER)`: subjects, wildcards, queue groups,
-headers, no responders, refusals. `Link` is the network between a `Client` and a broker, and the client's
-clock: it can chop, delay, cut, refuse and swallow. What the broker does not script, a test says
-itself: `session.say(b"...")` takes raw bytes, so every hostile server can be played.
+headers, no responders, refusals. `Link` is the network between a `Client` and a broker, and the
+client's clock: it can chop, delay, cut, refuse and swallow. What the broker does not script, a
+test says itself: `session.say(b"...")` takes raw bytes, so every hostile server can be played.
 
     >>> import random
     >>> from nasq_proto import Client, ClientOptions, Inbox, Server
@@ -194,10 +194,8 @@ class ServerSession:
             self.say(Pong())
         elif isinstance(event, Connect):
             self.options = event.fields
-            users = self._broker.users
-            if users is not None and users.get(event.fields.get("user", "")) != event.fields.get(
-                "pass"
-            ):
+            users, user = self._broker.users, event.fields.get("user")
+            if users is not None and (user not in users or users[user] != event.fields.get("pass")):
                 self.refuse("Authorization Violation")
         elif isinstance(event, Sub):
             self._subscribe(event)

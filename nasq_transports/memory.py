@@ -34,6 +34,9 @@ __all__ = ["Cancelled", "DeadlockError", "MemoryTransport", "Simulation", "Task"
 
 T = TypeVar("T")
 
+# Virtual seconds that the tasks which outlive `main` have for their cleanup.
+_WIND_UP = 60.0
+
 
 class DeadlockError(RuntimeError):
     """Nobody can run, and nothing will ever happen."""
@@ -139,16 +142,26 @@ class Simulation:
             DeadlockError: nobody can run any more; says who waits for what.
         """
         task = self.spawn(main, "main")
-        while not task.done:
+        hang = "" if self._run_until([task], until) else self._who_waits()
+        rest = [other for other in self._tasks if not other.done]
+        for other in rest:
+            self.cancel(other)
+        self._run_until(rest, self.now + _WIND_UP)
+        if hang:
+            raise DeadlockError(f"nothing can happen any more at {self.now:g} s ({hang})")
+        return task.result()
+
+    def _run_until(self, tasks: list[Task[Any]], until: float) -> bool:
+        """Run everyone until `tasks` are done; False when nothing can happen before `until`."""
+        while not all(task.done for task in tasks):
             if self._ready:
                 self._ready.pop(self.rng.randrange(len(self._ready)))()
             elif not self._pass_time(until):
-                waits = "; ".join(f"{t.name}: {t.waiting_for}" for t in self._tasks if not t.done)
-                raise DeadlockError(f"nothing can happen any more at {self.now:g} s ({waits})")
-        for other in self._tasks:
-            if not other.done:
-                other._coroutine.close()
-        return task.result()
+                return False
+        return True
+
+    def _who_waits(self) -> str:
+        return "; ".join(f"{t.name}: {t.waiting_for}" for t in self._tasks if not t.done)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for virtual time to pass."""

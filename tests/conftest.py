@@ -1,7 +1,7 @@
 """One test body for every transport: a coroutine test that takes `kit` runs on all three.
 
-On asyncio and trio anyio runs the body. On blocking sockets the body runs as well, to its end in one
-go: its queues are `BlockingNASQueue`s behind a shim whose coroutines never suspend, and what it
+On asyncio and trio anyio runs the body. On blocking sockets the body runs as well, to its end in
+one go: its queues are `BlockingNASQueue`s behind a shim whose coroutines never suspend, and what it
 starts beside itself runs in threads.
 """
 
@@ -84,6 +84,13 @@ class Kit:
             return run_sync(body(), nullcontext())
         return anyio.run(body, backend=self.backend)
 
+    @staticmethod
+    def _run_awaitable(body: Callable[[], Awaitable[T]]) -> T:
+        async def wrapped() -> T:
+            return await body()
+
+        return run_sync(wrapped(), nullcontext())
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass, to wait for what nobody can be asked about."""
         if self.backend == "blocking":
@@ -102,9 +109,7 @@ class Kit:
         """Run bodies beside one another; their results, in order."""
         if self.backend == "blocking":
             with ThreadPoolExecutor(len(bodies)) as pool:
-                futures = [
-                    pool.submit(lambda b=body: run_sync(b(), nullcontext())) for body in bodies
-                ]
+                futures = [pool.submit(self._run_awaitable, body) for body in bodies]
             return [future.result() for future in futures]
         results: list[Any] = [None] * len(bodies)
 
@@ -140,7 +145,7 @@ def async_kit(request: pytest.FixtureRequest, server: LocalServer) -> Kit:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a coroutine test on its kit's backend."""
     names = pyfuncitem._fixtureinfo.argnames
-    kits = [pyfuncitem.funcargs[name] for name in ("kit", "async_kit") if name in names]
+    kits: list[Kit] = [pyfuncitem.funcargs[name] for name in ("kit", "async_kit") if name in names]
     if not kits or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in names}

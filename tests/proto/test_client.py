@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from nasq_proto import (
     Msg,
     NoRespondersError,
     NotConnectedError,
+    Op,
     OperationTimeoutError,
     PayloadTooLargeError,
     PermissionsViolationError,
@@ -276,7 +278,12 @@ def test_a_server_that_requires_tls_is_refused_without_sending_credentials() -> 
     rig = Rig(Broker(info={"tls_required": True}), user="u", password="p")
     sessions: list[ServerSession] = []
     assert isinstance(rig.broker, Broker)
-    rig.broker.script = lambda session: bool(sessions.append(session))
+
+    def remember(session: ServerSession) -> bool:
+        sessions.append(session)
+        return False
+
+    rig.broker.script = remember
     opened = rig.client.open(0.0)
     rig.link.pump()
     assert isinstance(opened.error, TLSRequiredError)
@@ -611,13 +618,16 @@ def test_the_reconnect_buffer_is_bounded_by_a_typed_error() -> None:
     rig.link.refuse = ConnectionRefusedError("down")
     rig.link.cut()
     accepted = 0
-    with pytest.raises(BufferFullError, match="reconnect_buffer"):
-        for _ in range(100):
+    with suppress(BufferFullError):
+        while accepted < 100:
             rig.client.publish("a", b"0123456789")
             accepted += 1
+    assert 0 < accepted < 10
+    with pytest.raises(BufferFullError, match="reconnect_buffer"):
+        rig.client.publish("a", b"0123456789")
     rig.link.refuse = None
     rig.link.advance(2.0)
-    assert len(rig.received(Pub)) == accepted > 0
+    assert len(rig.received(Pub)) == accepted
 
 
 def test_kept_messages_too_large_for_the_new_server_are_dropped_and_reported() -> None:
@@ -744,7 +754,7 @@ def test_reports_of_an_attempt_that_was_given_up_are_ignored() -> None:
 def test_close_ends_everything_that_waits() -> None:
     rig = Rig().connect()
     rig.session.mute = True
-    ops = [
+    ops: list[Op[Any]] = [
         rig.client.flush(),
         rig.client.request("svc", b""),
         rig.client.subscribe("a", None, rig.inbox.deliver).confirmed,

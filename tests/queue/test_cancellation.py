@@ -1,4 +1,4 @@
-"""Cancelled or timed out at any moment, a call loses nothing and disturbs nothing (asyncio, trio)."""
+"""Cancelled or timed out at any moment, a call loses nothing and disturbs nothing."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def test_asyncio_task_group_and_timeout(server: object, kit_options: dict[str, o
                 taken = [group.create_task(queue.pop(timeout=10.0)) for _ in range(5)]
                 for n in range(5):
                     group.create_task(queue.push("a", n))
-            assert sorted(t.result().json() for t in taken if t.result()) == list(range(5))
+            got = [message.json() for task in taken if (message := task.result())]
+            assert sorted(got) == list(range(5))
         leftovers = asyncio.all_tasks() - {asyncio.current_task()}
         assert not leftovers
 

@@ -11,8 +11,8 @@ import pytest
 from nasq import (
     AuthorizationError,
     Closed,
-    ConnectFailedError,
     Connected,
+    ConnectFailedError,
     Disconnected,
     InvalidOptionError,
     NASQError,
@@ -182,7 +182,7 @@ async def test_a_callback_that_raises_harms_nothing(
 async def test_a_callback_may_use_the_queue(kit: Kit) -> None:
     """It runs under no lock: it can look at the queue, and what it does is no deadlock."""
     sizes: list[int] = []
-    queue = kit.queue(on_event=lambda event: sizes.append(queue.stats().pending))
+    queue: NASQueue = kit.queue(on_event=lambda event: sizes.append(queue.stats().pending))
     async with queue:
         await queue.flush()
     await kit.until(lambda: len(sizes) == 2)

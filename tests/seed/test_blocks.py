@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from nas_queue import NASQueue
+
 from nasq.server import LocalServer
 
 TEXT = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
@@ -35,7 +35,9 @@ ENDLESS = ("Event-Driven Processing", "Task Queue", "Log Aggregation")
 def blocks() -> list[Any]:
     found = []
     heading = ""
-    for match in re.finditer(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", TEXT, re.M | re.S):
+    for match in re.finditer(
+        r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
+    ):
         if match[1]:
             heading = match[1]
         else:
@@ -97,7 +99,6 @@ async def run_block(source: str, seconds: float) -> dict[str, Any]:
             except TimeoutError:
                 scope["timed_out"] = True
         else:
-
             real_run = asyncio.run
 
             async def bounded(main: Awaitable[Any]) -> None:

@@ -1,0 +1,159 @@
+"""The facade on the memory transport: virtual clock, any order, cuts, refusals."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from nasq import ConnectFailedError, NASQueue, NoRespondersError, OperationTimeoutError
+from nasq_proto.testing import Broker
+from nasq_transports.memory import Cancelled, DeadlockError, Simulation
+
+
+def test_a_day_of_waiting_takes_no_time() -> None:
+    simulation = Simulation()
+
+    async def main() -> float:
+        async with NASQueue(transport=simulation.transport) as queue:
+            assert await queue.pop(timeout=86_400.0) is None
+        return simulation.now
+
+    assert simulation.run(main(), until=100_000.0) == pytest.approx(86_400.0, abs=1.0)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_producers_and_consumers_in_any_order_with_cuts(seed: int) -> None:
+    rng = random.Random(seed)
+    simulation = Simulation(seed, chop=rng.choice([None, 1, 7]), delay=rng.choice([0.0, 0.0, 0.01]))
+    got: list[list[int]] = [[], []]
+
+    async def consumer(index: int) -> None:
+        async with NASQueue(namespace="n", transport=simulation.transport) as queue:
+            await queue.subscribe_and_queue("jobs", queue_group="workers")
+            while (message := await queue.pop(timeout=60.0)) is not None:
+                got[index].append(message.json())
+
+    async def producer() -> None:
+        async with NASQueue(namespace="n", transport=simulation.transport) as queue:
+            await simulation.sleep(1.0)
+            for n in range(100):
+                if rng.random() < 0.05:
+                    # Between two flushes nothing is under way: a cut loses nothing.
+                    await queue.flush()
+                    simulation.links[-1].now = simulation.now
+                    simulation.links[-1].cut()
+                    queue._kick()
+                await queue.publish("jobs", n)
+            await queue.flush()
+
+    async def main() -> None:
+        for index in range(2):
+            simulation.spawn(consumer(index))
+        await producer()
+        await simulation.sleep(200.0)
+
+    simulation.run(main())
+    assert sorted(got[0] + got[1]) == list(range(100))
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    def trace(seed: int) -> list[str]:
+        simulation = Simulation(seed, chop=3)
+        seen: list[str] = []
+
+        async def worker(name: str) -> None:
+            async with NASQueue(transport=simulation.transport) as queue:
+                await queue.subscribe_and_queue("a", queue_group="g")
+                while (message := await queue.pop(timeout=1.0)) is not None:
+                    seen.append(f"{name} {message.text}")
+
+        async def main() -> None:
+            tasks = [simulation.spawn(worker(name)) for name in "abc"]
+            await simulation.sleep(0.5)
+            async with NASQueue(transport=simulation.transport) as queue:
+                await queue.push_many("a", map(str, range(30)))
+                await queue.flush()
+            while not all(task.done for task in tasks):
+                await simulation.sleep(0.1)
+
+        simulation.run(main())
+        return seen
+
+    assert trace(5) == trace(5)
+    assert len({tuple(trace(seed)) for seed in range(5)}) > 1
+
+
+def test_a_hang_is_reported_with_who_waits_for_what() -> None:
+    simulation = Simulation()
+
+    async def main() -> None:
+        async with NASQueue(transport=simulation.transport) as queue:
+            await queue.pop(timeout=math.inf)
+
+    with pytest.raises(DeadlockError, match="main: <Op pending>"):
+        simulation.run(main())
+
+
+def test_requests_and_refusals_work_as_on_a_server() -> None:
+    simulation = Simulation(broker=Broker(users={"u": "p"}))
+
+    async def main() -> None:
+        stranger = NASQueue(transport=simulation.transport)
+        assert not await stranger.connect()
+        assert isinstance(stranger.last_error, PermissionError)
+        async with NASQueue(user="u", password="p", transport=simulation.transport) as queue:
+            with pytest.raises(NoRespondersError):
+                await queue.request("nobody", "x")
+            await queue.subscribe_and_queue("silent")
+            with pytest.raises(OperationTimeoutError):
+                await queue.request("silent", "x", timeout=3600.0)
+
+    simulation.run(main(), until=10_000.0)
+
+
+def test_an_address_that_is_down_refuses() -> None:
+    simulation = Simulation()
+    simulation.down.add("localhost:4222")
+
+    async def main() -> None:
+        queue = NASQueue(transport=simulation.transport)
+        assert not await queue.connect()
+        assert isinstance(queue.last_error, ConnectFailedError)
+        simulation.down.clear()
+        assert await queue.connect()
+        await queue.disconnect()
+
+    simulation.run(main())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cancelled_pop_loses_nothing_in_any_order(seed: int) -> None:
+    simulation = Simulation(seed)
+    got: list[int] = []
+
+    async def consumer(queue: NASQueue) -> None:
+        while True:
+            try:
+                message = await queue.pop(timeout=5.0)
+            except Cancelled:
+                continue
+            if message is None:
+                return
+            got.append(message.json())
+
+    async def main() -> None:
+        async with NASQueue(transport=simulation.transport) as queue:
+            await queue.subscribe_and_queue("a")
+            tasks = [simulation.spawn(consumer(queue)) for _ in range(3)]
+            for n in range(100):
+                await queue.publish("a", n)
+                if simulation.rng.random() < 0.5:
+                    simulation.cancel(simulation.rng.choice(tasks))
+                await simulation.sleep(0.0)
+            while not all(task.done for task in tasks):
+                await simulation.sleep(1.0)
+
+    simulation.run(main())
+    assert sorted(got) == list(range(100))
