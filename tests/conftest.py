@@ -145,7 +145,7 @@ def async_kit(request: pytest.FixtureRequest, server: LocalServer) -> Kit:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a coroutine test on its kit's backend."""
     names = pyfuncitem._fixtureinfo.argnames
-    kits: list[Kit] = [pyfuncitem.funcargs[name] for name in ("kit", "async_kit") if name in names]
+    kits = [value for value in pyfuncitem.funcargs.values() if isinstance(value, Kit)]
     if not kits or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
