@@ -8,6 +8,7 @@ starts beside itself runs in threads.
 from __future__ import annotations
 
 import inspect
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -127,6 +128,19 @@ def server() -> Iterator[LocalServer]:
     """A real nats-server for everyone."""
     with LocalServer() as local:
         yield local
+
+
+@pytest.fixture(scope="session")
+def server_at_4222() -> Iterator[LocalServer | None]:
+    """Where documentation says the server is: one that answers there (None), or our own."""
+    try:
+        with socket.create_connection(("localhost", 4222), timeout=2.0) as sock:
+            assert sock.recv(4) == b"INFO", "something that is no NATS server has port 4222"
+    except OSError:
+        with LocalServer(port=4222) as local:
+            yield local
+    else:
+        yield None
 
 
 @pytest.fixture(params=BACKENDS)

@@ -46,15 +46,7 @@ def blocks() -> list[Any]:
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server_at_4222() -> Iterator[None]:
-    try:
-        with socket.create_connection(("localhost", 4222), timeout=2.0) as sock:
-            assert sock.recv(4) == b"INFO", "something that is no NATS server has port 4222"
-        yield
-    except OSError:
-        with LocalServer(port=4222):
-            yield
+pytestmark = pytest.mark.usefixtures("server_at_4222")
 
 
 @asynccontextmanager
