@@ -38,7 +38,8 @@ def test_the_block_runs_and_prints_what_it_says(
     source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exec(compile(source, "docs", "exec"), {"__name__": "docs"})
-    expected = "".join(f"{said}\n" for said in re.findall(r"print\(.*\)\s+# (.+)$", source, re.M))
+    said = re.findall(r"(?m)print\(.*\)\s+# (.+)$", source)
+    expected = "".join(f"{line}\n" for line in said)
     got = capsys.readouterr().out
     if expected:
         matches = doctest.OutputChecker().check_output(expected, got, doctest.ELLIPSIS)

@@ -13,9 +13,8 @@ import inspect
 import json
 import os
 import re
-import socket
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +22,6 @@ from typing import Any
 
 import pytest
 from nas_queue import NASQueue
-
-from nasq.server import LocalServer
 
 TEXT = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
 # Blocks that a reader would stop with Ctrl-C: they must still be running after this many seconds.
