@@ -64,6 +64,7 @@ from .notices import (
 )
 from .ops import Op
 from .options import ClientOptions, Secret
+from .output import HIGH_WATER, Output
 from .requests import PendingReply, Requests
 from .servers import Server, ServerPool
 from .subscriptions import Deliver, Subscription, Subscriptions
@@ -77,8 +78,6 @@ __all__ = [
     "OpenTransport",
 ]
 
-# Above this many bytes of output, publishers should wait for `writable`.
-HIGH_WATER: Final = 1024 * 1024
 _CACHED_HEADS: Final = 1024
 _NO_LIMIT: Final = 1 << 62
 
@@ -168,7 +167,7 @@ class Client:
     """
 
     def __init__(self, options: ClientOptions, *, rng: random.Random) -> None:
-        _check_options(options)
+        options.check()
         self.state = ClientState.IDLE
         self.info: Info | None = None
         self.last_error: Exception | None = None
@@ -198,9 +197,7 @@ class Client:
         self._waiting: list[Op[bool]] = []
         self._live = False
         self._handshake = b""
-        self._out: list[bytes] = []
-        self._out_size = 0
-        self._writers: list[Op[None]] = []
+        self._output = Output()
         self._pongs: deque[Op[None]] = deque()
         self._deferred_flushes: list[Op[None]] = []
         self._pings_out = 0
@@ -311,14 +308,8 @@ class Client:
         if self._handshake:
             data, self._handshake = self._handshake, b""
             return data
-        out = self._out
-        if not self._live or not out:
-            return b""
-        self._out = []
-        self._out_size = 0
-        if self._writers:
-            self._wake_writers()
-        return out[0] if len(out) == 1 else b"".join(out)
+        output = self._output
+        return output.take() if self._live and output.frames else b""
 
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
@@ -397,33 +388,27 @@ class Client:
                 f"message of {size} bytes to {subject!r} is larger than the server's "
                 f"max_payload of {self._max_payload}"
             )
-        out = self._out
         if not self._live:
             self._check_buffer(len(frame))
-        empty = not out
-        out.append(frame)
-        self._out_size += len(frame)
         self.messages_out += 1
         self.bytes_out += size
-        return empty
+        return self._output.add(frame)
 
     @property
     def congested(self) -> bool:
         """More output waits than a publisher should add to; `writable` tells when it is gone."""
-        return self._out_size > HIGH_WATER and self._live
+        return self._output.size > HIGH_WATER and self._live
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes of output not handed to a connection yet."""
-        return self._out_size
+        return self._output.size
 
     def writable(self) -> Op[None]:
         """Done when the output has been taken, or the connection is gone."""
         if not self.congested:
             return Op.resolved(None)
-        op: Op[None] = Op()
-        self._writers.append(op)
-        return op
+        return self._output.writable()
 
     def subscribe(self, subject: str, queue_group: str | None, deliver: Deliver) -> Subscription:
         """Subscribe. `confirmed` of what is returned is done when the server has taken it.
@@ -441,7 +426,7 @@ class Client:
         if self.state is ClientState.DRAINING:
             raise ConnectionClosedError("the client is draining: no new subscriptions")
         sub = self.subscriptions.add(subject, queue_group, deliver)
-        self._emit(sub.frame)
+        self._output.add(sub.frame)
         if self._live:
             self._confirm(sub)
         return sub
@@ -458,10 +443,10 @@ class Client:
             if sub.delivered >= max_msgs:
                 self.subscriptions.remove(sub)
             # The server counts from the start as well, while this connection lasts.
-            self._emit(b"UNSUB %b %d\r\n" % (sub.raw_sid, max_msgs))
+            self._output.add(b"UNSUB %b %d\r\n" % (sub.raw_sid, max_msgs))
             return
         sub.closing = True
-        self._emit(sub.unsub_frame)
+        self._output.add(sub.unsub_frame)
         if self._live:
             self._end(sub)
 
@@ -534,10 +519,10 @@ class Client:
             self._requests.abandon(op)
         elif op in self._waiting:
             self._waiting.remove(op)
-        elif op in self._writers:
-            self._writers.remove(op)
         elif op in self._deferred_flushes:
             self._deferred_flushes.remove(op)
+        else:
+            self._output.abandon(op)
         # A flush that is under way keeps its place: its PONG will come.
 
     @property
@@ -630,14 +615,12 @@ class Client:
 
     def _keep_unsent(self) -> None:
         """Keep what no connection has seen, in whole frames; forget what only that one knew."""
-        self._out = [frame for frame in self._out if frame is not PING and frame is not PONG]
-        self._out_size = sum(map(len, self._out))
-        kept = {frame for frame in self._out if frame.startswith(b"UNSUB ")}
+        self._output.keep_unsent()
+        kept = {frame for frame in self._output.frames if frame.startswith(b"UNSUB ")}
         for sub in self.subscriptions:
             # Its UNSUB was handed over, and died with the connection as the subscription did.
             if sub.closing and sub.unsub_frame not in kept:
                 self.subscriptions.remove(sub)
-        self._wake_writers()
 
     def _fail_answers(self, error: Exception) -> None:
         """No answer can come any more for what was asked over the lost connection."""
@@ -656,10 +639,8 @@ class Client:
         self._live = False
         self._retry = None
         self._handshake = b""
-        unsent = sum(frame.startswith((b"PUB ", b"HPUB ")) for frame in self._out)
+        unsent = self._output.clear()
         self.dropped_unsent += unsent
-        self._out = []
-        self._out_size = 0
         if error is not None:
             self.last_error = error
         self._notices.append(Closed(error, unsent))
@@ -672,7 +653,6 @@ class Client:
             sub.confirmed.fail(ConnectionClosedError(f"closed before it was confirmed: {reason}"))
             self.subscriptions.remove(sub)
         self._reply_inbox = None
-        self._wake_writers()
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.resolve(False)
@@ -694,15 +674,14 @@ class Client:
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval
         self._drop_oversized()
-        pending = set(self._out)
+        pending = set(self._output.frames)
         replay: list[bytes] = []
         for sub in self.subscriptions:
             if sub.frame not in pending:
                 replay.append(sub.frame)
                 if sub.max_msgs is not None and not sub.closing:
                     replay.append(sub.unsub_frame)
-        self._out[:0] = replay
-        self._out_size += sum(map(len, replay))
+        self._output.put_first(replay)
         for sub in self.subscriptions:
             if sub.closing:
                 self._end(sub)
@@ -723,20 +702,13 @@ class Client:
     def _drop_oversized(self) -> None:
         """A new server may take less than the last one, and would hang up on each such frame."""
         most = self._max_payload
-        for frame in [f for f in self._out if len(f) > most]:
-            size = int(frame[: frame.index(b"\r\n")].rsplit(b" ", 1)[1])
-            if size > most:
-                self._out.remove(frame)
-                self._out_size -= len(frame)
-                self.dropped_unsent += 1
-                self._notices.append(
-                    ServerErrorReceived(
-                        PayloadTooLargeError(
-                            f"a message of {size} bytes, kept while disconnected, was dropped: "
-                            f"the new server's max_payload is {most}"
-                        )
-                    )
-                )
+        for size in self._output.drop_oversized(most):
+            self.dropped_unsent += 1
+            error = PayloadTooLargeError(
+                f"a message of {size} bytes, kept while disconnected, was dropped: "
+                f"the new server's max_payload is {most}"
+            )
+            self._notices.append(ServerErrorReceived(error))
 
     # ------------------------------------------------------------------ events of the wire
 
@@ -745,7 +717,7 @@ class Client:
             self._on_pong(current, now)
         elif isinstance(event, Ping):
             if self._live:
-                self._emit(PONG)
+                self._output.add(PONG)
             else:
                 self._handshake += PONG
         elif isinstance(event, Info):
@@ -834,15 +806,11 @@ class Client:
 
     # ------------------------------------------------------------------ output
 
-    def _emit(self, frame: bytes) -> None:
-        self._out.append(frame)
-        self._out_size += len(frame)
-
     def _ping(self, op: Op[None] | None = None) -> Op[None]:
         """PING; done with its PONG. PONGs come in the order of the PINGs."""
         op = op or Op()
         self._pongs.append(op)
-        self._emit(PING)
+        self._output.add(PING)
         return op
 
     def _confirm(self, sub: Subscription) -> None:
@@ -854,11 +822,6 @@ class Client:
         """After the PONG behind UNSUB no message can come for it."""
         ping = self._ping()
         ping.on_done(lambda: None if ping.error else self.subscriptions.remove(sub))
-
-    def _wake_writers(self) -> None:
-        writers, self._writers = self._writers, []
-        for op in writers:
-            op.resolve(None)
 
     def _cache_head(self, subject: str) -> bytes:
         head = publish_head(subject, None, with_headers=False)
@@ -884,9 +847,9 @@ class Client:
     def _check_buffer(self, size: int) -> None:
         self._check_open()
         most = self._options.reconnect_buffer
-        if self._out_size + size > most:
+        if self._output.size + size > most:
             raise BufferFullError(
-                f"not connected, and {self._out_size} of the {most} bytes of reconnect_buffer "
+                f"not connected, and {self._output.size} of the {most} bytes of reconnect_buffer "
                 f"are in use: a message of {size} bytes was not taken"
             )
 
@@ -896,21 +859,3 @@ def _read(secret: Secret) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"expected str, not {type(value).__name__}")
     return value
-
-
-def _check_options(options: ClientOptions) -> None:
-    for server in options.servers:
-        if server.scheme != "nats":
-            raise InvalidOptionError(
-                f"{server!r}: the scheme {server.scheme!r} is not supported yet; use nats://"
-            )
-    for name in ("connect_timeout", "ping_interval"):
-        value = getattr(options, name)
-        if not value > 0:
-            raise InvalidOptionError(f"{name} must be more than 0 seconds, not {value!r}")
-    if options.max_pings_out < 1:
-        raise InvalidOptionError(f"max_pings_out must be at least 1, not {options.max_pings_out!r}")
-    if options.reconnect_buffer < 0:
-        raise InvalidOptionError(
-            f"reconnect_buffer must not be negative, it is {options.reconnect_buffer!r}"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .errors import InvalidOptionError
 from .limits import Limits
 from .servers import ReconnectPolicy, Server
 
@@ -41,6 +42,31 @@ class ClientOptions(NamedTuple):
     reconnect: ReconnectPolicy | None = ReconnectPolicy()
     reconnect_buffer: int = 8 * 1024 * 1024
     limits: Limits = Limits()
+
+    def check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            TypeError, InvalidOptionError: says which one.
+        """
+        for server in self.servers:
+            if server.scheme != "nats":
+                raise InvalidOptionError(
+                    f"{server!r}: the scheme {server.scheme!r} is not supported yet; use nats://"
+                )
+        if not self.servers:
+            raise InvalidOptionError("no server was given")
+        for name, least in (
+            ("connect_timeout", "more than 0 seconds"),
+            ("ping_interval", "more than 0 seconds"),
+            ("max_pings_out", "at least 1"),
+            ("reconnect_buffer", "0 or more bytes"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+            if not (value > 0 or (value == 0 and name == "reconnect_buffer")):
+                raise InvalidOptionError(f"{name} must be {least}, not {value!r}")
 
     def __repr__(self) -> str:
         # A NamedTuple's own repr would show the credentials.

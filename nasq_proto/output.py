@@ -1,0 +1,98 @@
+"""What a client has to say and no connection has taken yet: one list of whole frames.
+
+While a connection is up the list is emptied by `take`. While none is, it gathers. When a connection
+breaks, `keep_unsent` forgets what only that one knew, and the rest keeps its place: so the order of
+push, subscribe, push survives a reconnect, and no frame is sent twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .encoder import PING, PONG
+from .ops import Op
+
+__all__ = ["HIGH_WATER", "Output"]
+
+# Above this many bytes, publishers should wait for `writable`.
+HIGH_WATER: Final = 1024 * 1024
+
+
+class Output:
+    """Frames to be sent, oldest first.
+
+    Attributes:
+        frames: each a whole frame, or several of them.
+        size: their bytes.
+    """
+
+    __slots__ = ("_writers", "frames", "size")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.size = 0
+        self._writers: list[Op[None]] = []
+
+    def add(self, frame: bytes) -> bool:
+        """Append a frame; True when there was none before."""
+        frames = self.frames
+        empty = not frames
+        frames.append(frame)
+        self.size += len(frame)
+        return empty
+
+    def put_first(self, frames: list[bytes]) -> None:
+        """What has to be said before everything else."""
+        self.frames[:0] = frames
+        self.size += sum(map(len, frames))
+
+    def take(self) -> bytes:
+        """Hand everything over, and let writers go on."""
+        # Swapped before it is joined: what a writer adds from here on belongs to the next time.
+        frames, self.frames = self.frames, []
+        self.size = 0
+        if self._writers:
+            self.wake_writers()
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def writable(self) -> Op[None]:
+        """Done when the frames have been taken, or the connection is gone."""
+        op: Op[None] = Op()
+        self._writers.append(op)
+        return op
+
+    def abandon(self, op: Op[None]) -> None:
+        """Whoever waited for `op`, if it was a writer, waits no more."""
+        if op in self._writers:
+            self._writers.remove(op)
+
+    def wake_writers(self) -> None:
+        """Let everyone look again who waits for `writable`."""
+        writers, self._writers = self._writers, []
+        for op in writers:
+            op.resolve(None)
+
+    def keep_unsent(self) -> None:
+        """The connection broke: PING and PONG were meant for it alone."""
+        self.frames = [frame for frame in self.frames if frame is not PING and frame is not PONG]
+        self.size = sum(map(len, self.frames))
+        self.wake_writers()
+
+    def drop_oversized(self, max_payload: int) -> list[int]:
+        """Remove publishes of more than `max_payload` bytes; their sizes."""
+        dropped = []
+        for frame in [frame for frame in self.frames if len(frame) > max_payload]:
+            size = int(frame[: frame.index(b"\r\n")].rsplit(b" ", 1)[1])
+            if size > max_payload:
+                self.frames.remove(frame)
+                self.size -= len(frame)
+                dropped.append(size)
+        return dropped
+
+    def clear(self) -> int:
+        """Remove everything; how many publishes were among it."""
+        unsent = sum(frame.startswith((b"PUB ", b"HPUB ")) for frame in self.frames)
+        self.frames = []
+        self.size = 0
+        self.wake_writers()
+        return unsent
