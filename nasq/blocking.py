@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasq_proto import ConnectionClosedError, ReconnectPolicy
 from nasq_proto.options import Secret
@@ -18,10 +18,14 @@ from nasq_transports import OnEvent
 from nasq_transports.blocking import BlockingTransport
 from nasq_transports.sync import run_sync
 
+from .auth import Source
 from .message import Message
 from .payload import Payload
 from .queue import HeadersLike, NASQueue
 from .stats import Stats
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["BlockingNASQueue"]
 
@@ -51,12 +55,20 @@ class BlockingNASQueue:
         user: Secret = None,
         password: Secret = None,
         token: Secret = None,
+        credentials: Source | None = None,
+        nkey_seed: Source | None = None,
+        tls: bool | ssl.SSLContext | None = None,
+        tls_handshake_first: bool = False,
+        shuffle_servers: bool = False,
         name: str | None = None,
         connect_timeout: float = 5.0,
         ping_interval: float = 120.0,
         max_pings_out: int = 2,
         reconnect: ReconnectPolicy | None = ReconnectPolicy(),
         reconnect_buffer: int = 8 * 1024 * 1024,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        overflow: str = "drop_newest",
         on_event: OnEvent | None = None,
     ) -> None:
         self._lock = threading.RLock()
@@ -68,12 +80,20 @@ class BlockingNASQueue:
             user=user,
             password=password,
             token=token,
+            credentials=credentials,
+            nkey_seed=nkey_seed,
+            tls=tls,
+            tls_handshake_first=tls_handshake_first,
+            shuffle_servers=shuffle_servers,
             name=name,
             connect_timeout=connect_timeout,
             ping_interval=ping_interval,
             max_pings_out=max_pings_out,
             reconnect=reconnect,
             reconnect_buffer=reconnect_buffer,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            overflow=overflow,
             on_event=on_event,
             transport=lambda: BlockingTransport(self._lock),
         )
@@ -82,6 +102,12 @@ class BlockingNASQueue:
         return repr(self._queue).replace("NASQueue", type(self).__name__, 1)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            # Before the lock: in a forked child another thread of the parent may hold it for ever.
+            self._queue._check()
+        except BaseException:
+            coroutine.close()
+            raise
         return run_sync(coroutine, self._lock)
 
     def connect(self) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,16 +26,15 @@ class Message(Mapping[str, Any]):
     ('orders', b'Order #1001', 'Order #1001')
     """
 
-    __slots__ = ("_body", "_cached_time", "_clock", "_head", "_namespace", "_received")
+    __slots__ = ("_body", "_head", "_namespace", "_received", "_wall_offset")
 
-    def __init__(self, held: Held, namespace: Namespace, clock: Callable[[], float]) -> None:
+    def __init__(self, held: Held, namespace: Namespace, wall_offset: float) -> None:
         self._head: Head
         self._body: bytes
         self._received: float
         self._head, self._body, self._received = held
         self._namespace = namespace
-        self._clock = clock
-        self._cached_time: datetime | None = None
+        self._wall_offset = wall_offset
 
     @property
     def subject(self) -> str:
@@ -79,10 +77,7 @@ class Message(Mapping[str, Any]):
     @property
     def timestamp(self) -> datetime:
         """When it was received, in local time, without a zone (as the seed's `datetime.now()`)."""
-        if self._cached_time is None:
-            age = self._clock() - self._received
-            self._cached_time = datetime.fromtimestamp(time.time() - age)
-        return self._cached_time
+        return datetime.fromtimestamp(self._received + self._wall_offset)
 
     @property
     def text(self) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from nasq_proto import (
     Client,
@@ -28,6 +29,8 @@ from nasq_proto import (
     NotConnectedError,
     Op,
     OperationTimeoutError,
+    Overflow,
+    QueueFullError,
     ReconnectPolicy,
     Server,
     Subscription,
@@ -36,13 +39,17 @@ from nasq_proto import (
     parse_server,
     subject_matches,
 )
-from nasq_proto.options import Secret
+from nasq_proto.options import Authenticator, Secret
 from nasq_transports import OnEvent, Transport, running_transport
 
+from .auth import Source, credentials_authenticator, nkey_authenticator
 from .message import Message
 from .namespace import Namespace
 from .payload import Payload, encode_payload
 from .stats import Stats
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["HeadersLike", "NASQueue"]
 
@@ -68,6 +75,24 @@ class _Route:
         self.local = local
 
 
+class _Messages:
+    """What `async for` iterates over; no generator, since trio warns of one that is left early."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: NASQueue) -> None:
+        self._queue = queue
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        message = await self._queue.pop(math.inf)
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+
 class NASQueue:
     """A push/pop queue over NATS, for asyncio or trio, whichever is running.
 
@@ -80,12 +105,25 @@ class NASQueue:
         namespace: prefix of every subject; may hold dots, then forms a tree.
         servers: URLs such as "nats://user:password@host:4222", instead of host and port.
         user, password, token: a str, or a callable that is asked anew for each connection.
+        credentials: a credentials file, or a callable that gives its path or its text.
+        nkey_seed: a seed, a file that holds one, or a callable that gives either.
+        tls: True: TLS with the system's trust store; an ssl.SSLContext: with yours (client
+            certificates go there). None: where a server requires it, and for tls:// and wss://.
+        tls_handshake_first: TLS before the server's INFO, for servers set up so.
+        shuffle_servers: try the servers in a random order.
         name: shown by the server's monitoring.
         connect_timeout: seconds for one attempt, from opening the socket to the server's answer.
         ping_interval: seconds between PINGs that this side sends.
         max_pings_out: unanswered PINGs after which the connection is given up.
         reconnect: how a lost connection is made again; None: never.
         reconnect_buffer: bytes of pushes kept while disconnected.
+        max_messages, max_bytes: bounds of the local queue, bytes of payload and headers; None:
+            as much as memory holds.
+        overflow: what a full local queue does with another message: "drop_newest",
+            "drop_oldest", "block" (reading stops, and with it the answers to PING: a server
+            gives up after minutes; push waits) or "error" (drops it, and the next pop raises
+            QueueFullError; so does a push that would have been kept here). Every drop is
+            counted in `stats().dropped` and reported as SlowConsumer, at most once a second.
         on_event: called with each Connected, Disconnected, Reconnected, LameDuck, SlowConsumer,
             ServerErrorReceived and Closed. What it raises is logged and harms nothing.
         transport: a transport, or a callable that makes one; None: for the running event loop.
@@ -107,12 +145,20 @@ class NASQueue:
         user: Secret = None,
         password: Secret = None,
         token: Secret = None,
+        credentials: Source | None = None,
+        nkey_seed: Source | None = None,
+        tls: bool | ssl.SSLContext | None = None,
+        tls_handshake_first: bool = False,
+        shuffle_servers: bool = False,
         name: str | None = None,
         connect_timeout: float = 5.0,
         ping_interval: float = 120.0,
         max_pings_out: int = 2,
         reconnect: ReconnectPolicy | None = ReconnectPolicy(),
         reconnect_buffer: int = 8 * 1024 * 1024,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        overflow: str = "drop_newest",
         on_event: OnEvent | None = None,
         transport: Transport | Callable[[], Transport] | None = None,
     ) -> None:
@@ -122,6 +168,11 @@ class NASQueue:
             user=user,
             password=password,
             token=token,
+            authenticator=_authenticator(credentials, nkey_seed),
+            tls=bool(tls),
+            tls_first=tls_handshake_first,
+            tls_context=None if isinstance(tls, bool) else tls,
+            shuffle=shuffle_servers,
             name=name,
             connect_timeout=connect_timeout,
             ping_interval=ping_interval,
@@ -130,7 +181,12 @@ class NASQueue:
             reconnect_buffer=reconnect_buffer,
         )
         self._client = Client(options, rng=random.SystemRandom())
-        self._inbox = Inbox()
+        self._inbox = inbox = Inbox(max_messages, max_bytes, _overflow(overflow))
+        inbox.on_room = self._kick
+        self._client.watch(inbox)
+        self._take = inbox.take if inbox.bounded else inbox.items.popleft
+        self._drops_told = 0
+        self._check: Callable[[], None] = _anywhere
         self._on_event = on_event
         self._given_transport = transport
         self._transport: Transport | None = None
@@ -138,6 +194,7 @@ class NASQueue:
         self._subscriptions: dict[int, Subscription] = {}
         self._routes: dict[str, _Route] = {}
         self._calls_left = 0
+        self._wall_offset = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -161,14 +218,17 @@ class NASQueue:
         Cancellation gives the attempt up.
         """
         client = self._client
+        self._check()
         if client.is_connected:
             return True
         if client.state in (ClientState.IDLE, ClientState.CLOSED):
             await self._stopped()
             transport = self._new_transport()
             opened = client.open(transport.now())
-            client.closed.on_done(self._inbox.wake_all)
+            client.closed.on_done(self._on_closed)
             self._transport = transport
+            self._check = transport.check
+            self._set_clock(transport)
             transport.start(client, self._on_event)
         else:
             assert self._transport is not None, "a client that is connecting was started"
@@ -197,6 +257,7 @@ class NASQueue:
         Returns:
             Whether a connection is up; False at once when none is being made.
         """
+        self._check()
         if self._client.is_connected:
             return True
         if self._transport is None or self._client.state is ClientState.CLOSED:
@@ -217,6 +278,7 @@ class NASQueue:
         is closed all the same.
         """
         client, transport = self._client, self._transport
+        self._check()
         if transport is None or client.state is ClientState.CLOSED:
             return
         try:
@@ -276,9 +338,12 @@ class NASQueue:
             PayloadTooLargeError: nothing was sent.
             NotConnectedError, ConnectionClosedError: connect first.
             BufferFullError: disconnected, and the reconnect buffer is full.
+            QueueFullError: the local queue is full, and `overflow` is "error".
+            UsageError: called from another thread, event loop or process than `connect`.
 
         Cancelled while it waits, it has sent nothing.
         """
+        self._check()
         body = message if type(message) is bytes else encode_payload(message)
         if self._calls_left <= 0 or self._client.congested:
             await self._breathe()
@@ -286,6 +351,8 @@ class NASQueue:
         route = self._routes.get(subject) if type(subject) is str else None
         if route is None:
             route = self._route(subject)
+        if route.local is not None and self._inbox.bounded:
+            await self._find_room(len(body))
         if self._client.publish(route.subject, body, None, headers):
             self._kick()
         if route.local is not None:
@@ -331,6 +398,7 @@ class NASQueue:
     async def _send(
         self, subject: str, body: bytes, reply: str | None, headers: HeadersLike | None
     ) -> None:
+        self._check()
         if self._calls_left <= 0 or self._client.congested:
             await self._breathe()
         self._calls_left -= 1
@@ -359,6 +427,7 @@ class NASQueue:
 
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
         """
+        self._check()
         body = encode_payload(message)
         full = self._namespace.qualify(subject)
         if self._client.congested:
@@ -373,7 +442,7 @@ class NASQueue:
             raise OperationTimeoutError(
                 f"no reply to the request on {subject!r} within {timeout:g} s"
             ) from None
-        return Message(held, self._namespace, self._clock())
+        return Message(held, self._namespace, self._wall_offset)
 
     async def respond(
         self, message: Message, reply: Payload, headers: HeadersLike | None = None
@@ -401,6 +470,7 @@ class NASQueue:
             ConnectionLostError: the connection broke first; what was sent before may be lost.
             NotConnectedError, ConnectionClosedError: connect first.
         """
+        self._check()
         op = self._client.flush()
         self._kick()
         try:
@@ -422,6 +492,7 @@ class NASQueue:
 
         Cancelled, it closes at once.
         """
+        self._check()
         client = self._client
         op = client.drain()
         self._kick()
@@ -449,16 +520,17 @@ class NASQueue:
 
         Raises:
             NotConnectedError: it was to wait, and the queue was never connected.
+            QueueFullError: messages were dropped since the last call, and `overflow` is "error".
+            UsageError: called from another thread, event loop or process than `connect`.
 
         Cancelled or timed out, it loses no message and changes no order.
         """
-        items = self._inbox.items
-        if items and self._calls_left > 0:
+        self._check()
+        if self._inbox.items and self._calls_left > 0:
             self._calls_left -= 1
-            return Message(items.popleft(), self._namespace, self._clock())
-        if not await self._something(timeout):
+        elif not await self._something(timeout):
             return None
-        return Message(items.popleft(), self._namespace, self._clock())
+        return Message(self._take(), self._namespace, self._wall_offset)
 
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
@@ -470,22 +542,28 @@ class NASQueue:
         """
         if max_messages < 1:
             raise InvalidOptionError(f"max_messages must be at least 1, not {max_messages!r}")
+        self._check()
         if not await self._something(timeout):
             return []
-        items, namespace, clock = self._inbox.items, self._namespace, self._clock()
-        count = min(max_messages, len(items))
-        return [Message(items.popleft(), namespace, clock) for _ in range(count)]
+        take, namespace, offset = self._take, self._namespace, self._wall_offset
+        count = min(max_messages, len(self._inbox.items))
+        return [Message(take(), namespace, offset) for _ in range(count)]
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    def __aiter__(self) -> AsyncIterator[Message]:
         """Messages as they come, until the queue is disconnected and empty."""
-        while (message := await self.pop(math.inf)) is not None:
-            yield message
+        return _Messages(self)
 
     async def _something(self, timeout: float | None) -> bool:
         """Take a checkpoint, then wait for a message to be there: True when one is."""
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
         transport, inbox = self._transport, self._inbox
+        if inbox.dropped != self._drops_told and inbox.overflow is Overflow.ERROR:
+            dropped = inbox.dropped - self._drops_told
+            self._drops_told = inbox.dropped
+            raise QueueFullError(
+                f"the local queue was full: {dropped} messages were received and dropped", dropped
+            )
         if transport is None:
             if waits and not inbox.items:
                 raise NotConnectedError("nothing can come: call connect() first")
@@ -504,6 +582,7 @@ class NASQueue:
                 inbox.abandon(op)
                 raise
             again = True
+        self._set_clock(transport)
         return bool(inbox.items)
 
     async def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
@@ -526,6 +605,7 @@ class NASQueue:
 
         Cancelled, it takes the subscription back.
         """
+        self._check()
         full = self._namespace.qualify(subject, wildcards=True)
         group = None if queue_group == "" else queue_group
         sub = self._client.subscribe(full, group, self._inbox.deliver)
@@ -552,6 +632,7 @@ class NASQueue:
 
         Cancelled, it ends them all the same.
         """
+        self._check()
         if sid is None:
             ending = list(self._subscriptions.values())
         elif sid in self._subscriptions:
@@ -576,7 +657,7 @@ class NASQueue:
 
     def clear_queue(self) -> None:
         """Remove every message from the local queue."""
-        self._inbox.items.clear()
+        self._inbox.clear()
 
     def get_namespace(self) -> str:
         """The namespace."""
@@ -591,7 +672,7 @@ class NASQueue:
             messages_out=client.messages_out,
             bytes_out=client.bytes_out,
             pending=len(inbox.items),
-            dropped=0,
+            dropped=inbox.dropped,
             unsent=client.dropped_unsent,
             unrouted=client.unrouted,
             reconnects=client.reconnects,
@@ -611,9 +692,15 @@ class NASQueue:
         if self._transport is not None:
             self._transport.kick()
 
-    def _clock(self) -> Callable[[], float]:
-        assert self._transport is not None, "a message came, so there was a transport"
-        return self._transport.now
+    def _set_clock(self, transport: Transport) -> None:
+        """How far wall time is from the transport's clock.
+
+        Kept while it is right to a millisecond: a message's time is its own, and never before that
+        of the message in front of it. The clock is looked at wherever a call may have waited.
+        """
+        offset = time.time() - transport.now()
+        if abs(offset - self._wall_offset) > 0.001:
+            self._wall_offset = offset
 
     def _deadline(self, timeout: float | None) -> float | None:
         """A timeout of the public edge as a time on the transport's clock."""
@@ -648,6 +735,25 @@ class NASQueue:
             await self._wait(client.writable())
         self._calls_left = _CALLS_PER_CHECKPOINT
 
+    async def _find_room(self, size: int) -> None:
+        """The local queue is bounded, and is to keep a message: wait for room, or refuse it."""
+        inbox, transport = self._inbox, self._transport
+        if inbox.overflow is Overflow.ERROR and not inbox.has_room(size):
+            raise QueueFullError("the local queue is full: this message was not pushed")
+        while (
+            inbox.overflow is Overflow.BLOCK
+            and inbox.items
+            and transport is not None
+            and self._client.state is not ClientState.CLOSED
+            and not inbox.has_room(size)
+        ):
+            await transport.wait(inbox.room())
+
+    def _on_closed(self) -> None:
+        # What is left in the local queue may be popped anywhere.
+        self._check = _anywhere
+        self._inbox.wake_all()
+
     def _route(self, subject: str) -> _Route:
         full = self._namespace.qualify(subject)
         brought_back = any(
@@ -669,10 +775,33 @@ class NASQueue:
             body = block + body
             head = Head(head.subject, b"", None, len(block), len(body))
         self._inbox.put(head, body, self._transport.now())
+        if self._inbox.bounded:
+            self._client.report_drops(self._transport.now())
+            self._kick()
 
     def _forget(self, sub: Subscription) -> None:
         self._subscriptions.pop(sub.sid, None)
         self._routes.clear()
+
+
+def _anywhere() -> None:
+    """No connection: nothing that belongs to a thread or a loop."""
+
+
+def _overflow(name: str) -> Overflow:
+    try:
+        return Overflow(name)
+    except ValueError:
+        known = ", ".join(repr(policy.value) for policy in Overflow)
+        raise InvalidOptionError(f"overflow must be one of {known}, not {name!r}") from None
+
+
+def _authenticator(credentials: Source | None, nkey_seed: Source | None) -> Authenticator | None:
+    if credentials is not None and nkey_seed is not None:
+        raise InvalidOptionError("give credentials or nkey_seed, not both")
+    if credentials is not None:
+        return credentials_authenticator(credentials)
+    return None if nkey_seed is None else nkey_authenticator(nkey_seed)
 
 
 def _servers(host: str, port: int, urls: Iterable[str] | None) -> list[Server]:
