@@ -15,6 +15,7 @@ from .client import (
     CloseTransport,
     Finished,
     OpenTransport,
+    StartTLS,
 )
 from .connection import Connection
 from .decoder import Decoder, Frame, Head, Role, Run, unfold
@@ -37,7 +38,7 @@ from .events import (
     Unsub,
 )
 from .headers import HeaderBlock, Headers, encode_headers, parse_headers
-from .inbox import Held, Inbox
+from .inbox import Held, Inbox, Overflow
 from .limits import Limits
 from .notices import (
     Closed,
@@ -87,6 +88,7 @@ __all__ = [
     "Ok",
     "Op",
     "OpenTransport",
+    "Overflow",
     "Ping",
     "Pong",
     "ProtocolFailed",
@@ -98,6 +100,7 @@ __all__ = [
     "Server",
     "ServerErrorReceived",
     "SlowConsumer",
+    "StartTLS",
     "Sub",
     "Subscription",
     "Unsub",

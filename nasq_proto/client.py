@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A transport drives a `Client` with five inputs (`transport_opened`, `transport_failed`,
-`receive_data`, `transport_closed`, `handle_timeout`) and serves three outputs (`next_action`,
-`data_to_send`, `next_timeout`). Inputs never raise. Every connection that is tried has an attempt
-number; what a transport reports of an attempt that was given up is ignored.
+A transport drives a `Client` with six inputs (`transport_opened`, `transport_failed`,
+`tls_established`, `receive_data`, `transport_closed`, `handle_timeout`) and serves three outputs
+(`next_action`, `data_to_send`, `next_timeout`). Inputs never raise. Every connection that is tried
+has an attempt number; what a transport reports of an attempt that was given up is ignored.
 
 Commands (`publish`, `subscribe`, `request`, `flush`, …) do no I/O and never block. What takes time
 returns an `Op`. An Op has no deadline of its own: whoever waits brings one, and calls `abandon`
@@ -25,6 +25,7 @@ is lost without being known to be (at-most-once, as core NATS).
 from __future__ import annotations
 
 import enum
+import math
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -35,24 +36,28 @@ from .connection import Connection
 from .decoder import Role
 from .encoder import PING, PONG, publish_head
 from .errors import (
+    AuthorizationError,
     BufferFullError,
     ConnectFailedError,
     ConnectionClosedError,
     ConnectionLostError,
     InvalidHeaderError,
     InvalidOptionError,
+    LameDuckError,
     LocalProtocolError,
     NASQError,
     NotConnectedError,
     OperationTimeoutError,
     PayloadTooLargeError,
     PermissionsViolationError,
+    RemoteProtocolError,
     StaleConnectionError,
-    TLSRequiredError,
+    TLSError,
     server_error,
 )
 from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
 from .headers import encode_headers
+from .inbox import Inbox
 from .notices import (
     Closed,
     Connected,
@@ -61,6 +66,7 @@ from .notices import (
     Notice,
     Reconnected,
     ServerErrorReceived,
+    SlowConsumer,
 )
 from .ops import Op
 from .options import ClientOptions, Secret
@@ -76,6 +82,7 @@ __all__ = [
     "CloseTransport",
     "Finished",
     "OpenTransport",
+    "StartTLS",
 ]
 
 _CACHED_HEADS: Final = 1024
@@ -106,7 +113,22 @@ _STEPS: Final[dict[ClientState, frozenset[ClientState]]] = {
 
 
 class OpenTransport(NamedTuple):
-    """Open a byte stream to `server`, then call `transport_opened` or `transport_failed`."""
+    """Open a byte stream to `server`, then call `transport_opened` or `transport_failed`.
+
+    Where `server.scheme` is ws or wss the stream is a WebSocket's. `tls` asks for TLS from the
+    first byte on, with a certificate for `server.tls_name`; the stream is open when that is done.
+    """
+
+    attempt: int
+    server: Server
+    tls: bool = False
+
+
+class StartTLS(NamedTuple):
+    """Put TLS over this stream, with a certificate for `server.tls_name`.
+
+    Then call `tls_established`, or `transport_closed` with the reason.
+    """
 
     attempt: int
     server: Server
@@ -122,12 +144,13 @@ class Finished(NamedTuple):
     """The client is closed and its streams are gone: the transport can stop."""
 
 
-Action = OpenTransport | CloseTransport | Finished
+Action = OpenTransport | StartTLS | CloseTransport | Finished
 
 
 class _Phase(enum.Enum):
     OPENING = "opening the connection"
     AWAIT_INFO = "waiting for the server's INFO"
+    STARTING_TLS = "in the TLS handshake"
     AWAIT_PONG = "waiting for the server to answer CONNECT"
     LIVE = "connected"
 
@@ -135,7 +158,17 @@ class _Phase(enum.Enum):
 class _Attempt:
     """One connection, from the wish for it to its end."""
 
-    __slots__ = ("connected_at", "connection", "deadline", "error", "number", "phase", "server")
+    __slots__ = (
+        "connected_at",
+        "connection",
+        "deadline",
+        "error",
+        "leaving",
+        "number",
+        "phase",
+        "secure",
+        "server",
+    )
 
     def __init__(self, number: int, server: Server, connection: Connection, deadline: float):
         self.number = number
@@ -145,6 +178,10 @@ class _Attempt:
         self.phase = _Phase.OPENING
         self.connected_at = 0.0
         self.error: Exception | None = None
+        # TLS is up.
+        self.secure = False
+        # The server is in lame duck mode, and there is another one to go to.
+        self.leaving = False
 
 
 class Client:
@@ -202,10 +239,24 @@ class Client:
         self._deferred_flushes: list[Op[None]] = []
         self._pings_out = 0
         self._ping_at = 0.0
+        self._watched: list[Inbox] = []
+        self._overflowing = False
+        self._report_at: float | None = None
+        self._quiet_until = -math.inf
+        self._now = 0.0
         self._max_payload = 1024 * 1024
         self._heads: dict[str, bytes] = {}
 
     # ------------------------------------------------------------------ inputs
+
+    def wants(self, attempt: int) -> bool:
+        """Whether this attempt has not been given up."""
+        return self._attempt is not None and self._attempt.number == attempt
+
+    @property
+    def tls_context(self) -> Any:
+        """What the options have for the transport."""
+        return self._options.tls_context
 
     def transport_opened(self, attempt: int, now: float) -> bool:
         """The stream of this attempt is open; nothing was read from it yet.
@@ -217,7 +268,15 @@ class Client:
         if current is None:
             return False
         current.phase = _Phase.AWAIT_INFO
+        current.secure = self._tls_first(current.server)
         return True
+
+    def tls_established(self, attempt: int, now: float) -> None:
+        """The TLS handshake that `StartTLS` asked for is done."""
+        current = self._current(attempt)
+        if current is not None and current.phase is _Phase.STARTING_TLS:
+            current.secure = True
+            self._say_connect(current, now)
 
     def transport_failed(self, attempt: int, error: Exception, now: float) -> None:
         """The stream of this attempt could not be opened."""
@@ -228,8 +287,12 @@ class Client:
         current = self._attempt
         if current is None or current.number != attempt:
             return
+        self._now = now
         by_sid = self.subscriptions.by_sid
         for frame in current.connection.receive_frames(data):
+            if current.phase is _Phase.STARTING_TLS:
+                self._drop(_injected(current.server), now)
+                return
             if isinstance(frame, tuple):
                 head, bodies = frame
                 sub = by_sid.get(head.sid)
@@ -244,6 +307,10 @@ class Client:
                 self._on_event(current, frame, now)
                 if self._attempt is not current:
                     return
+        if current.phase is _Phase.STARTING_TLS and current.connection.buffered:
+            self._drop(_injected(current.server), now)
+        if self._overflowing:
+            self.report_drops(now)
 
     def transport_closed(self, attempt: int, error: Exception | None, now: float) -> None:
         """The stream of this attempt ended, by whichever side, or was closed as asked."""
@@ -264,6 +331,10 @@ class Client:
 
     def handle_timeout(self, now: float) -> None:
         """`next_timeout()` has come."""
+        self._now = now
+        if self._report_at is not None and now >= self._report_at:
+            self._report_at = None
+            self.report_drops(now)
         current = self._attempt
         if current is None:
             if self._retry is not None and now >= self._retry.not_before:
@@ -277,6 +348,9 @@ class Client:
                     ),
                     now,
                 )
+        elif now >= self._ping_at and not self.wants_read:
+            # Its PONGs are not read either: silence proves nothing.
+            self._ping_at = now + self._options.ping_interval
         elif now >= self._ping_at:
             # Its own timer, so that steady traffic can't starve it: traffic in is no proof
             # that what goes out arrives.
@@ -314,8 +388,17 @@ class Client:
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
         if self._attempt is not None:
-            return self._ping_at if self._live else self._attempt.deadline
-        return None if self._retry is None else self._retry.not_before
+            due: float | None = self._ping_at if self._live else self._attempt.deadline
+        else:
+            due = None if self._retry is None else self._retry.not_before
+        if self._report_at is None:
+            return due
+        return self._report_at if due is None else min(due, self._report_at)
+
+    @property
+    def wants_read(self) -> bool:
+        """False while an inbox is full and asks for the sender to be held back."""
+        return not any(inbox.blocked for inbox in self._watched)
 
     def take_notices(self) -> list[Notice]:
         """What happened since the last call, for the owner's `on_event`."""
@@ -338,10 +421,17 @@ class Client:
             self._reasons = {}
             self._tried = 0
             self._pool.reset()
+            if self._options.shuffle:
+                self._pool.shuffle()
             self._next_server(now)
         elif self._live:
             return Op.resolved(None)
         return self._opened
+
+    def watch(self, inbox: Inbox) -> None:
+        """Hold reading back while `inbox` is blocked, and report what it drops."""
+        self._watched.append(inbox)
+        self._overflowing = self._overflowing or inbox.bounded
 
     def connected(self) -> Op[bool]:
         """Done with True when a connection is up, with False when the client closes."""
@@ -574,7 +664,11 @@ class Client:
         connection = Connection(Role.CLIENT, limits=self._options.limits)
         deadline = now + self._options.connect_timeout
         self._attempt = _Attempt(self._attempts, server, connection, deadline)
-        self._actions.append(OpenTransport(self._attempts, server))
+        self._actions.append(OpenTransport(self._attempts, server, self._tls_first(server)))
+
+    def _tls_first(self, server: Server) -> bool:
+        """Whether TLS is under everything else, from the first byte on."""
+        return server.scheme == "wss" or (self._options.tls_first and server.scheme != "ws")
 
     def _drop(self, error: Exception, now: float) -> None:
         """Give the present stream up, from this side."""
@@ -595,12 +689,16 @@ class Client:
             self._reasons[current.server.address] = error
             self._tried += 1
             first_round = self.state is ClientState.CONNECTING
+            if isinstance(error, AuthorizationError) and not first_round:
+                self._pool.refused(current.server, error.text)
             if first_round and self._tried >= len(self._pool):
                 self._shut(self._round_error())
             else:
                 self._next_server(now)
             return
         self._pool.lost(current.server, current.connected_at, now)
+        if current.leaving:
+            self._pool.leave(current.server, now)
         reconnecting = self._options.reconnect is not None and self.state is ClientState.CONNECTED
         self._notices.append(Disconnected(current.server.address, error, reconnecting=reconnecting))
         self._keep_unsent()
@@ -670,6 +768,7 @@ class Client:
         self._step(ClientState.CONNECTED)
         current.phase = _Phase.LIVE
         current.connected_at = now
+        current.server.refusal = None
         self._live = True
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval
@@ -737,15 +836,47 @@ class Client:
     def _on_info(self, current: _Attempt, info: Info, now: float) -> None:
         self.info = info
         self._max_payload = info.max_payload if info.max_payload >= 0 else _NO_LIMIT
+        over_websocket = current.server.scheme in ("ws", "wss")
+        urls = info.ws_connect_urls if over_websocket else info.connect_urls
+        self._pool.announce(urls, current.server)
         if current.phase is not _Phase.AWAIT_INFO:
-            if info.ldm:
-                self._notices.append(LameDuck(current.server.address))
+            if info.ldm and not current.leaving:
+                self._leave(current)
             return
-        if info.tls_required:
-            self._drop(TLSRequiredError("Secure Connection - TLS Required"), now)
-            return
+        wanted = self._options.tls or current.server.scheme == "tls"
+        if current.secure or over_websocket or not (wanted or info.tls_required):
+            self._say_connect(current, now)
+        elif info.tls_required or info.tls_available:
+            current.phase = _Phase.STARTING_TLS
+            self._actions.append(StartTLS(current.number, current.server))
+        else:
+            self._drop(
+                TLSError(
+                    f"TLS was asked for and {current.server.address} does not offer it: "
+                    "nothing was sent"
+                ),
+                now,
+            )
+
+    def _leave(self, current: _Attempt) -> None:
+        """Lame duck mode: go to another server when one is known, else stay to the end."""
+        self._notices.append(LameDuck(current.server.address))
+        if len(self._pool) > 1 and self._live and self._options.reconnect is not None:
+            current.leaving = True
+            # What was sent before is in the server's hands when the PONG comes.
+            ping = self._ping()
+            ping.on_done(lambda: None if ping.error else self._left(current))
+
+    def _left(self, current: _Attempt) -> None:
+        if current is self._attempt:
+            address = current.server.address
+            self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
+
+    def _say_connect(self, current: _Attempt, now: float) -> None:
+        assert self.info is not None, "INFO came first"
         try:
-            fields = self._connect_fields(current.server, info)
+            fields = self._connect_fields(current.server, self.info)
+            fields["tls_required"] = current.secure
         except Exception as error:  # a callable of the user's: whatever it raises
             self._drop(InvalidOptionError(f"the credentials can't be read: {error}"), now)
             return
@@ -783,6 +914,8 @@ class Client:
                 value = _read(secret)
                 if value is not None:
                     fields[key] = value
+            if options.authenticator is not None:
+                fields.update(options.authenticator(info))
         return fields
 
     def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
@@ -837,6 +970,17 @@ class Client:
             )
         return encode_headers(headers)
 
+    def report_drops(self, now: float) -> None:
+        """Tell what was dropped, at most once a second."""
+        if now < self._quiet_until:
+            self._report_at = self._quiet_until
+            return
+        new = sum(inbox.new_drops() for inbox in self._watched)
+        if new:
+            total = sum(inbox.dropped for inbox in self._watched)
+            self._notices.append(SlowConsumer(new, total))
+            self._quiet_until = now + 1.0
+
     def _check_open(self) -> None:
         if self.state is ClientState.IDLE:
             raise NotConnectedError("not connected: call connect() first")
@@ -852,6 +996,13 @@ class Client:
                 f"not connected, and {self._output.size} of the {most} bytes of reconnect_buffer "
                 f"are in use: a message of {size} bytes was not taken"
             )
+
+
+def _injected(server: Server) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"{server.address} sent more behind INFO before the TLS handshake: "
+        "somebody may have put it there"
+    )
 
 
 def _read(secret: Secret) -> str | None:

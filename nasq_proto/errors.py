@@ -16,11 +16,14 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
     ├── MissingDependencyError          (ImportError) an optional package is not installed
     ├── OperationTimeoutError           (TimeoutError)
     ├── NoRespondersError               nobody listens on the subject of a request
+    ├── QueueFullError                  the local queue is full, and overflow is "error"
+    ├── TLSError                        (ConnectionError) no trustworthy TLS connection
     ├── BufferFullError                 (ConnectionError) too much was pushed while disconnected
     ├── NotConnectedError               (ConnectionError) connect() was not called, or failed
     ├── ConnectionClosedError           (ConnectionError) closed by this side
     ├── ConnectionLostError             (ConnectionError) the connection broke under an operation
-    │   └── StaleConnectionError        the peer stopped answering PING
+    │   ├── StaleConnectionError        the peer stopped answering PING
+    │   └── LameDuckError               the server is shutting down, and another one was chosen
     ├── ConnectFailedError              (ConnectionError) no server could be reached
     └── ServerError                     the server said -ERR
         ├── AuthorizationError          (PermissionError)
@@ -46,6 +49,7 @@ __all__ = [
     "InvalidOptionError",
     "InvalidPayloadError",
     "InvalidSubjectError",
+    "LameDuckError",
     "LocalProtocolError",
     "MissingDependencyError",
     "NASQError",
@@ -55,9 +59,11 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionsViolationError",
     "ProtocolError",
+    "QueueFullError",
     "RemoteProtocolError",
     "ServerError",
     "StaleConnectionError",
+    "TLSError",
     "TLSRequiredError",
     "UsageError",
     "server_error",
@@ -134,6 +140,26 @@ class ConnectionLostError(NASQError, ConnectionError):
 
 class StaleConnectionError(ConnectionLostError):
     """The peer left too many PINGs unanswered."""
+
+
+class LameDuckError(ConnectionLostError):
+    """The server announced its shutdown, and this client left for another one."""
+
+
+class QueueFullError(NASQError):
+    """The local queue is full, and `overflow="error"` asks to be told.
+
+    `dropped` counts the messages that were received and dropped since the last time; 0 when this
+    is about a push that was not taken.
+    """
+
+    def __init__(self, message: str, dropped: int = 0) -> None:
+        self.dropped = dropped
+        super().__init__(message)
+
+
+class TLSError(NASQError, ConnectionError):
+    """TLS was asked for and not offered, or the peer's certificate or ours was refused."""
 
 
 class ConnectFailedError(NASQError, ConnectionError):

@@ -3,44 +3,106 @@
 Messages stay as `(head, body, received)` until somebody takes them: no object is built for one
 that is cleared or dropped. Whoever waits gets a bare wake-up and looks again; a wake-up given to
 someone who was cancelled goes to the next (`abandon`): none is lost, no message travels in it.
+
+An inbox is unbounded unless bounds are given; then `overflow` says what happens to a message too
+many. Whatever is dropped is counted.
 """
 
 from __future__ import annotations
 
+import enum
 from collections import deque
+from collections.abc import Callable
 from itertools import repeat
 
 from .decoder import Head
+from .errors import InvalidOptionError
 from .ops import Op
 
-__all__ = ["Held", "Inbox"]
+__all__ = ["Held", "Inbox", "Overflow"]
 
 Held = tuple[Head, bytes, float]
+
+
+class Overflow(enum.Enum):
+    """What a full inbox does with another message."""
+
+    DROP_NEWEST = "drop_newest"
+    DROP_OLDEST = "drop_oldest"
+    # Reading stops until there is room; a chunk that was already read is taken in whole.
+    BLOCK = "block"
+    # As DROP_NEWEST, and whoever takes messages is told by an exception.
+    ERROR = "error"
 
 
 class Inbox:
     """A FIFO of held messages.
 
+    Args:
+        max_messages, max_bytes: bounds on what is held, bytes of payload and headers; None: none.
+        overflow: what happens to a message too many.
+
     Attributes:
         items: what is held, oldest first.
-        messages_in: messages that came from the server, ever.
+        bounded: whether there are bounds; `take` is then the only way to take a message.
+        messages_in: messages that came from the server, ever, dropped ones included.
         bytes_in: their payload and header bytes.
+        dropped: messages dropped, ever.
+        on_room: called when a blocked inbox has room again.
     """
 
-    __slots__ = ("_waiters", "bytes_in", "items", "messages_in")
+    __slots__ = (
+        "_bytes",
+        "_max_bytes",
+        "_max_messages",
+        "_room",
+        "_told",
+        "_waiters",
+        "blocked",
+        "bounded",
+        "bytes_in",
+        "dropped",
+        "items",
+        "messages_in",
+        "on_room",
+        "overflow",
+    )
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        overflow: Overflow = Overflow.DROP_NEWEST,
+    ) -> None:
+        for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise InvalidOptionError(f"{name} must be a number of at least 1, not {value!r}")
         self.items: deque[Held] = deque()
+        self.bounded = max_messages is not None or max_bytes is not None
+        self.overflow = overflow
         self.messages_in = 0
         self.bytes_in = 0
+        self.dropped = 0
+        self.blocked = False
+        self.on_room: Callable[[], None] | None = None
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._told = 0
         self._waiters: deque[Op[None]] = deque()
+        self._room: list[Op[None]] = []
+
+    # ------------------------------------------------------------------ in
 
     def deliver(self, head: Head, bodies: list[bytes], now: float) -> None:
         """Take a run that came from the server."""
         count = len(bodies)
         self.messages_in += count
         self.bytes_in += head.size * count
-        if count == 1:
+        if self.bounded:
+            for body in bodies:
+                self._squeeze((head, body, now))
+        elif count == 1:
             self.items.append((head, bodies[0], now))
         else:
             self.items.extend(zip(repeat(head, count), bodies, repeat(now)))
@@ -49,9 +111,80 @@ class Inbox:
 
     def put(self, head: Head, body: bytes, now: float) -> None:
         """Take one message that never was on the wire."""
-        self.items.append((head, body, now))
+        if self.bounded:
+            self._squeeze((head, body, now))
+        else:
+            self.items.append((head, body, now))
         if self._waiters:
             self._wake(1)
+
+    def _squeeze(self, held: Held) -> None:
+        size = len(held[1])
+        if self.has_room(size):
+            self._append(held)
+        elif self.overflow is Overflow.BLOCK:
+            self._append(held)
+            self.blocked = True
+        elif self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
+            while not self.has_room(size):
+                self._bytes -= len(self.items.popleft()[1])
+                self.dropped += 1
+            self._append(held)
+        else:
+            self.dropped += 1
+
+    def _append(self, held: Held) -> None:
+        self.items.append(held)
+        self._bytes += len(held[1])
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of `size` bytes fits beside what is held."""
+        return not self.bounded or self._fits(len(self.items) + 1, self._bytes + size)
+
+    def _fits(self, messages: int, size: int) -> bool:
+        return (self._max_messages is None or messages <= self._max_messages) and (
+            self._max_bytes is None or size <= self._max_bytes
+        )
+
+    def room(self) -> Op[None]:
+        """A wake-up for when a message was taken: look with `has_room` again."""
+        op: Op[None] = Op()
+        self._room.append(op)
+        return op
+
+    # ------------------------------------------------------------------ out
+
+    def take(self) -> Held:
+        """The oldest message. Raises IndexError when there is none."""
+        held = self.items.popleft()
+        if self.bounded:
+            self._bytes -= len(held[1])
+            self._made_room()
+        return held
+
+    def clear(self) -> None:
+        """Remove everything; nothing of it counts as dropped."""
+        self.items.clear()
+        self._bytes = 0
+        self._made_room()
+
+    def new_drops(self) -> int:
+        """Messages dropped since this was last asked."""
+        new, self._told = self.dropped - self._told, self.dropped
+        return new
+
+    def _made_room(self) -> None:
+        # Half empty before reading goes on: else every message would stop and start it.
+        if self.blocked and self._fits(2 * len(self.items), 2 * self._bytes):
+            self.blocked = False
+            if self.on_room is not None:
+                self.on_room()
+        if self._room:
+            room, self._room = self._room, []
+            for op in room:
+                op.resolve(None)
+
+    # ------------------------------------------------------------------ waiting
 
     def waiter(self, *, again: bool = False) -> Op[None]:
         """A wake-up for when something may be there. `again` keeps the place at the front."""
@@ -72,6 +205,9 @@ class Inbox:
     def wake_all(self) -> None:
         """Let everyone look again, for instance since nothing more will come."""
         self._wake(len(self._waiters))
+        room, self._room = self._room, []
+        for op in room:
+            op.resolve(None)
 
     def _wake(self, count: int) -> None:
         waiters = self._waiters

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from .errors import InvalidOptionError
+from .events import Info
 from .limits import Limits
 from .servers import ReconnectPolicy, Server
 
-__all__ = ["ClientOptions", "Secret"]
+__all__ = ["Authenticator", "ClientOptions", "Secret"]
 
 # A value, or a callable that gives one anew for each connection.
 Secret = str | Callable[[], str] | None
+
+
+# Gives fields of CONNECT (jwt, nkey, sig) for a server's INFO, whose nonce it signs.
+Authenticator = Callable[[Info], Mapping[str, str]]
 
 
 class ClientOptions(NamedTuple):
@@ -22,6 +27,11 @@ class ClientOptions(NamedTuple):
         servers: where to connect, in order.
         user, password, token: each a value or a callable; read anew for each connection. What
             stands in a server's URL wins.
+        authenticator: asked for more fields of CONNECT, anew for each connection.
+        tls: TLS is required, whatever a server offers. `tls://` and `wss://` ask for it too.
+        tls_first: TLS before the server's INFO.
+        tls_context: handed to the transport as it is; None: the transport's default.
+        shuffle: try the servers in a random order.
         name: shown by the server's monitoring.
         connect_timeout: the total time of one attempt, from opening the socket to the first PONG.
         ping_interval: how often this side PINGs.
@@ -35,6 +45,11 @@ class ClientOptions(NamedTuple):
     user: Secret = None
     password: Secret = None
     token: Secret = None
+    authenticator: Authenticator | None = None
+    tls: bool = False
+    tls_first: bool = False
+    tls_context: Any = None
+    shuffle: bool = False
     name: str | None = None
     connect_timeout: float = 5.0
     ping_interval: float = 120.0
@@ -50,10 +65,8 @@ class ClientOptions(NamedTuple):
             TypeError, InvalidOptionError: says which one.
         """
         for server in self.servers:
-            if server.scheme != "nats":
-                raise InvalidOptionError(
-                    f"{server!r}: the scheme {server.scheme!r} is not supported yet; use nats://"
-                )
+            if server.scheme == "ws" and (self.tls or self.tls_first):
+                raise InvalidOptionError(f"{server!r}: TLS was asked for, so use wss://")
         if not self.servers:
             raise InvalidOptionError("no server was given")
         for name, least in (

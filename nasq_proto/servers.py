@@ -1,5 +1,8 @@
 """Where to connect: server URLs, and the pool that says which one is next and when.
 
+A server that another one announced (INFO's connect_urls) joins the pool, and leaves it when it is
+no longer announced; those that the user named stay.
+
 Each server has a backoff of its own. The first try after a disconnect is made at once; each
 failure in a row doubles the range that the next delay is drawn from (full jitter, so that the
 clients of a restarted server don't come back in step). A connection that did not last counts
@@ -23,6 +26,8 @@ DEFAULT_PORT: Final = 4222
 _PORTS: Final = {"nats": DEFAULT_PORT, "tls": DEFAULT_PORT, "ws": 80, "wss": 443}
 # A connection that lived this long, in seconds, clears its server's failures.
 _STABLE_AFTER: Final = 1.0
+# A server in lame duck mode hangs up within about this many seconds.
+_LAME_DUCK: Final = 10.0
 
 
 class ReconnectPolicy(NamedTuple):
@@ -62,12 +67,15 @@ class Server:
     """
 
     __slots__ = (
+        "announced",
         "failures",
         "host",
         "not_before",
         "password",
         "port",
+        "refusal",
         "scheme",
+        "tls_name",
         "token",
         "user",
     )
@@ -88,8 +96,14 @@ class Server:
         self.user = user
         self.password = password
         self.token = token
+        # The name that its certificate has to be valid for.
+        self.tls_name = host
+        # Made known by another server, not named by the user.
+        self.announced = False
         self.failures = 0
         self.not_before = 0.0
+        # The authorization error of the last attempt: the same one twice ends the tries.
+        self.refusal: str | None = None
 
     @property
     def address(self) -> str:
@@ -198,7 +212,8 @@ class ServerPool:
             raise InvalidOptionError("no server was given")
         if policy is not None:
             _check_policy(policy)
-        self._servers = servers
+        self._given = servers
+        self._servers = list(servers)
         self._policy = policy
         self._rng = rng
         self._next = 0
@@ -209,9 +224,11 @@ class ServerPool:
     def reset(self) -> None:
         """Forget what became of earlier attempts: a new connection is asked for."""
         self._next = 0
+        self._servers = list(self._given)
         for server in self._servers:
             server.failures = 0
             server.not_before = 0.0
+            server.refusal = None
 
     def pick(self) -> Server | None:
         """The server to try next; `not_before` says when. None when all have been given up."""
@@ -237,3 +254,52 @@ class ServerPool:
             server.not_before = now
         else:
             self.failed(server, now)
+
+    def leave(self, server: Server, now: float) -> None:
+        """It is shutting down: every other one comes first for a while."""
+        server.not_before = now + _LAME_DUCK
+
+    def refused(self, server: Server, text: str) -> bool:
+        """An authorization error: whether it is the second time that the server says just this.
+
+        Then it is given up: hammering a server with wrong credentials helps nobody.
+        """
+        if server.refusal != text:
+            server.refusal = text
+            return False
+        self._servers.remove(server)
+        return True
+
+    def announce(self, addresses: list[str], by: Server) -> None:
+        """Take in what `by` says of its cluster; it may say nothing (an empty list).
+
+        A new server is reached as `by` is: same scheme, same credentials. Where it is named by an
+        IP address, its certificate has to be valid for the name that the user gave.
+        """
+        if not addresses:
+            return
+        known = {server.address: server for server in self._servers}
+        for server in self._servers[:]:
+            if server.announced and server is not by and server.address not in addresses:
+                self._servers.remove(server)
+        for address in addresses:
+            try:
+                new = parse_server(f"{by.scheme}://{address}")
+            except InvalidOptionError:
+                continue  # its own pool is no reason to give a server up
+            if new.address in known:
+                continue
+            new.announced = True
+            new.user, new.password, new.token = by.user, by.password, by.token
+            if _is_ip(new.host):
+                new.tls_name = by.tls_name
+            known[new.address] = new
+            self._servers.append(new)
+
+    def shuffle(self) -> None:
+        """Try them in a random order."""
+        self._rng.shuffle(self._servers)
+
+
+def _is_ip(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .client import Client, CloseTransport, OpenTransport
+from .client import Client, CloseTransport, OpenTransport, StartTLS
 from .connection import Connection
 from .decoder import Role
 from .events import (
@@ -238,6 +238,7 @@ class Link:
         now: the virtual clock, in seconds.
         session: the server's side of the stream that is open; None when there is none.
         refuse: an OSError that every new connection meets.
+        tls_error: an OSError that every TLS handshake meets.
         black_hole: bytes vanish in both directions.
         opened: attempts so far.
         finished: the client said that it needs no transport any more.
@@ -258,6 +259,7 @@ class Link:
         self.delay = delay
         self.session: ServerSession | None = None
         self.refuse: OSError | None = None
+        self.tls_error: OSError | None = None
         self.black_hole = False
         self.opened = 0
         self.finished = False
@@ -314,6 +316,12 @@ class Link:
             moved = True
             if isinstance(action, OpenTransport):
                 self._open(action)
+            elif isinstance(action, StartTLS):
+                # The bytes stay in the clear: what is played here is who may say what when.
+                if self.tls_error is None:
+                    self.client.tls_established(action.attempt, self.now)
+                else:
+                    self.cut(self.tls_error)
             elif isinstance(action, CloseTransport):
                 if self.session is not None and action.attempt == self._attempt:
                     self.session.close()

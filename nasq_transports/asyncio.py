@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from nasq_proto import Op, Server
+from nasq_proto import Op, Server, UsageError
 
 from .base import BaseTransport, connect_error
 
@@ -26,6 +26,19 @@ class AsyncioTransport(BaseTransport):
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, _Stream] = {}
         self._current: _Stream | None = None
+
+    def check(self) -> None:
+        """See `Transport.check`."""
+        super().check()
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not self._loop:
+            raise UsageError(
+                "this queue belongs to another event loop or thread: use it where it connected, "
+                "or a nasq.BlockingNASQueue, which is safe from any thread"
+            )
 
     def kick(self) -> None:
         """One pump at the next turn of the loop, however often it is asked for."""
@@ -74,14 +87,14 @@ class AsyncioTransport(BaseTransport):
         task = self._loop.create_task(self._connect(attempt, server))
         self._opening[attempt] = task
         # Not in the coroutine: one that is cancelled before its first step runs no line of it.
-        task.add_done_callback(lambda task: self._opened(attempt, task))
+        task.add_done_callback(lambda task: self._connect_done(attempt, task))
 
     async def _connect(self, attempt: int, server: Server) -> None:
         await self._loop.create_connection(
             lambda: _Stream(self, attempt), server.host, server.port, happy_eyeballs_delay=0.25
         )
 
-    def _opened(self, attempt: int, task: asyncio.Task[None]) -> None:
+    def _connect_done(self, attempt: int, task: asyncio.Task[None]) -> None:
         del self._opening[attempt]
         if task.cancelled():
             self.client.transport_closed(attempt, None, self.now())
@@ -96,6 +109,13 @@ class AsyncioTransport(BaseTransport):
             stream.transport.abort()
         elif attempt in self._opening:
             self._opening[attempt].cancel()
+
+    def _read_on(self, reading: bool) -> None:
+        if self._current is not None and not self._current.transport.is_closing():
+            if reading:
+                self._current.transport.resume_reading()
+            else:
+                self._current.transport.pause_reading()
 
     def _can_write(self) -> bool:
         return self._current is not None and not self._current.paused
@@ -145,14 +165,15 @@ class _Stream(asyncio.Protocol):
         self.transport = transport
         driver = self._driver
         driver._streams[self._attempt] = self
-        if driver.client.transport_opened(self._attempt, driver.now()):
-            driver._current = self
+        driver._current = self
+        if driver._opened(self._attempt):
+            driver._turn()
         else:
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
         driver = self._driver
-        driver.client.receive_data(self._attempt, data, driver.now())
+        driver._received(self._attempt, data)
         driver._turn()
 
     def pause_writing(self) -> None:

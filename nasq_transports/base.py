@@ -18,7 +18,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol, TypeVar
 
-from nasq_proto import Client, CloseTransport, Notice, Op, OpenTransport, Server
+from nasq_proto import (
+    Client,
+    CloseTransport,
+    NASQError,
+    Notice,
+    Op,
+    OpenTransport,
+    Server,
+    StartTLS,
+    TLSError,
+    UsageError,
+)
+
+from .filters import Stack, websocket_and_tls
 
 __all__ = ["READ_SIZE", "BaseTransport", "OnEvent", "Transport", "connect_error", "hand_out"]
 
@@ -27,6 +40,18 @@ OnEvent = Callable[[Notice], object]
 
 READ_SIZE: Final = 256 * 1024
 _log: Final = logging.getLogger("nasq")
+
+# How often this process is the child of a fork. A transport remembers the number it was made under.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class Transport(Protocol):
@@ -38,6 +63,13 @@ class Transport(Protocol):
 
     def now(self) -> float:
         """The clock that every deadline is on: monotonic, in seconds."""
+
+    def check(self) -> None:
+        """Refuse a caller that may not use this transport: another thread, loop or process.
+
+        Raises:
+            UsageError: says what to do instead.
+        """
 
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """Begin to drive `client`. Returns at once. A transport is started once.
@@ -68,6 +100,11 @@ class BaseTransport(ABC):
     def __init__(self) -> None:
         self._client: Client | None = None
         self._on_event: OnEvent | None = None
+        self._forks = _forks
+        # TLS and WebSocket of the present stream, and what their handshake is for.
+        self._stack: Stack | None = None
+        self._handshake_for: OpenTransport | StartTLS | None = None
+        self._reading = True
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
@@ -77,6 +114,14 @@ class BaseTransport(ABC):
     def now(self) -> float:
         """See `Transport.now`."""
         return time.monotonic()
+
+    def check(self) -> None:
+        """See `Transport.check`."""
+        if self._forks != _forks:
+            raise UsageError(
+                "this process was forked after the queue connected: its connection belongs to "
+                "the parent; make a new queue in the child"
+            )
 
     @property
     def client(self) -> Client:
@@ -105,11 +150,15 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def _open(self, attempt: int, server: Server) -> None:
-        """Begin to open a stream; report `transport_opened` or `transport_failed`."""
+        """Begin to open a stream; then `_opened`, or `transport_failed`."""
 
     @abstractmethod
     def _close(self, attempt: int) -> None:
         """Abort this stream, or its opening; report `transport_closed`."""
+
+    @abstractmethod
+    def _read_on(self, reading: bool) -> None:
+        """Stop or go on reading from the open stream."""
 
     @abstractmethod
     def _can_write(self) -> bool:
@@ -134,20 +183,93 @@ class BaseTransport(ABC):
         client = self.client
         while (action := client.next_action()) is not None:
             if isinstance(action, OpenTransport):
+                self._stack = None
+                self._reading = True
+                self._handshake_for = action
                 self._open(action.attempt, action.server)
+            elif isinstance(action, StartTLS):
+                self._handshake_for = action
+                self._put_on(action.attempt, action.server, tls=True)
             elif isinstance(action, CloseTransport):
                 self._close(action.attempt)
             else:
                 self._stop()
                 return
         self._pump_output()
+        if client.wants_read is not self._reading:
+            self._reading = not self._reading
+            self._read_on(self._reading)
         self._arm(client.next_timeout())
 
     def _pump_output(self) -> None:
         if self._can_write():
-            data = self.client.data_to_send()
+            stack = self._stack
+            if stack is None:
+                data = self.client.data_to_send()
+            else:
+                if stack.ready and (plain := self.client.data_to_send()):
+                    stack.send(plain)
+                data = stack.output()
             if data:
                 self._write(data)
+
+    # ------------------------------------------------------------------ what a subclass reports
+
+    def _opened(self, attempt: int) -> bool:
+        """The socket is connected; False when it is not wanted any more: close it."""
+        client, action = self.client, self._handshake_for
+        if not client.wants(attempt):
+            return False
+        assert isinstance(action, OpenTransport), "what is wanted is what was asked for last"
+        if not action.tls and action.server.scheme not in ("ws", "wss"):
+            return client.transport_opened(attempt, self.now())
+        return self._put_on(attempt, action.server, tls=action.tls)
+
+    def _received(self, attempt: int, data: bytes) -> None:
+        """The socket gave bytes."""
+        stack = self._stack
+        if stack is None:
+            self.client.receive_data(attempt, data, self.now())
+            return
+        try:
+            plain = stack.receive(data)
+        except NASQError as error:
+            self._fail(attempt, error)
+            return
+        if self._handshake_for is not None and stack.ready:
+            self._shaken(attempt)
+        if plain:
+            self.client.receive_data(attempt, plain, self.now())
+        if stack.closed:
+            self.client.transport_closed(attempt, None, self.now())
+            self._close(attempt)
+
+    def _put_on(self, attempt: int, server: Server, *, tls: bool) -> bool:
+        """Lay TLS, WebSocket or both over the present stream, and begin their handshake."""
+        try:
+            self._stack = websocket_and_tls(server, tls=tls, context=self.client.tls_context)
+        except NASQError as error:
+            self._fail(attempt, error)
+            return False
+        except Exception as error:  # a context of the user's that is none, or can't be used
+            self._fail(attempt, TLSError(f"TLS can't be set up: {error!r}"))
+            return False
+        return True
+
+    def _shaken(self, attempt: int) -> None:
+        """The handshake is done: tell the client, in the words of what it had asked for."""
+        action, self._handshake_for = self._handshake_for, None
+        if isinstance(action, StartTLS):
+            self.client.tls_established(attempt, self.now())
+        else:
+            self.client.transport_opened(attempt, self.now())
+
+    def _fail(self, attempt: int, error: NASQError) -> None:
+        """A layer has failed: its last words (an alert) go out, then the stream is closed."""
+        if self._stack is not None and self._can_write() and (data := self._stack.output()):
+            self._write(data)
+        self.client.transport_closed(attempt, error, self.now())
+        self._close(attempt)
 
     def _tell(self) -> None:
         """Hand out notices; not under the lock."""

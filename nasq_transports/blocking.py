@@ -109,15 +109,16 @@ class BlockingTransport(BaseTransport):
     ) -> tuple[OutputSocket, int] | None:
         """Have the selector watch the present socket for what it waits for."""
         output = self._socket
-        events = selectors.EVENT_READ
-        if output is not None and output.left:
-            events |= selectors.EVENT_WRITE
-        wanted = None if output is None else (output, events)
+        events = 0
+        if output is not None:
+            events = selectors.EVENT_READ if self._reading else 0
+            events |= selectors.EVENT_WRITE if output.left else 0
+        wanted = (output, events) if output is not None and events else None
         if wanted != registered:
             if registered is not None and registered[0].sock in selector.get_map():
                 selector.unregister(registered[0].sock)
-            if output is not None:
-                selector.register(output.sock, events)
+            if wanted is not None:
+                selector.register(wanted[0].sock, events)
         return wanted
 
     def _serve(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
@@ -145,7 +146,7 @@ class BlockingTransport(BaseTransport):
         except OSError as error:
             data, reason = b"", error
         if data:
-            self.client.receive_data(self._attempt, data, time.monotonic())
+            self._received(self._attempt, data)
         else:
             attempt = self._attempt
             self._drop_socket()
@@ -187,7 +188,7 @@ class BlockingTransport(BaseTransport):
             else:
                 self._socket = OutputSocket(sock)
                 self._attempt = attempt
-                if not self.client.transport_opened(attempt, time.monotonic()):
+                if not self._opened(attempt):
                     self._drop_socket()
             self.kick()
 
@@ -196,6 +197,9 @@ class BlockingTransport(BaseTransport):
         if attempt == self._attempt:
             self._drop_socket()
         self.client.transport_closed(attempt, None, time.monotonic())
+
+    def _read_on(self, reading: bool) -> None:
+        """The thread looks at `_reading` before it selects."""
 
     def _can_write(self) -> bool:
         return self._socket is not None and not self._socket.left

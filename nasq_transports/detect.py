@@ -20,14 +20,14 @@ def running_transport() -> Transport:
         UsageError: none is running.
     """
     # trio first: in its guest mode an asyncio loop runs in the same thread.
-    if "trio" in sys.modules:
+    if sys.modules.get("trio") is not None:
         import trio
 
         if trio.lowlevel.in_trio_task():
             from .trio import TrioTransport
 
             return TrioTransport()
-    if "asyncio" in sys.modules:
+    if sys.modules.get("asyncio") is not None:
         import asyncio
 
         try:

@@ -259,6 +259,9 @@ class MemoryTransport:
         """See `Transport.now`."""
         return self._simulation.now
 
+    def check(self) -> None:
+        """See `Transport.check`."""
+
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """See `Transport.start`."""
         simulation = self._simulation

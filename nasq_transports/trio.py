@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from nasq_proto import Op, Server
+from nasq_proto import Op, Server, UsageError
 
 from .base import READ_SIZE, BaseTransport, connect_error
 from .sockets import OutputSocket
@@ -43,10 +43,26 @@ class TrioTransport(BaseTransport):
         self._scopes: dict[int, trio.CancelScope] = {}
         self._socket: OutputSocket | None = None
         self._sending = False
+        self._may_read = trio.Event()
+        self._may_read.set()
+        self._token = trio.lowlevel.current_trio_token()
         if self._given_nursery is not None:
             self._given_nursery.start_soon(self._run)
         else:
             trio.lowlevel.spawn_system_task(self._run, name="nasq")
+
+    def check(self) -> None:
+        """See `Transport.check`."""
+        super().check()
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            token = None
+        if token is not self._token:
+            raise UsageError(
+                "this queue belongs to another trio run or thread: use it where it connected, "
+                "or a nasq.BlockingNASQueue, which is safe from any thread"
+            )
 
     def kick(self) -> None:
         """Wake the pump; it runs when those who are ready to run have run."""
@@ -151,8 +167,9 @@ class TrioTransport(BaseTransport):
                 # A socket of our own: trio's receive_some would take two more checkpoints per
                 # chunk, and its send_all a task of its own per connection.
                 output = OutputSocket(socket.socket(fileno=stream.socket.detach()))
-                if client.transport_opened(attempt, self.now()):
-                    self._socket = output
+                self._socket = output
+                if self._opened(attempt):
+                    self._turn()
                     await self._read(attempt, output)
         except Exception as error:
             reason = connect_error(error)
@@ -168,8 +185,9 @@ class TrioTransport(BaseTransport):
 
     async def _read(self, attempt: int, output: OutputSocket) -> None:
         sock = output.sock
-        receive_data = self.client.receive_data
         while True:
+            if not self._reading:
+                await self._may_read.wait()
             await trio.lowlevel.wait_readable(sock)
             try:
                 data = sock.recv(READ_SIZE)
@@ -177,12 +195,18 @@ class TrioTransport(BaseTransport):
                 continue
             if not data:
                 return
-            receive_data(attempt, data, self.now())
+            self._received(attempt, data)
             self._turn()
 
     def _close(self, attempt: int) -> None:
         if attempt in self._scopes:
             self._scopes[attempt].cancel()
+
+    def _read_on(self, reading: bool) -> None:
+        if reading:
+            self._may_read.set()
+        else:
+            self._may_read = trio.Event()
 
     def _can_write(self) -> bool:
         return self._socket is not None and not self._sending

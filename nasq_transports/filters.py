@@ -1,0 +1,104 @@
+"""What lies between a socket's bytes and the client's: TLS, WebSocket, both or nothing.
+
+A filter does no I/O either: bytes in, bytes out. So one TLS and one WebSocket serve every
+transport.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from nasq_proto import Server
+
+__all__ = ["Filter", "Stack", "websocket_and_tls"]
+
+
+class Filter(Protocol):
+    """One layer. Each method may raise `NASQError`; the stream is then of no more use.
+
+    Attributes:
+        ready: its handshake is done, `send` may be used.
+        closed: the peer has ended this layer.
+    """
+
+    ready: bool
+    closed: bool
+
+    def start(self) -> None:
+        """Begin the handshake; `output` has its bytes."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Bytes of the layer below; gives those for the layer above."""
+
+    def send(self, data: bytes) -> None:
+        """Bytes of the layer above; `output` has those for the layer below."""
+
+    def output(self) -> bytes:
+        """What the layer below has to carry."""
+
+
+class Stack:
+    """Filters, the one next to the socket first."""
+
+    def __init__(self, filters: list[Filter]) -> None:
+        self._filters = filters
+        self._started = 0
+        self._start_next()
+
+    @property
+    def ready(self) -> bool:
+        """Every handshake is done."""
+        return all(layer.ready for layer in self._filters)
+
+    @property
+    def closed(self) -> bool:
+        """The peer has ended one of the layers."""
+        return any(layer.closed for layer in self._filters)
+
+    def receive(self, data: bytes) -> bytes:
+        """Bytes of the socket; gives the client's."""
+        for layer in self._filters:
+            data = layer.receive(data)
+            self._start_next()
+            if not data:
+                break
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Bytes of the client's; only when `ready`."""
+        self._filters[-1].send(data)
+
+    def output(self) -> bytes:
+        """What the socket has to carry."""
+        data = b""
+        for layer in reversed(self._filters):
+            if data:
+                layer.send(data)
+            data = layer.output()
+        return data
+
+    def _start_next(self) -> None:
+        """A layer starts when all below it are ready."""
+        while self._started < len(self._filters) and all(
+            layer.ready for layer in self._filters[: self._started]
+        ):
+            self._filters[self._started].start()
+            self._started += 1
+
+
+def websocket_and_tls(server: Server, *, tls: bool, context: Any) -> Stack | None:
+    """The filters of a new stream to `server`; None when it needs none.
+
+    Raises:
+        MissingDependencyError: WebSocket needs the package wsproto.
+    """
+    filters: list[Filter] = []
+    if tls:
+        from .tls import TLSFilter
+
+        filters.append(TLSFilter(server, context))
+    if server.scheme in ("ws", "wss"):
+        from .websocket import WebSocketFilter
+
+        filters.append(WebSocketFilter(server))
+    return Stack(filters) if filters else None

@@ -1,0 +1,183 @@
+"""TLS on every transport: trust is checked, nothing is downgraded, nothing leaks."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from nasq import NASQError, RemoteProtocolError, TLSError
+from nasq.server import LocalServer
+from tests.conftest import Kit
+from tests.e2e.certificates import Certificates
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificates: Certificates) -> Iterator[LocalServer]:
+    with LocalServer(config=certificates.config()) as server:
+        yield server
+
+
+async def exchange(kit: Kit, **options: object) -> None:
+    """Messages both ways, small and large."""
+    async with kit.queue(**options) as queue:
+        await queue.subscribe_and_queue("a")
+        for size in (0, 1, 100_000, 1_000_000):
+            await queue.push("a", b"x" * size)
+            message = await queue.pop(timeout=10.0)
+            assert message is not None
+            assert len(message.message) == size
+
+
+async def test_tls_where_the_server_requires_it(
+    kit: Kit, tls_server: LocalServer, certificates: Certificates
+) -> None:
+    await exchange(kit, port=tls_server.port, tls=certificates.context())
+
+
+async def test_tls_by_url_and_by_name(
+    kit: Kit, tls_server: LocalServer, certificates: Certificates
+) -> None:
+    for host in ("localhost", "127.0.0.1"):
+        url = f"tls://{host}:{tls_server.port}"
+        await exchange(kit, servers=[url], tls=certificates.context())
+
+
+async def test_tls_first(kit: Kit, certificates: Certificates) -> None:
+    with LocalServer(config=certificates.config(more="handshake_first: true")) as server:
+        await exchange(kit, port=server.port, tls=certificates.context(), tls_handshake_first=True)
+
+
+async def test_a_client_certificate(kit: Kit, certificates: Certificates) -> None:
+    with LocalServer(config=certificates.config(verify=True)) as server:
+        await exchange(kit, port=server.port, tls=certificates.context("client"))
+        for client in (None, "wrong-client"):
+            queue = kit.queue(
+                port=server.port, tls=certificates.context(client), user="u", password="p"
+            )
+            assert await queue.connect() is False
+            assert isinstance(queue.last_error, (TLSError, ConnectionError))
+            words = str(queue.last_error).lower().replace("_", " ")
+            assert "certificate required" in words or "unknown ca" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("expired", "expired"),
+        ("wrong-host", "mismatch"),
+        ("wrong-ca", "self-signed|unable to get local issuer"),
+    ],
+)
+async def test_a_certificate_that_is_not_good_is_refused(
+    kit: Kit, certificates: Certificates, name: str, words: str
+) -> None:
+    with LocalServer(config=certificates.config(name)) as server:
+        queue = kit.queue(
+            port=server.port, tls=certificates.context(), user="planted", password="secret"
+        )
+        assert await queue.connect() is False
+        with pytest.raises(TLSError, match=words):
+            async with queue:
+                pass
+        assert isinstance(queue.last_error, ConnectionError)
+
+
+async def test_the_systems_trust_store_does_not_know_the_tests_ca(
+    kit: Kit, tls_server: LocalServer
+) -> None:
+    for options in ({"tls": True}, {}):
+        queue = kit.queue(port=tls_server.port, **options)
+        assert await queue.connect() is False
+        assert isinstance(queue.last_error, TLSError)
+
+
+async def test_tls_asked_for_and_not_offered_is_refused(
+    kit: Kit, certificates: Certificates
+) -> None:
+    for options in (
+        {"port": kit.server.port, "tls": certificates.context()},
+        {"servers": [f"tls://127.0.0.1:{kit.server.port}"]},
+    ):
+        queue = kit.queue(**options)
+        assert await queue.connect() is False
+        assert isinstance(queue.last_error, TLSError)
+        assert "does not offer it" in str(queue.last_error)
+
+
+async def test_reconnecting_never_downgrades(kit: Kit, certificates: Certificates) -> None:
+    with LocalServer(config=certificates.config()) as server:
+        port = server.port
+        queue = kit.queue(port=port, tls=certificates.context(), user="planted", password="secret")
+        await queue.connect()
+    with LocalServer(port=port):
+        await kit.until(lambda: isinstance(queue.last_error, TLSError))
+        assert not queue.is_connected()
+    with LocalServer(port=port, config=certificates.config()):
+        assert await queue.wait_connected(10.0)
+        await queue.flush()
+        await queue.disconnect()
+
+
+class Listener:
+    """A raw TCP server that says something and keeps what it hears."""
+
+    def __init__(self, greeting: bytes, context: ssl.SSLContext | None = None) -> None:
+        self.heard = b""
+        self._greeting = greeting
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with sock:
+                sock.settimeout(2.0)
+                try:
+                    sock.sendall(self._greeting)
+                    while data := sock.recv(65536):
+                        self.heard += data
+                except OSError:
+                    pass
+
+
+async def test_bytes_behind_info_before_the_handshake_are_refused(kit: Kit) -> None:
+    greeting = b'INFO {"tls_required":true,"headers":true}\r\nMSG a 1 2\r\nhi\r\n'
+    with Listener(greeting) as listener:
+        queue = kit.queue(port=listener.port, user="planted", password="secret")
+        assert await queue.connect() is False
+        assert isinstance(queue.last_error, RemoteProtocolError)
+        assert "behind INFO" in str(queue.last_error)
+    assert b"secret" not in listener.heard
+
+
+async def test_garbage_instead_of_a_handshake_is_a_typed_error(kit: Kit) -> None:
+    with Listener(b'INFO {"tls_required":true}\r\n') as listener:
+        listener._greeting += b""
+        queue = kit.queue(port=listener.port, connect_timeout=1.0, user="u", password="secret")
+        assert await queue.connect() is False
+        assert isinstance(queue.last_error, NASQError)
+        assert "TLS" in str(queue.last_error)
+    assert b"secret" not in listener.heard
+    assert listener.heard[:1] == b"\x16", "it got a ClientHello and nothing else"

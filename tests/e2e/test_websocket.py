@@ -1,0 +1,65 @@
+"""WebSocket, with and without TLS, on every transport."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nasq import InvalidOptionError, NASQError, NASQueue, RemoteProtocolError
+from nasq.server import LocalServer
+from tests.conftest import Kit
+from tests.e2e.certificates import Certificates
+from tests.e2e.test_tls import exchange
+
+
+def websocket_port(server: LocalServer) -> int:
+    """The port that the server chose; it says so in its log."""
+    match = re.search(r"Listening for websocket clients on wss?://[^:]+:(\d+)", server.log)
+    assert match is not None, server.log
+    return int(match[1])
+
+
+async def test_ws(kit: Kit) -> None:
+    config = 'websocket { listen: "127.0.0.1:-1", no_tls: true }'
+    with LocalServer(config=config) as server:
+        await exchange(kit, servers=[f"ws://127.0.0.1:{websocket_port(server)}"])
+
+
+async def test_wss(kit: Kit, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    config = f'websocket {{ listen: "127.0.0.1:-1", {certificates.config()} }}'
+    with LocalServer(config=config) as server:
+        url = f"wss://127.0.0.1:{websocket_port(server)}"
+        await exchange(kit, servers=[url], tls=certificates.context())
+
+
+async def test_ws_reconnects(kit: Kit) -> None:
+    config = 'websocket { listen: "127.0.0.1:-1", no_tls: true }'
+    with LocalServer(config=config) as server:
+        port = websocket_port(server)
+        queue = kit.queue(servers=[f"ws://127.0.0.1:{port}"])
+        await queue.connect()
+        await queue.subscribe_and_queue("a")
+        server.kill()
+        await kit.until(lambda: not queue.is_connected())
+        await queue.push("a", "meanwhile")
+    with LocalServer(config=config.replace("-1", str(port))):
+        assert await queue.wait_connected(10.0)
+        message = await queue.pop(timeout=5.0)
+        assert message is not None
+        assert message.text == "meanwhile"
+        await queue.disconnect()
+
+
+async def test_a_server_that_speaks_no_websocket_is_a_typed_error(kit: Kit) -> None:
+    queue = kit.queue(servers=[f"ws://127.0.0.1:{kit.server.port}"])
+    assert await queue.connect() is False
+    assert isinstance(queue.last_error, NASQError)
+    assert isinstance(queue.last_error, (RemoteProtocolError, ConnectionError))
+
+
+def test_ws_with_tls_says_wss() -> None:
+    with pytest.raises(InvalidOptionError, match="wss://"):
+        NASQueue(servers=["ws://localhost"], tls=True)
