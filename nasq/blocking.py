@@ -102,12 +102,11 @@ class BlockingNASQueue:
         return repr(self._queue).replace("NASQueue", type(self).__name__, 1)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        try:
-            # Before the lock: in a forked child another thread of the parent may hold it for ever.
-            self._queue._check()
-        except BaseException:
+        queue = self._queue
+        if queue._caller() is not queue._owner:
+            # Before the lock: in a forked child a thread of the parent may hold it for ever.
             coroutine.close()
-            raise
+            queue._check()
         return run_sync(coroutine, self._lock)
 
     def connect(self) -> bool:

@@ -40,6 +40,7 @@ from nasq_proto import (
     subject_matches,
 )
 from nasq_proto.options import Authenticator, Secret
+from nasq_proto.output import HIGH_WATER, Publisher
 from nasq_transports import OnEvent, Transport, running_transport
 
 from .auth import Source, credentials_authenticator, nkey_authenticator
@@ -68,10 +69,11 @@ _CACHED_ROUTES: Final = 1024
 class _Route:
     """Where a push to one subject goes: on the wire, and into the local queue or not."""
 
-    __slots__ = ("local", "subject")
+    __slots__ = ("local", "publish", "subject")
 
-    def __init__(self, subject: str, local: Head | None) -> None:
-        self.subject = subject
+    def __init__(self, publisher: Publisher, local: Head | None) -> None:
+        self.subject = publisher.subject
+        self.publish = publisher.publish
         self.local = local
 
 
@@ -184,9 +186,13 @@ class NASQueue:
         self._inbox = inbox = Inbox(max_messages, max_bytes, _overflow(overflow))
         inbox.on_room = self._kick
         self._client.watch(inbox)
+        self._items = inbox.items
+        self._output = self._client.output
         self._take = inbox.take if inbox.bounded else inbox.items.popleft
         self._drops_told = 0
-        self._check: Callable[[], None] = _anywhere
+        # Whether this caller may use the transport is looked at in every call, so cheaply.
+        self._caller: Callable[[], object] = _anyone
+        self._owner: object = None
         self._on_event = on_event
         self._given_transport = transport
         self._transport: Transport | None = None
@@ -227,7 +233,8 @@ class NASQueue:
             opened = client.open(transport.now())
             client.closed.on_done(self._on_closed)
             self._transport = transport
-            self._check = transport.check
+            self._caller = transport.caller
+            self._owner = transport.caller()
             self._set_clock(transport)
             transport.start(client, self._on_event)
         else:
@@ -343,17 +350,22 @@ class NASQueue:
 
         Cancelled while it waits, it has sent nothing.
         """
-        self._check()
         body = message if type(message) is bytes else encode_payload(message)
-        if self._calls_left <= 0 or self._client.congested:
+        if self._caller() is not self._owner:
+            self._check()
+        if self._calls_left <= 0 or self._output.size > HIGH_WATER:
             await self._breathe()
         self._calls_left -= 1
-        route = self._routes.get(subject) if type(subject) is str else None
-        if route is None:
+        try:
+            route = self._routes[subject]
+        except (KeyError, TypeError):
             route = self._route(subject)
         if route.local is not None and self._inbox.bounded:
             await self._find_room(len(body))
-        if self._client.publish(route.subject, body, None, headers):
+        if headers is None:
+            if route.publish(body):
+                self._kick()
+        elif self._client.publish(route.subject, body, None, headers):
             self._kick()
         if route.local is not None:
             self._keep(route.local, body, headers)
@@ -390,19 +402,21 @@ class NASQueue:
 
         Raises what `push` raises; cancellation as there.
         """
-        body = encode_payload(message) if type(message) is not bytes else message
-        full = self._namespace.qualify(subject)
+        body = message if type(message) is bytes else encode_payload(message)
         reply = None if reply_to is None else self._namespace.qualify_reply(reply_to)
-        await self._send(full, body, reply, headers)
-
-    async def _send(
-        self, subject: str, body: bytes, reply: str | None, headers: HeadersLike | None
-    ) -> None:
-        self._check()
-        if self._calls_left <= 0 or self._client.congested:
+        if self._caller() is not self._owner:
+            self._check()
+        if self._calls_left <= 0 or self._output.size > HIGH_WATER:
             await self._breathe()
         self._calls_left -= 1
-        if self._client.publish(subject, body, reply, headers):
+        try:
+            route = self._routes[subject]
+        except (KeyError, TypeError):
+            route = self._route(subject)
+        if headers is None and reply is None:
+            if route.publish(body):
+                self._kick()
+        elif self._client.publish(route.subject, body, reply, headers):
             self._kick()
 
     async def request(
@@ -430,7 +444,7 @@ class NASQueue:
         self._check()
         body = encode_payload(message)
         full = self._namespace.qualify(subject)
-        if self._client.congested:
+        if self._output.size > HIGH_WATER:
             await self._breathe()
         op = self._client.request(full, body, headers)
         self._kick()
@@ -455,10 +469,17 @@ class NASQueue:
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
-        to = message._head.reply
+        to = message._held[0].reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
-        await self._send(to, encode_payload(reply), None, headers)
+        body = encode_payload(reply)
+        if self._caller() is not self._owner:
+            self._check()
+        if self._calls_left <= 0 or self._output.size > HIGH_WATER:
+            await self._breathe()
+        self._calls_left -= 1
+        if self._client.publish(to, body, None, headers):
+            self._kick()
 
     async def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until the server has processed everything that was sent before.
@@ -525,8 +546,9 @@ class NASQueue:
 
         Cancelled or timed out, it loses no message and changes no order.
         """
-        self._check()
-        if self._inbox.items and self._calls_left > 0:
+        if self._caller() is not self._owner:
+            self._check()
+        if self._items and self._calls_left > 0:
             self._calls_left -= 1
         elif not await self._something(timeout):
             return None
@@ -669,8 +691,8 @@ class NASQueue:
         return Stats(
             messages_in=inbox.messages_in,
             bytes_in=inbox.bytes_in,
-            messages_out=client.messages_out,
-            bytes_out=client.bytes_out,
+            messages_out=client.output.messages,
+            bytes_out=client.output.bytes,
             pending=len(inbox.items),
             dropped=inbox.dropped,
             unsent=client.dropped_unsent,
@@ -687,6 +709,11 @@ class NASQueue:
         if not callable(given):
             return given
         return given()
+
+    def _check(self) -> None:
+        """Refuse a caller from another thread, event loop or process."""
+        if self._transport is not None and self._caller is not _anyone:
+            self._transport.check()
 
     def _kick(self) -> None:
         if self._transport is not None:
@@ -751,7 +778,7 @@ class NASQueue:
 
     def _on_closed(self) -> None:
         # What is left in the local queue may be popped anywhere.
-        self._check = _anywhere
+        self._caller, self._owner = _anyone, None
         self._inbox.wake_all()
 
     def _route(self, subject: str) -> _Route:
@@ -761,7 +788,8 @@ class NASQueue:
             for sub in self._subscriptions.values()
             if not sub.closing
         )
-        route = _Route(full, None if brought_back else Head(full, b"", None, 0, 0))
+        local = None if brought_back else Head(full, b"", None, 0, 0)
+        route = _Route(self._client.publisher(full), local)
         if len(self._routes) >= _CACHED_ROUTES:
             self._routes.clear()
         self._routes[subject] = route
@@ -784,8 +812,8 @@ class NASQueue:
         self._routes.clear()
 
 
-def _anywhere() -> None:
-    """No connection: nothing that belongs to a thread or a loop."""
+def _anyone() -> None:
+    """The caller while there is no connection: nothing belongs to a thread or a loop."""
 
 
 def _overflow(name: str) -> Overflow:

@@ -7,15 +7,20 @@ push, subscribe, push survives a reconnect, and no frame is sent twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from .encoder import PING, PONG
+from .encoder import PING, PONG, publish_head
+from .errors import PayloadTooLargeError
 from .ops import Op
 
-__all__ = ["HIGH_WATER", "Output"]
+__all__ = ["HIGH_WATER", "NO_LIMIT", "Output", "Publisher"]
 
 # Above this many bytes, publishers should wait for `writable`.
 HIGH_WATER: Final = 1024 * 1024
+NO_LIMIT: Final = 1 << 62
+# Control lines that one Publisher keeps; one per size of payload.
+_KEPT_LINES: Final = 256
 
 
 class Output:
@@ -24,13 +29,31 @@ class Output:
     Attributes:
         frames: each a whole frame, or several of them.
         size: their bytes.
+        room: publishes are taken while `size` stays within this; less than 0: not at all.
+        max_payload: what the server takes, in bytes of headers and payload.
+        messages, bytes: publishes taken, ever, and their headers and payloads.
     """
 
-    __slots__ = ("_writers", "frames", "size")
+    __slots__ = (
+        "_refuse",
+        "_writers",
+        "bytes",
+        "frames",
+        "max_payload",
+        "messages",
+        "room",
+        "size",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, refuse: Callable[[int], None]) -> None:
+        """`refuse` is called with the size of a frame that there is no room for, and raises."""
         self.frames: list[bytes] = []
         self.size = 0
+        self.room = -1
+        self.max_payload = 1024 * 1024
+        self.messages = 0
+        self.bytes = 0
+        self._refuse = refuse
         self._writers: list[Op[None]] = []
 
     def add(self, frame: bytes) -> bool:
@@ -40,6 +63,19 @@ class Output:
         frames.append(frame)
         self.size += len(frame)
         return empty
+
+    def publish(self, frame: bytes, size: int, subject: str) -> bool:
+        """Append a publish of `size` bytes of headers and payload; True as `add`."""
+        if size > self.max_payload:
+            raise PayloadTooLargeError(
+                f"message of {size} bytes to {subject!r} is larger than the server's "
+                f"max_payload of {self.max_payload}"
+            )
+        if self.size + len(frame) > self.room:
+            self._refuse(len(frame))
+        self.messages += 1
+        self.bytes += size
+        return self.add(frame)
 
     def put_first(self, frames: list[bytes]) -> None:
         """What has to be said before everything else."""
@@ -96,3 +132,33 @@ class Output:
         self.size = 0
         self.wake_writers()
         return unsent
+
+
+class Publisher:
+    """Publishes to one subject, without headers or reply: checked once, encoded once per size.
+
+    Raises:
+        TypeError, InvalidSubjectError: at its making.
+    """
+
+    __slots__ = ("_head", "_lines", "_output", "subject")
+
+    def __init__(self, output: Output, subject: str) -> None:
+        self.subject = subject
+        self._output = output
+        self._head = publish_head(subject, None, with_headers=False)
+        self._lines: dict[int, bytes] = {}
+
+    def publish(self, payload: bytes) -> bool:
+        """See `Client.publish`."""
+        size = len(payload)
+        line = self._lines.get(size)
+        if line is None:
+            line = self._line(size)
+        return self._output.publish(b"".join((line, payload, b"\r\n")), size, self.subject)
+
+    def _line(self, size: int) -> bytes:
+        if len(self._lines) >= _KEPT_LINES:
+            self._lines.clear()
+        line = self._lines[size] = b"%b%d\r\n" % (self._head, size)
+        return line

@@ -27,14 +27,13 @@ class AsyncioTransport(BaseTransport):
         self._streams: dict[int, _Stream] = {}
         self._current: _Stream | None = None
 
+    # None outside of a loop, and in the child of a fork.
+    caller = staticmethod(asyncio._get_running_loop)
+
     def check(self) -> None:
         """See `Transport.check`."""
         super().check()
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is not self._loop:
+        if self.caller() is not self._loop:
             raise UsageError(
                 "this queue belongs to another event loop or thread: use it where it connected, "
                 "or a nasq.BlockingNASQueue, which is safe from any thread"

@@ -64,6 +64,9 @@ class Transport(Protocol):
     def now(self) -> float:
         """The clock that every deadline is on: monotonic, in seconds."""
 
+    def caller(self) -> object:
+        """Who runs here and now, cheaply: the same object for each caller that may use this."""
+
     def check(self) -> None:
         """Refuse a caller that may not use this transport: another thread, loop or process.
 
@@ -114,6 +117,10 @@ class BaseTransport(ABC):
     def now(self) -> float:
         """See `Transport.now`."""
         return time.monotonic()
+
+    def caller(self) -> object:
+        """See `Transport.caller`."""
+        return _forks
 
     def check(self) -> None:
         """See `Transport.check`."""

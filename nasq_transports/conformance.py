@@ -289,7 +289,7 @@ async def notices_a_silent_peer_while_a_writer_is_blocked(
         await rig.wait(rig.client.writable())
         rig.client.publish("a", body)
         rig.transport.kick()
-        assert rig.client.unsent_bytes < 4 * len(body)
+        assert rig.client.output.size < 4 * len(body)
     await rig.until(lambda: isinstance(rig.client.last_error, StaleConnectionError))
     await rig.close()
 

@@ -259,6 +259,10 @@ class MemoryTransport:
         """See `Transport.now`."""
         return self._simulation.now
 
+    def caller(self) -> object:
+        """See `Transport.caller`."""
+        return self._simulation
+
     def check(self) -> None:
         """See `Transport.check`."""
 

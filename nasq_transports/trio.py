@@ -51,14 +51,17 @@ class TrioTransport(BaseTransport):
         else:
             trio.lowlevel.spawn_system_task(self._run, name="nasq")
 
+    def caller(self) -> object:
+        """See `Transport.caller`."""
+        try:
+            return trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            return None
+
     def check(self) -> None:
         """See `Transport.check`."""
         super().check()
-        try:
-            token = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            token = None
-        if token is not self._token:
+        if self.caller() is not self._token:
             raise UsageError(
                 "this queue belongs to another trio run or thread: use it where it connected, "
                 "or a nasq.BlockingNASQueue, which is safe from any thread"
