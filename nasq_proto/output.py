@@ -66,6 +66,13 @@ class Output:
 
     def publish(self, frame: bytes, size: int, subject: str) -> bool:
         """Append a publish of `size` bytes of headers and payload; True as `add`."""
+        self.check(frame, size, subject)
+        self.messages += 1
+        self.bytes += size
+        return self.add(frame)
+
+    def check(self, frame: bytes, size: int, subject: str) -> None:
+        """Refuse a publish that the server, or this output, does not take."""
         if size > self.max_payload:
             raise PayloadTooLargeError(
                 f"message of {size} bytes to {subject!r} is larger than the server's "
@@ -73,9 +80,6 @@ class Output:
             )
         if self.size + len(frame) > self.room:
             self._refuse(len(frame))
-        self.messages += 1
-        self.bytes += size
-        return self.add(frame)
 
     def put_first(self, frames: list[bytes]) -> None:
         """What has to be said before everything else."""
@@ -155,7 +159,18 @@ class Publisher:
         line = self._lines.get(size)
         if line is None:
             line = self._line(size)
-        return self._output.publish(b"".join((line, payload, b"\r\n")), size, self.subject)
+        frame = b"".join((line, payload, b"\r\n"))
+        # `Output.publish`, unfolded: this is the hot path.
+        output = self._output
+        total = output.size + len(frame)
+        if size > output.max_payload or total > output.room:
+            output.check(frame, size, self.subject)
+        output.size = total
+        output.messages += 1
+        output.bytes += size
+        frames = output.frames
+        frames.append(frame)
+        return len(frames) == 1
 
     def _line(self, size: int) -> bytes:
         if len(self._lines) >= _KEPT_LINES:
