@@ -247,7 +247,7 @@ class NASQueue:
         except (NASQError, OSError):
             return False
         except BaseException:
-            if self._connecting == 1:
+            if self._connecting == 1 and client.state is ClientState.CONNECTING:
                 client.close()
                 transport.kick()
             raise

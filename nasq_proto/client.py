@@ -394,7 +394,7 @@ class Client:
     @property
     def wants_read(self) -> bool:
         """False while an inbox is full and asks for the sender to be held back."""
-        return not any(inbox.blocked for inbox in self._watched)
+        return not (self._overflowing and any(inbox.blocked for inbox in self._watched))
 
     def take_notices(self) -> list[Notice]:
         """What happened since the last call, for the owner's `on_event`."""
@@ -518,8 +518,7 @@ class Client:
             sub.max_msgs = max_msgs
             if sub.delivered >= max_msgs:
                 self.subscriptions.remove(sub)
-            # The server counts from the start as well, while this connection lasts.
-            self.output.add(b"UNSUB %b %d\r\n" % (sub.raw_sid, max_msgs))
+            self.output.add(sub.max_frame)
             return
         sub.closing = True
         self.output.add(sub.unsub_frame)
@@ -729,6 +728,9 @@ class Client:
         self.dropped_unsent += unsent
         if error is not None:
             self.last_error = error
+        self._report_at = None
+        self._quiet_until = -math.inf
+        self.report_drops(self._now)
         self._notices.append(Closed(error, unsent))
         for op in (*self._pongs, *self._deferred_flushes):
             op.fail(ConnectionClosedError(f"closed before the server's answer: {reason}"))
@@ -768,6 +770,8 @@ class Client:
             if sub.frame not in pending:
                 replay.append(sub.frame)
                 if sub.max_msgs is not None and not sub.closing:
+                    # This connection's server counts from its own start: only what is left.
+                    self.output.discard(sub.max_frame)
                     replay.append(sub.unsub_frame)
         self.output.put_first(replay)
         for sub in self.subscriptions:

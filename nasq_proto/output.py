@@ -118,6 +118,12 @@ class Output:
         self.size = sum(map(len, self.frames))
         self.wake_writers()
 
+    def discard(self, frame: bytes) -> None:
+        """Remove a frame, if it is there."""
+        if frame in self.frames:
+            self.frames.remove(frame)
+            self.size -= len(frame)
+
     def drop_oversized(self, max_payload: int) -> list[int]:
         """Remove publishes of more than `max_payload` bytes; their sizes."""
         dropped = []

@@ -55,6 +55,11 @@ class Subscription:
         self.closing = False
 
     @property
+    def max_frame(self) -> bytes:
+        """UNSUB with `max_msgs`, for the server that knows the subscription from its start."""
+        return encode(Unsub(str(self.sid), self.max_msgs))
+
+    @property
     def unsub_frame(self) -> bytes:
         """UNSUB for what is left of `max_msgs`, or for good."""
         left = None if self.closing or self.max_msgs is None else self.max_msgs - self.delivered

@@ -540,6 +540,17 @@ def test_a_maximum_counts_from_the_start_across_reconnects() -> None:
     assert sub.ended.done
 
 
+def test_a_maximum_set_while_disconnected_counts_from_the_start_too() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a", "g")
+    rig.client.publish("a", b"1")
+    rig.link.pump()
+    rig.link.cut()
+    rig.client.unsubscribe(sub, max_msgs=3)
+    rig.link.advance(2.0)
+    assert rig.received(Unsub) == [Unsub("1", 2)]
+
+
 def test_a_message_for_an_unknown_sid_is_counted() -> None:
     rig = Rig().connect()
     rig.session.say(Msg("a", "99", b"x"))
