@@ -189,7 +189,6 @@ class NASQueue:
         self._items = inbox.items
         self._output = self._client.output
         self._take = inbox.take if inbox.bounded else inbox.items.popleft
-        self._drops_told = 0
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
         self._owner: object = None
@@ -361,7 +360,9 @@ class NASQueue:
         except (KeyError, TypeError):
             route = self._route(subject)
         if route.local is not None and self._inbox.bounded:
-            await self._find_room(len(body))
+            await self._find_room(len(body) + (len(encode_headers(headers)) if headers else 0))
+            # Meanwhile there may be a subscription that brings it back.
+            route = self._routes.get(subject) or self._route(subject)
         if headers is None:
             if route.publish(body):
                 self._kick()
@@ -548,7 +549,7 @@ class NASQueue:
         """
         if self._caller() is not self._owner:
             self._check()
-        if self._items and self._calls_left > 0:
+        if self._items and self._calls_left > 0 and not self._inbox.untold:
             self._calls_left -= 1
         elif not await self._something(timeout):
             return None
@@ -580,12 +581,7 @@ class NASQueue:
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
         transport, inbox = self._transport, self._inbox
-        if inbox.dropped != self._drops_told and inbox.overflow is Overflow.ERROR:
-            dropped = inbox.dropped - self._drops_told
-            self._drops_told = inbox.dropped
-            raise QueueFullError(
-                f"the local queue was full: {dropped} messages were received and dropped", dropped
-            )
+        self._tell_drops()
         if transport is None:
             if waits and not inbox.items:
                 raise NotConnectedError("nothing can come: call connect() first")
@@ -597,6 +593,7 @@ class NASQueue:
             op = inbox.waiter(again=again)
             try:
                 await transport.wait(op, deadline)
+                self._tell_drops()
             except TimeoutError:
                 inbox.abandon(op)
                 break
@@ -606,6 +603,14 @@ class NASQueue:
             again = True
         self._set_clock(transport)
         return bool(inbox.items)
+
+    def _tell_drops(self) -> None:
+        """Raise what `overflow="error"` asks for, once for all that was dropped since."""
+        dropped, self._inbox.untold = self._inbox.untold, 0
+        if dropped:
+            raise QueueFullError(
+                f"the local queue was full: {dropped} messages were received and dropped", dropped
+            )
 
     async def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
         """Have what is published to `subject` put into this queue.
@@ -774,7 +779,12 @@ class NASQueue:
             and self._client.state is not ClientState.CLOSED
             and not inbox.has_room(size)
         ):
-            await transport.wait(inbox.room())
+            room = inbox.room()
+            try:
+                await transport.wait(room)
+            except BaseException:
+                inbox.abandon(room)
+                raise
 
     def _on_closed(self) -> None:
         # What is left in the local queue may be popped anywhere.

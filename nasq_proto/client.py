@@ -70,9 +70,10 @@ from .notices import (
 )
 from .ops import Op
 from .options import ClientOptions, Secret
-from .output import HIGH_WATER, NO_LIMIT, Output, Publisher
+from .output import HIGH_WATER, MOST_PONGS, NO_LIMIT, Output, Publisher
 from .requests import PendingReply, Requests
 from .servers import Server, ServerPool
+from .states import ConnectionState
 from .subscriptions import Deliver, Subscription, Subscriptions
 
 __all__ = [
@@ -231,7 +232,7 @@ class Client:
         self._opened: Op[None] = Op()
         self._waiting: list[Op[bool]] = []
         self._live = False
-        self._handshake = b""
+        self._handshake: list[bytes] = []
         self._pongs: deque[Op[None]] = deque()
         self._deferred_flushes: list[Op[None]] = []
         self._pings_out = 0
@@ -375,11 +376,12 @@ class Client:
 
     def data_to_send(self) -> bytes:
         """Everything to be written to the present stream, in full and in order."""
-        if self._handshake:
-            data, self._handshake = self._handshake, b""
-            return data
         output = self.output
-        return output.take() if self._live and output.frames else b""
+        data = output.take() if self._live and output.frames else b""
+        if self._handshake:
+            handshake, self._handshake = self._handshake, []
+            return b"".join((*handshake, data))
+        return data
 
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
@@ -393,8 +395,13 @@ class Client:
 
     @property
     def wants_read(self) -> bool:
-        """False while an inbox is full and asks for the sender to be held back."""
-        return not (self._overflowing and any(inbox.blocked for inbox in self._watched))
+        """False while an inbox is full and asks for the sender to be held back.
+
+        A handshake is read in any case.
+        """
+        return not (
+            self._overflowing and self._live and any(inbox.blocked for inbox in self._watched)
+        )
 
     def take_notices(self) -> list[Notice]:
         """What happened since the last call, for the owner's `on_event`."""
@@ -456,6 +463,8 @@ class Client:
             NotConnectedError, ConnectionClosedError: there is no connection, nor will there be.
             BufferFullError: disconnected, and `reconnect_buffer` is full.
         """
+        if type(payload) is not bytes:
+            payload = memoryview(payload).tobytes()  # len() of other buffers need not be bytes
         if reply is None and headers is None:
             return self.publisher(subject).publish(payload)
         block = None if headers is None else self._header_block(headers)
@@ -667,7 +676,7 @@ class Client:
         was_live = self._live
         self._attempt = None
         self._live = False
-        self._handshake = b""
+        self._handshake = []
         self.last_error = error
         if not was_live:
             self._pool.failed(current.server, now)
@@ -722,7 +731,7 @@ class Client:
         current, self._attempt = self._attempt, None
         self._live = False
         self._retry = None
-        self._handshake = b""
+        self._handshake = []
         self.output.room = -1
         unsent = self.output.clear()
         self.dropped_unsent += unsent
@@ -809,9 +818,9 @@ class Client:
             self._on_pong(current, now)
         elif isinstance(event, Ping):
             if self._live:
-                self.output.add(PONG)
-            else:
-                self._handshake += PONG
+                self.output.add_pong()
+            elif len(self._handshake) < MOST_PONGS:
+                self._handshake.append(PONG)
         elif isinstance(event, Info):
             self._on_info(current, event, now)
         elif isinstance(event, Err):
@@ -867,6 +876,8 @@ class Client:
 
     def _say_connect(self, current: _Attempt, now: float) -> None:
         assert self.info is not None, "INFO came first"
+        if current.connection.state is ConnectionState.CLOSED:
+            return  # what came behind INFO, in one chunk, breaks the protocol: that ends it
         try:
             fields = self._connect_fields(current.server, self.info)
             fields["tls_required"] = current.secure
@@ -875,7 +886,7 @@ class Client:
             return
         current.connection.send(Connect(fields))
         current.connection.send(Ping())
-        self._handshake += current.connection.data_to_send()
+        self._handshake.append(current.connection.data_to_send())
         current.phase = _Phase.AWAIT_PONG
 
     def _connect_fields(self, server: Server, info: Info) -> dict[str, Any]:

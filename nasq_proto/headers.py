@@ -22,7 +22,9 @@ _BAD_VALUE: Final = re.compile(r"[\x00\r\n]")
 
 
 class Headers(Mapping[str, str]):
-    """Headers of a message, in the order of the wire. Case counts.
+    """Headers of a message, in the order of the wire; a repeated key stands where it first stood.
+
+    Case counts. Blanks in front of a value are not part of it (ADR-4).
 
     `headers[key]` is the first value of a key, `get_all` gives every one. Equals a plain
     dict of the same items, and a dict of lists where keys repeat.

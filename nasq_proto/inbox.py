@@ -48,6 +48,7 @@ class Inbox:
         messages_in: messages that came from the server, ever, dropped ones included.
         bytes_in: their payload and header bytes.
         dropped: messages dropped, ever.
+        untold: messages dropped under ERROR that nobody was told of yet; set it to 0 on telling.
         on_room: called when a blocked inbox has room again.
     """
 
@@ -66,6 +67,7 @@ class Inbox:
         "messages_in",
         "on_room",
         "overflow",
+        "untold",
     )
 
     def __init__(
@@ -83,6 +85,7 @@ class Inbox:
         self.messages_in = 0
         self.bytes_in = 0
         self.dropped = 0
+        self.untold = 0
         self.blocked = False
         self.on_room: Callable[[], None] | None = None
         self._max_messages = max_messages
@@ -132,6 +135,8 @@ class Inbox:
             self._append(held)
         else:
             self.dropped += 1
+            if self.overflow is Overflow.ERROR:
+                self.untold += 1
 
     def _append(self, held: Held) -> None:
         self.items.append(held)
@@ -197,7 +202,9 @@ class Inbox:
 
     def abandon(self, op: Op[None]) -> None:
         """Whoever held `op` looks no more. A wake-up that it had got goes to the next."""
-        if not op.done:
+        if op in self._room:
+            self._room.remove(op)
+        elif not op.done:
             self._waiters.remove(op)
         elif self.items:
             self._wake(1)

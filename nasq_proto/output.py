@@ -14,11 +14,13 @@ from .encoder import PING, PONG, publish_head
 from .errors import PayloadTooLargeError
 from .ops import Op
 
-__all__ = ["HIGH_WATER", "NO_LIMIT", "Output", "Publisher"]
+__all__ = ["HIGH_WATER", "MOST_PONGS", "NO_LIMIT", "Output", "Publisher"]
 
 # Above this many bytes, publishers should wait for `writable`.
 HIGH_WATER: Final = 1024 * 1024
 NO_LIMIT: Final = 1 << 62
+# A peer that sends PING after PING and takes no answers gets no more of them than this.
+MOST_PONGS: Final = HIGH_WATER // len(PONG)
 # Control lines that one Publisher keeps; one per size of payload.
 _KEPT_LINES: Final = 256
 
@@ -35,6 +37,7 @@ class Output:
     """
 
     __slots__ = (
+        "_pongs",
         "_refuse",
         "_writers",
         "bytes",
@@ -54,6 +57,7 @@ class Output:
         self.messages = 0
         self.bytes = 0
         self._refuse = refuse
+        self._pongs = 0
         self._writers: list[Op[None]] = []
 
     def add(self, frame: bytes) -> bool:
@@ -81,6 +85,12 @@ class Output:
         if self.size + len(frame) > self.room:
             self._refuse(len(frame))
 
+    def add_pong(self) -> None:
+        """Answer a PING; not without end, where nothing is taken."""
+        if self._pongs < MOST_PONGS:
+            self._pongs += 1
+            self.add(PONG)
+
     def put_first(self, frames: list[bytes]) -> None:
         """What has to be said before everything else."""
         self.frames[:0] = frames
@@ -91,6 +101,7 @@ class Output:
         # Swapped before it is joined: what a writer adds from here on belongs to the next time.
         frames, self.frames = self.frames, []
         self.size = 0
+        self._pongs = 0
         if self._writers:
             self.wake_writers()
         return frames[0] if len(frames) == 1 else b"".join(frames)
@@ -116,6 +127,7 @@ class Output:
         """The connection broke: PING and PONG were meant for it alone."""
         self.frames = [frame for frame in self.frames if frame is not PING and frame is not PONG]
         self.size = sum(map(len, self.frames))
+        self._pongs = 0
         self.wake_writers()
 
     def discard(self, frame: bytes) -> None:
@@ -140,6 +152,7 @@ class Output:
         unsent = sum(frame.startswith((b"PUB ", b"HPUB ")) for frame in self.frames)
         self.frames = []
         self.size = 0
+        self._pongs = 0
         self.wake_writers()
         return unsent
 

@@ -279,9 +279,12 @@ class ServerPool:
         if not addresses:
             return
         known = {server.address: server for server in self._servers}
-        for server in self._servers[:]:
-            if server.announced and server is not by and server.address not in addresses:
-                self._servers.remove(server)
+        wanted = set(addresses)
+        self._servers = [
+            server
+            for server in self._servers
+            if not server.announced or server is by or server.address in wanted
+        ]
         for address in addresses:
             try:
                 new = parse_server(f"{by.scheme}://{address}")

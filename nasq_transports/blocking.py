@@ -87,6 +87,19 @@ class BlockingTransport(BaseTransport):
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
+        try:
+            self._serve_all()
+        finally:
+            with self._lock:
+                if not self._finished:  # a bug: whoever waits must end all the same
+                    self._finished = True
+                    self._drop_socket()
+                    self.client.close()
+                    while self.client.next_action() is not None:
+                        pass
+        self._tell()
+
+    def _serve_all(self) -> None:
         with selectors.DefaultSelector() as selector, self._wake_in, self._wake_out:
             selector.register(self._wake_out, selectors.EVENT_READ)
             registered: tuple[OutputSocket, int] | None = None
@@ -102,7 +115,6 @@ class BlockingTransport(BaseTransport):
                     timeout = max(0.0, timeout - time.monotonic())
                 ready = selector.select(timeout)
                 self._serve(ready)
-        self._tell()
 
     def _register(
         self, selector: selectors.BaseSelector, registered: tuple[OutputSocket, int] | None
@@ -111,7 +123,7 @@ class BlockingTransport(BaseTransport):
         output = self._socket
         events = 0
         if output is not None:
-            events = selectors.EVENT_READ if self._reading else 0
+            events = selectors.EVENT_READ if self._reading or output.broken else 0
             events |= selectors.EVENT_WRITE if output.left else 0
         wanted = (output, events) if output is not None and events else None
         if wanted != registered:
@@ -140,6 +152,8 @@ class BlockingTransport(BaseTransport):
     def _receive(self, output: OutputSocket) -> None:
         reason: Exception | None = None
         try:
+            if output.broken is not None and not self._reading:
+                raise output.broken
             data = output.sock.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
@@ -207,7 +221,7 @@ class BlockingTransport(BaseTransport):
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
         self._socket.write(data)
-        if self._socket.left:
+        if self._socket.left or self._socket.broken:
             self.kick()
 
     def _arm(self, deadline: float | None) -> None:

@@ -13,9 +13,7 @@ brings a network of its own.
 from __future__ import annotations
 
 import random
-import selectors
 import socket
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
@@ -37,11 +35,12 @@ from nasq_proto import (
     Server,
     StaleConnectionError,
 )
-from nasq_proto.testing import Broker, ServerSession
+from nasq_proto.testing import Broker
 
 from .base import Transport
+from .tcpbroker import TCPBroker
 
-__all__ = ["CHECKS", "Harness", "TCPBroker"]
+__all__ = ["CHECKS", "Harness"]
 
 # A check that takes longer than this, in seconds, hangs.
 _BOUND: Final = 20.0
@@ -67,71 +66,6 @@ class Harness(ABC):
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             return Server("127.0.0.1", sock.getsockname()[1])
-
-
-class TCPBroker:
-    """A `Broker` on a TCP port of the loopback interface, served by one thread.
-
-    Attributes:
-        paused: while True nothing is read, as from a peer that has stopped.
-    """
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.paused = False
-        self._sessions: dict[socket.socket, ServerSession] = {}
-
-    def __enter__(self) -> Server:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
-        self._thread.start()
-        return Server("127.0.0.1", self._listener.getsockname()[1])
-
-    def __exit__(self, *exc: object) -> None:
-        self._ending = True
-        self._thread.join()
-
-    def _run(self) -> None:
-        with self._listener, selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            while not self._ending:
-                # The bound lets it see what a test has changed meanwhile.
-                for key, _ in selector.select(0.005):
-                    if key.fileobj is self._listener:
-                        sock, _ = self._listener.accept()
-                        selector.register(sock, selectors.EVENT_READ)
-                        self._sessions[sock] = self.broker.accept()
-                    elif not self.paused:
-                        self._read(selector, self._sock(key))
-                self._write_all(selector)
-            for sock in list(self._sessions):
-                self._drop(selector, sock)
-
-    def _sock(self, key: selectors.SelectorKey) -> socket.socket:
-        assert isinstance(key.fileobj, socket.socket), "only sockets are registered"
-        return key.fileobj
-
-    def _read(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
-        data = b""
-        with suppress(OSError):
-            data = sock.recv(65536)
-        if data:
-            self._sessions[sock].receive_data(data)
-        else:
-            self._drop(selector, sock)
-
-    def _write_all(self, selector: selectors.BaseSelector) -> None:
-        for sock, session in list(self._sessions.items()):
-            with suppress(OSError):
-                sock.sendall(session.data_to_send())
-            if session.closed:
-                self._drop(selector, sock)
-
-    def _drop(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
-        self._sessions.pop(sock).close()
-        selector.unregister(sock)
-        sock.close()
 
 
 class _Rig:

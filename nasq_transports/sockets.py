@@ -9,15 +9,21 @@ __all__ = ["OutputSocket"]
 
 
 class OutputSocket:
-    """A connected socket, made non-blocking. `left` is what was written but not sent yet."""
+    """A connected socket, made non-blocking.
 
-    __slots__ = ("left", "sock")
+    Attributes:
+        left: what was written but not sent yet.
+        broken: why writing failed; None while it works.
+    """
+
+    __slots__ = ("broken", "left", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.left = memoryview(b"")
+        self.broken: OSError | None = None
 
     def write(self, data: bytes) -> None:
         """Send what the socket takes now. Only called when nothing is `left`."""
@@ -25,14 +31,16 @@ class OutputSocket:
         self.send()
 
     def send(self) -> None:
-        """Go on with what is left. A broken socket is left for the reader to notice."""
+        """Go on with what is left. A broken socket is the reader's to report."""
         try:
             while self.left:
                 self.left = self.left[self.sock.send(self.left) :]
         except (BlockingIOError, InterruptedError):
             pass
-        except OSError:
-            # The reader sees the same fault, and reports it once.
+        except OSError as error:
+            # The reader sees the same fault, and reports it once. One that has been told not to
+            # read looks at `broken`.
+            self.broken = error
             self.left = memoryview(b"")
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)

@@ -189,7 +189,9 @@ class TrioTransport(BaseTransport):
     async def _read(self, attempt: int, output: OutputSocket) -> None:
         sock = output.sock
         while True:
-            if not self._reading:
+            while not self._reading:
+                if output.broken is not None:
+                    raise output.broken
                 await self._may_read.wait()
             await trio.lowlevel.wait_readable(sock)
             try:
@@ -217,6 +219,8 @@ class TrioTransport(BaseTransport):
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
         self._socket.write(data)
+        if self._socket.broken:
+            self._may_read.set()
         if self._socket.left:
             self._sending = True
             self._nursery.start_soon(self._send_rest, self._socket)
@@ -230,6 +234,8 @@ class TrioTransport(BaseTransport):
             pass  # the reader reports why
         finally:
             self._sending = False
+            if output.broken:
+                self._may_read.set()
             self.kick()
 
     def _arm(self, deadline: float | None) -> None:

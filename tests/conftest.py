@@ -21,6 +21,7 @@ import pytest
 
 from nasq import BlockingNASQueue, NASQueue
 from nasq.server import LocalServer
+from nasq.testing import MemoryServer
 from nasq_transports import run_sync
 
 T = TypeVar("T")
@@ -61,11 +62,11 @@ class Kit:
 
     Attributes:
         backend: "asyncio", "trio" or "blocking".
-        server: the real nats-server.
+        server: the real nats-server, or nasq's own.
         namespace: another one for each test.
     """
 
-    def __init__(self, backend: str, server: LocalServer) -> None:
+    def __init__(self, backend: str, server: LocalServer | MemoryServer) -> None:
         self.backend = backend
         self.server = server
         self.namespace = "t" + uuid.uuid4().hex[:12]

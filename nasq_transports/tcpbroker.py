@@ -1,0 +1,95 @@
+"""`nasq_proto.testing.Broker` on a TCP port: a NATS server for tests that needs no nats-server."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from typing import Final
+
+from nasq_proto import Server
+from nasq_proto.testing import Broker, ServerSession
+
+from .sockets import OutputSocket
+
+__all__ = ["TCPBroker"]
+
+# Seconds within which something that a test has told a session goes out.
+_LOOK: Final = 0.005
+
+
+class TCPBroker:
+    """A broker on a port of the loopback interface, served by one daemon thread.
+
+    Args:
+        broker: what is served; None: a new one.
+
+    Attributes:
+        broker: what is served. Whoever uses it beside the thread holds `lock`.
+        paused: while True nothing is read, as from a peer that has stopped.
+    """
+
+    def __init__(self, broker: Broker | None = None) -> None:
+        self.broker = broker or Broker()
+        self.lock = threading.Lock()
+        self.paused = False
+        self._sessions: dict[socket.socket, tuple[ServerSession, OutputSocket]] = {}
+
+    def __enter__(self) -> Server:
+        """Listen; the address."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+        self._thread.start()
+        return Server("127.0.0.1", self._listener.getsockname()[1])
+
+    def __exit__(self, *exc: object) -> None:
+        """Hang up on everyone."""
+        self._ending = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._listener, selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            while not self._ending:
+                ready = selector.select(_LOOK)
+                with self.lock:
+                    for key, _ in ready:
+                        assert isinstance(key.fileobj, socket.socket), "only sockets are registered"
+                        if key.fileobj is self._listener:
+                            self._accept(selector)
+                        elif not self.paused:
+                            self._read(selector, key.fileobj)
+                    self._write_all(selector)
+            for sock in list(self._sessions):
+                self._drop(selector, sock)
+
+    def _accept(self, selector: selectors.BaseSelector) -> None:
+        sock, _ = self._listener.accept()
+        selector.register(sock, selectors.EVENT_READ)
+        self._sessions[sock] = (self.broker.accept(), OutputSocket(sock))
+
+    def _read(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
+        data = b""
+        with suppress(OSError):
+            data = sock.recv(65536)
+        if data:
+            self._sessions[sock][0].receive_data(data)
+        else:
+            self._drop(selector, sock)
+
+    def _write_all(self, selector: selectors.BaseSelector) -> None:
+        for sock, (session, output) in list(self._sessions.items()):
+            if output.left:
+                output.send()
+            if not output.left and (data := session.data_to_send()):
+                output.write(data)
+            if session.closed and not output.left:
+                self._drop(selector, sock)
+
+    def _drop(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
+        session, _ = self._sessions.pop(sock)
+        session.close()
+        selector.unregister(sock)
+        sock.close()

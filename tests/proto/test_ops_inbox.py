@@ -1,0 +1,453 @@
+"""Promises, and the inbox whose wake-ups are never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nasq_proto import Head, Inbox, InvalidOptionError, Op
+from nasq_proto.inbox import Overflow
+
+# ---------------------------------------------------------------------- Op
+
+
+def test_a_new_op_is_not_done() -> None:
+    assert not Op[int]().done
+
+
+def test_a_resolved_op_gives_its_value() -> None:
+    op: Op[int] = Op()
+    op.resolve(7)
+    assert (op.done, op.result(), op.error) == (True, 7, None)
+
+
+def test_a_failed_op_raises_its_error() -> None:
+    op: Op[int] = Op()
+    error = ValueError("why")
+    op.fail(error)
+    with pytest.raises(ValueError, match="why"):
+        op.result()
+    assert op.error is error
+
+
+def test_an_op_may_be_made_resolved() -> None:
+    assert Op.resolved(7).result() == 7
+
+
+def test_an_op_may_be_made_failed() -> None:
+    op: Op[int] = Op.failed(ValueError("why"))
+    assert (op.done, str(op.error)) == (True, "why")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [lambda op: op.resolve(8), lambda op: op.fail(ValueError("later"))],
+    ids=["resolve", "fail"],
+)
+def test_a_later_outcome_does_not_change_a_success(later: Callable[[Op[int]], None]) -> None:
+    op = Op.resolved(7)
+    later(op)
+    assert (op.result(), op.error) == (7, None)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [lambda op: op.resolve(8), lambda op: op.fail(ValueError("later"))],
+    ids=["resolve", "fail"],
+)
+def test_a_later_outcome_does_not_change_a_failure(later: Callable[[Op[int]], None]) -> None:
+    op: Op[int] = Op.failed(ValueError("first"))
+    later(op)
+    assert str(op.error) == "first"
+
+
+def test_wakers_are_called_once_in_their_order() -> None:
+    op: Op[None] = Op()
+    calls: list[int] = []
+    op.on_done(lambda: calls.append(1))
+    op.on_done(lambda: calls.append(2))
+    op.resolve(None)
+    op.resolve(None)
+    op.fail(ValueError())
+    assert calls == [1, 2]
+
+
+def test_no_waker_is_called_before_the_outcome() -> None:
+    op: Op[None] = Op()
+    calls: list[int] = []
+    op.on_done(lambda: calls.append(1))
+    assert calls == []
+
+
+def test_a_waker_of_a_done_op_is_called_at_once() -> None:
+    calls: list[int] = []
+    Op.resolved(None).on_done(lambda: calls.append(1))
+    assert calls == [1]
+
+
+def test_a_waker_sees_the_outcome() -> None:
+    op: Op[int] = Op()
+    seen: list[int] = []
+    op.on_done(lambda: seen.append(op.result()))
+    op.resolve(7)
+    assert seen == [7]
+
+
+def test_a_waker_may_add_another_waker() -> None:
+    op: Op[None] = Op()
+    calls: list[int] = []
+    op.on_done(lambda: op.on_done(lambda: calls.append(1)))
+    op.resolve(None)
+    assert calls == [1]
+
+
+def test_a_waker_that_tries_to_change_the_outcome_changes_nothing() -> None:
+    op: Op[int] = Op()
+    op.on_done(lambda: op.resolve(8))
+    op.resolve(7)
+    assert op.result() == 7
+
+
+# ---------------------------------------------------------------------- Inbox
+
+HEAD = Head("a", b"1", None, 0, 1)
+
+
+def inbox_with(*bodies: bytes) -> Inbox:
+    inbox = Inbox()
+    for body in bodies:
+        inbox.put(HEAD, body, 0.0)
+    return inbox
+
+
+def test_messages_keep_their_order_however_they_come() -> None:
+    inbox = Inbox()
+    inbox.deliver(HEAD, [b"1", b"2"], 0.5)
+    inbox.put(HEAD, b"3", 1.5)
+    inbox.deliver(HEAD, [b"4"], 2.5)
+    assert list(inbox.items) == [
+        (HEAD, b"1", 0.5),
+        (HEAD, b"2", 0.5),
+        (HEAD, b"3", 1.5),
+        (HEAD, b"4", 2.5),
+    ]
+
+
+def test_what_came_from_the_server_is_counted() -> None:
+    inbox = Inbox()
+    inbox.deliver(Head("a", b"1", None, 2, 5), [b"12345"] * 3, 0.0)
+    assert (inbox.messages_in, inbox.bytes_in) == (3, 15)
+
+
+def test_what_never_was_on_the_wire_is_not_counted() -> None:
+    inbox = inbox_with(b"1", b"2")
+    assert (inbox.messages_in, inbox.bytes_in) == (0, 0)
+
+
+def test_an_item_wakes_the_one_who_waits_longest() -> None:
+    inbox = Inbox()
+    first, second = inbox.waiter(), inbox.waiter()
+    inbox.put(HEAD, b"1", 0.0)
+    assert (first.done, second.done) == (True, False)
+
+
+def test_a_run_wakes_as_many_as_it_has_messages() -> None:
+    inbox = Inbox()
+    waiters = [inbox.waiter() for _ in range(3)]
+    inbox.deliver(HEAD, [b"1", b"2"], 0.0)
+    assert [op.done for op in waiters] == [True, True, False]
+
+
+def test_a_run_longer_than_the_queue_of_waiters_wakes_them_all() -> None:
+    inbox = Inbox()
+    waiters = [inbox.waiter() for _ in range(2)]
+    inbox.deliver(HEAD, [b"1"] * 5, 0.0)
+    assert [op.done for op in waiters] == [True, True]
+
+
+def test_whoever_waits_again_keeps_the_place_at_the_front() -> None:
+    inbox = Inbox()
+    later = inbox.waiter()
+    again = inbox.waiter(again=True)
+    inbox.put(HEAD, b"1", 0.0)
+    assert (again.done, later.done) == (True, False)
+
+
+def test_a_wake_up_passes_on_when_its_holder_gives_up() -> None:
+    inbox = Inbox()
+    first, second = inbox.waiter(), inbox.waiter()
+    inbox.put(HEAD, b"1", 0.0)
+    inbox.abandon(first)
+    assert second.done
+
+
+def test_nothing_passes_on_when_somebody_else_took_the_item() -> None:
+    inbox = Inbox()
+    first, second = inbox.waiter(), inbox.waiter()
+    inbox.put(HEAD, b"1", 0.0)
+    inbox.take()
+    inbox.abandon(first)
+    assert not second.done
+
+
+def test_whoever_gave_up_is_not_woken() -> None:
+    inbox = Inbox()
+    first, second = inbox.waiter(), inbox.waiter()
+    inbox.abandon(first)
+    inbox.put(HEAD, b"1", 0.0)
+    assert (first.done, second.done) == (False, True)
+
+
+def test_the_order_of_the_others_stays_when_one_gives_up() -> None:
+    inbox = Inbox()
+    first, middle, last = inbox.waiter(), inbox.waiter(), inbox.waiter()
+    inbox.abandon(middle)
+    inbox.put(HEAD, b"1", 0.0)
+    assert (first.done, last.done) == (True, False)
+
+
+def test_everyone_looks_again_when_nothing_more_will_come() -> None:
+    inbox = Inbox()
+    waiters = [inbox.waiter() for _ in range(3)]
+    inbox.wake_all()
+    assert [op.done for op in waiters] == [True, True, True]
+
+
+class Consumers(RuleBasedStateMachine):
+    """Consumers that wait, are woken, look, are cancelled or cut in, in any order.
+
+    Each does what a transport does: wait only when there is nothing, look again when woken, wait
+    again at the front when somebody else was faster, abandon when cancelled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox = self.new_inbox()
+        self.holding: list[Op[None]] = []
+        self.sent = 0
+        self.taken: list[bytes] = []
+
+    def new_inbox(self) -> Inbox:
+        return Inbox()
+
+    def _next(self) -> bytes:
+        self.sent += 1
+        return b"%d" % self.sent
+
+    def _take(self) -> None:
+        self.taken.append(self.inbox.take()[1])
+
+    @rule()
+    def put(self) -> None:
+        self.inbox.put(HEAD, self._next(), 0.0)
+
+    @rule(count=st.integers(1, 4))
+    def deliver(self, count: int) -> None:
+        self.inbox.deliver(HEAD, [self._next() for _ in range(count)], 0.0)
+
+    @rule()
+    def pop(self) -> None:
+        """Somebody new comes: takes what is there, or waits."""
+        if self.inbox.items:
+            self._take()
+        else:
+            self.holding.append(self.inbox.waiter())
+
+    @precondition(lambda self: any(op.done for op in self.holding))
+    @rule(data=st.data())
+    def look_again(self, data: st.DataObject) -> None:
+        op = data.draw(st.sampled_from([op for op in self.holding if op.done]))
+        self.holding.remove(op)
+        if self.inbox.items:
+            self._take()
+        else:
+            self.holding.append(self.inbox.waiter(again=True))
+
+    @precondition(lambda self: self.holding)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        op = data.draw(st.sampled_from(self.holding))
+        self.holding.remove(op)
+        self.inbox.abandon(op)
+
+    @rule()
+    def clear(self) -> None:
+        self.taken += [body for _, body, _ in self.inbox.items]
+        self.inbox.clear()
+
+    @rule()
+    def wake_all(self) -> None:
+        self.inbox.wake_all()
+
+    @invariant()
+    def no_wake_up_is_lost(self) -> None:
+        woken = sum(op.done for op in self.holding)
+        if woken < len(self.holding):
+            assert woken >= len(self.inbox.items)
+
+    @invariant()
+    def order_is_kept_and_nothing_vanishes(self) -> None:
+        held = [body for _, body, _ in self.inbox.items]
+        assert self.taken + held == [b"%d" % n for n in range(1, self.sent + 1)]
+
+    def teardown(self) -> None:
+        # Whoever was woken looks, until nobody is: then nobody waits while something is there.
+        while any(op.done for op in self.holding):
+            op = next(op for op in self.holding if op.done)
+            self.holding.remove(op)
+            if self.inbox.items:
+                self._take()
+        assert not (self.holding and self.inbox.items)
+
+
+TestNoInterleavingLosesAWakeUp = Consumers.TestCase
+TestNoInterleavingLosesAWakeUp.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None
+)
+
+
+# ---------------------------------------------------------------------- a bounded inbox
+
+
+def bodies_in(inbox: Inbox) -> list[bytes]:
+    return [body for _, body, _ in inbox.items]
+
+
+@pytest.mark.parametrize("name", ["max_messages", "max_bytes"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "5"])
+def test_a_bound_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidOptionError, match=f"{name} must be a number of at least 1"):
+        Inbox(**{name: value})
+
+
+def test_taking_from_an_empty_inbox_is_an_index_error() -> None:
+    with pytest.raises(IndexError):
+        Inbox().take()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "held", "dropped"),
+    [
+        (Overflow.DROP_NEWEST, [b"1", b"2"], 2),
+        (Overflow.ERROR, [b"1", b"2"], 2),
+        (Overflow.DROP_OLDEST, [b"3", b"4"], 2),
+        (Overflow.BLOCK, [b"1", b"2", b"3", b"4"], 0),
+    ],
+)
+@pytest.mark.parametrize("bounds", [{"max_messages": 2}, {"max_bytes": 2}], ids=str)
+def test_a_run_too_long_is_treated_as_its_policy_says(
+    bounds: dict[str, int], overflow: Overflow, held: list[bytes], dropped: int
+) -> None:
+    inbox = Inbox(**bounds, overflow=overflow)
+    inbox.deliver(HEAD, [b"1", b"2", b"3", b"4"], 0.0)
+    assert (bodies_in(inbox), inbox.dropped) == (held, dropped)
+
+
+def test_a_message_that_could_never_fit_pushes_no_other_one_out() -> None:
+    inbox = Inbox(max_bytes=3, overflow=Overflow.DROP_OLDEST)
+    inbox.put(HEAD, b"123", 0.0)
+    inbox.put(HEAD, b"1234", 0.0)
+    assert (bodies_in(inbox), inbox.dropped) == ([b"123"], 1)
+
+
+def test_drops_are_told_once() -> None:
+    inbox = Inbox(max_messages=1)
+    inbox.deliver(HEAD, [b"1", b"2", b"3"], 0.0)
+    assert (inbox.new_drops(), inbox.new_drops()) == (2, 0)
+
+
+def test_what_is_cleared_is_not_dropped() -> None:
+    inbox = Inbox(max_messages=2)
+    inbox.deliver(HEAD, [b"1", b"2"], 0.0)
+    inbox.clear()
+    assert inbox.dropped == 0
+
+
+def test_a_blocked_inbox_says_so_until_it_is_half_empty() -> None:
+    inbox = Inbox(max_messages=4, overflow=Overflow.BLOCK)
+    said: list[int] = []
+    inbox.on_room = lambda: said.append(len(inbox.items))
+    inbox.deliver(HEAD, [b"x"] * 5, 0.0)
+    while inbox.items:
+        inbox.take()
+    assert said == [2]
+
+
+def test_whoever_waits_for_room_is_woken_when_a_message_is_taken() -> None:
+    inbox = Inbox(max_messages=1)
+    inbox.put(HEAD, b"1", 0.0)
+    room = inbox.room()
+    before = room.done
+    inbox.take()
+    assert (before, room.done) == (False, True)
+
+
+class BoundedConsumers(Consumers):
+    """The same, with bounds: against a model that adds up anew each time."""
+
+    overflow = Overflow.DROP_NEWEST
+
+    def __init__(self) -> None:
+        self.model: list[bytes] = []
+        self.dropped = 0
+        super().__init__()
+
+    def new_inbox(self) -> Inbox:
+        return Inbox(max_messages=4, max_bytes=7, overflow=self.overflow)
+
+    def _next(self) -> bytes:
+        body = super()._next()
+        fits = [len(held) for held in self.model]
+        if self.overflow is Overflow.DROP_OLDEST and len(body) <= 7:
+            while len(fits) >= 4 or sum(fits) + len(body) > 7:
+                fits.pop(0)
+                self.model.pop(0)
+                self.dropped += 1
+        if self.overflow is Overflow.BLOCK or (len(fits) < 4 and sum(fits) + len(body) <= 7):
+            self.model.append(body)
+        else:
+            self.dropped += 1
+        return body
+
+    def _take(self) -> None:
+        super()._take()
+        assert self.taken[-1] == self.model.pop(0)
+
+    @rule()
+    def clear(self) -> None:
+        super().clear()
+        self.model.clear()
+
+    @invariant()
+    def order_is_kept_and_nothing_vanishes(self) -> None:
+        assert bodies_in(self.inbox) == self.model
+        assert self.inbox.dropped == self.dropped
+        assert len(self.taken) + len(self.model) + self.dropped == self.sent
+
+    @invariant()
+    def reading_never_stops_for_good(self) -> None:
+        assert not (self.inbox.blocked and not self.inbox.items)
+
+    @invariant()
+    def room_is_there_exactly_when_a_message_fits(self) -> None:
+        room = len(self.model) < 4 and sum(map(len, self.model)) + 2 <= 7
+        assert self.inbox.has_room(2) is room
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+def test_no_interleaving_breaks_a_bounded_inbox(overflow: Overflow) -> None:
+    machine = type("Machine", (BoundedConsumers,), {"overflow": overflow})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+    )

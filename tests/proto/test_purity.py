@@ -1,0 +1,203 @@
+"""The core does no I/O, reads no clock, draws no randomness; imports point one way.
+
+The sources are read as syntax trees, so an import inside a function counts as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Where I/O, threads, clocks and randomness live in the standard library.
+IMPURE = frozenset(
+    {
+        "anyio",
+        "asyncio",
+        "concurrent",
+        "datetime",
+        "io",
+        "logging",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "secrets",
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "ssl",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "time",
+        "trio",
+        "uuid",
+    }
+)
+FRAMEWORKS = frozenset({"anyio", "asyncio", "trio"})
+
+
+def sources(*packages: str) -> list[Path]:
+    return [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level packages that a file imports, itself excluded, wherever it does so."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert node.module is not None
+            yield node.module.partition(".")[0]
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name | ast.Attribute)
+            and ast.unparse(node.func) in ("__import__", "import_module", "importlib.import_module")
+        ):
+            yield "an import by name"
+
+
+CORE = sources("nasq_proto")
+TRANSPORTS = sources("nasq_transports")
+FACADE = sources("nasq")
+
+
+@pytest.mark.parametrize("files", [CORE, TRANSPORTS, FACADE], ids=["core", "transports", "facade"])
+def test_there_are_sources_to_look_at(files: list[Path]) -> None:
+    assert len(files) > 5
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_imports_the_standard_library_and_itself_only(path: Path) -> None:
+    # The strategies are an extra: nothing of the core imports them.
+    allowed = {"hypothesis"} if path.name == "strategies.py" else set()
+    assert set(imports(path)) - sys.stdlib_module_names - {"nasq_proto"} <= allowed
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_imports_no_io_no_clock_no_thread(path: Path) -> None:
+    assert set(imports(path)) & IMPURE == set()
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_takes_randomness_as_an_argument(path: Path) -> None:
+    """`random` is there for the type `random.Random`: no other name of the module is used."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "random"
+    }
+    from_import = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "random"
+        for alias in node.names
+    }
+    assert (used | from_import) <= {"Random"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_makes_no_generator_of_its_own_without_a_seed(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    made = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("random.Random", "Random")
+        and not node.args
+    ]
+    assert made == []
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_opens_prints_and_asks_nothing(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert called & {"open", "print", "input", "exec", "eval"} == set()
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_in_the_core_nothing_waits(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, waiting)] == []
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_does_not_know_what_is_built_on_it(path: Path) -> None:
+    assert set(imports(path)) & {"nasq", "nasq_transports", "nas_queue"} == set()
+
+
+@pytest.mark.parametrize("path", TRANSPORTS, ids=name_of)
+def test_transports_do_not_know_the_facade(path: Path) -> None:
+    assert set(imports(path)) & {"nasq", "nas_queue"} == set()
+
+
+MAY_IMPORT = {
+    "nasq_transports/asyncio.py": {"asyncio"},
+    "nasq_transports/trio.py": {"trio"},
+    "nasq_transports/detect.py": {"asyncio", "trio"},
+}
+
+
+@pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE], ids=name_of)
+def test_a_framework_is_imported_in_its_own_transport_only(path: Path) -> None:
+    # The command line may run loops of its own, for its demo and its bench.
+    in_cli = name_of(path).startswith("nasq/cli/")
+    allowed = {"asyncio", "trio"} if in_cli else MAY_IMPORT.get(name_of(path), set())
+    assert set(imports(path)) & FRAMEWORKS <= allowed
+
+
+@pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE], ids=name_of)
+def test_nothing_is_imported_by_name(path: Path) -> None:
+    assert "an import by name" not in set(imports(path))
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after `statement`."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    # -S: no site-packages, whose .pth files load modules of their own.
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["asyncio", "trio", "anyio", "ssl", "click", "rich"])
+def test_importing_nasq_does_not_load(module: str) -> None:
+    assert module not in loaded_by("import nasq")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "asyncio",
+        "trio",
+        "anyio",
+        "ssl",
+        "socket",
+        "threading",
+        "selectors",
+        "logging",
+        "hypothesis",
+    ],
+)
+def test_importing_the_core_does_not_load(module: str) -> None:
+    assert module not in loaded_by("import nasq_proto")

@@ -1,0 +1,186 @@
+"""Subjects: what is allowed, and which pattern matches which subject."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasq_proto import InvalidSubjectError, check_queue_group, check_subject, subject_matches
+
+from .strategies import any_text, subjects
+
+# ---------------------------------------------------------------------- what is allowed
+
+LITERAL = ["a", "a.b", "a.b.c", "A", "$JS.API", "_INBOX.x.1", "foo*", "*foo", "a>b", "a.>b", "**"]
+UNUSUAL = ["grüß.dich", "\N{SNOWMAN}", "a\x0bb", "a\xa0b", "a\x85", "\u2028", "\x01", "x" * 4000]
+PATTERNS = ["*", ">", "*.*", "a.*", "*.a", "a.>", "a.*.>", "*.>", "a.*.b"]
+
+
+@pytest.mark.parametrize("wildcards", [False, True])
+@pytest.mark.parametrize("subject", [*LITERAL, *UNUSUAL])
+def test_a_literal_subject_is_allowed_and_gives_its_bytes(subject: str, wildcards: bool) -> None:
+    assert check_subject(subject, wildcards=wildcards) == subject.encode()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_is_allowed_for_subscribing(pattern: str) -> None:
+    assert check_subject(pattern, wildcards=True) == pattern.encode()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_is_refused_for_publishing(pattern: str) -> None:
+    with pytest.raises(InvalidSubjectError, match="holds the wildcard"):
+        check_subject(pattern, wildcards=False)
+
+
+@pytest.mark.parametrize("pattern", [">.a", "a.>.b", ">.>", "a.>.*"])
+def test_a_full_wildcard_before_the_end_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidSubjectError, match="holds '>' before its end"):
+        check_subject(pattern, wildcards=True)
+
+
+@pytest.mark.parametrize("subject", [".", "..", "a.", ".a", "a..b", "a.b.", "*.", ".>"])
+@pytest.mark.parametrize("wildcards", [False, True])
+def test_an_empty_token_is_refused(subject: str, wildcards: bool) -> None:
+    with pytest.raises(InvalidSubjectError, match="holds an empty token"):
+        check_subject(subject, wildcards=wildcards)
+
+
+@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\0"])
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("", "a"), ("a", ""), ("ab.c", "d")])
+def test_a_blank_is_refused_with_its_place(mark: str, before: str, after: str) -> None:
+    with pytest.raises(InvalidSubjectError, match=f"at position {len(before)}"):
+        check_subject(before + mark + after, wildcards=True)
+
+
+@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\0"])
+def test_a_blank_in_a_queue_group_is_refused_with_its_place(mark: str) -> None:
+    with pytest.raises(InvalidSubjectError, match=r"queue group .* at position 1"):
+        check_queue_group(f"a{mark}b")
+
+
+@pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
+def test_empty_text_is_refused(check: Any) -> None:
+    with pytest.raises(InvalidSubjectError, match="is empty"):
+        check("")
+
+
+@pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff"])
+def test_a_lone_surrogate_is_refused(check: Any, text: str) -> None:
+    with pytest.raises(InvalidSubjectError, match="lone surrogate"):
+        check(text)
+
+
+@pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
+@pytest.mark.parametrize("value", [None, 5, b"a", ["a"], object()])
+def test_what_is_no_str_is_a_type_error(check: Any, value: object) -> None:
+    with pytest.raises(TypeError, match="must be str, not"):
+        check(cast("Any", value))
+
+
+def test_an_undecodable_byte_comes_back_as_that_byte() -> None:
+    assert check_subject("a\udcff", wildcards=False) == b"a\xff"
+
+
+def test_a_queue_group_may_hold_dots_and_wildcards() -> None:
+    assert check_queue_group("a.*.>") == b"a.*.>"
+
+
+def test_the_error_calls_the_text_as_it_was_told() -> None:
+    with pytest.raises(InvalidSubjectError, match=r"^reply is empty"):
+        check_subject("", wildcards=False, what="reply")
+
+
+def test_the_error_shows_an_excerpt_of_a_long_subject() -> None:
+    with pytest.raises(InvalidSubjectError) as caught:
+        check_subject("a" * 100_000 + ".", wildcards=False)
+    assert len(str(caught.value)) < 250
+
+
+@given(text=any_text, wildcards=st.booleans())
+def test_what_is_allowed_holds_no_separator(text: str, wildcards: bool) -> None:
+    try:
+        encoded = check_subject(text, wildcards=wildcards)
+    except InvalidSubjectError:
+        return
+    assert not set(b" \t\r\n\0") & set(encoded)
+
+
+# ---------------------------------------------------------------------- what matches
+
+
+def matches_by_force(pattern: list[str], subject: list[str]) -> bool:
+    """The definition, token by token: `*` is one token, a last `>` is one or more."""
+    if not pattern or not subject:
+        return not pattern and not subject
+    first, *rest = pattern
+    if first == ">" and not rest:
+        return True
+    return first in ("*", subject[0]) and matches_by_force(rest, subject[1:])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "matches"),
+    [
+        ("a", "a", True),
+        ("a", "b", False),
+        ("a", "A", False),
+        ("a", "a.b", False),
+        ("a.b", "a", False),
+        ("*", "a", True),
+        ("*", "a.b", False),
+        ("*.*", "a.b", True),
+        ("a.*", "a", False),
+        ("a.*.c", "a.b.c", True),
+        ("a.*.c", "a.b.d", False),
+        (">", "a", True),
+        (">", "a.b.c", True),
+        ("a.>", "a", False),
+        ("a.>", "a.b", True),
+        ("a.>", "a.b.c", True),
+        ("a.>", "b.a", False),
+        ("*.>", "a", False),
+        ("*.>", "a.b", True),
+        ("a.*.>", "a.b", False),
+        ("foo*", "foobar", False),
+        ("foo*", "foo*", True),
+        ("a.b*", "a.bc", False),
+        ("a.>b", "a.c", False),
+    ],
+)
+def test_a_pattern_matches_as_the_server_says(pattern: str, subject: str, matches: bool) -> None:
+    assert subject_matches(pattern, subject) is matches
+
+
+def _all_of(tokens: list[str], most: int) -> list[list[str]]:
+    return [
+        list(combination)
+        for length in range(1, most + 1)
+        for combination in itertools.product(tokens, repeat=length)
+    ]
+
+
+def test_every_small_pattern_matches_every_small_subject_as_by_force() -> None:
+    patterns = [p for p in _all_of(["a", "b", "*", ">"], 4) if ">" not in p[:-1]]
+    wrong = [
+        (pattern, subject)
+        for pattern in patterns
+        for subject in _all_of(["a", "b"], 5)
+        if subject_matches(".".join(pattern), ".".join(subject))
+        != matches_by_force(pattern, subject)
+    ]
+    assert wrong == []
+
+
+@given(subject=subjects, data=st.data())
+def test_a_subject_with_tokens_made_wild_matches_it(subject: str, data: st.DataObject) -> None:
+    tokens = subject.split(".")
+    pattern = [data.draw(st.sampled_from([token, "*"])) for token in tokens]
+    cut = data.draw(st.integers(0, len(tokens) - 1))
+    assert subject_matches(".".join(pattern), subject)
+    assert subject_matches(".".join([*pattern[:cut], ">"]), subject)
