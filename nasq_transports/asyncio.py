@@ -175,6 +175,11 @@ class _Stream(asyncio.Protocol):
         driver._received(self._attempt, data)
         driver._turn()
 
+    def eof_received(self) -> None:
+        # Left to itself asyncio would go on until everything is sent: to a peer that takes
+        # nothing any more for ever, with nobody who reads.
+        self.transport.abort()
+
     def pause_writing(self) -> None:
         self.paused = True
 

@@ -30,9 +30,9 @@ from nasq_proto import (
     encode,
 )
 from nasq_proto.states import TRANSITIONS
+from nasq_proto.strategies import chunks_of, events_from
 
 from .sessions import FROM_SERVER
-from .strategies import chunks_of, events_from
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 AWAIT_INFO, AWAIT_CONNECT, OPEN, CLOSED = ConnectionState

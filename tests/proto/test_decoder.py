@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.strict import End, read
 from nasq_proto import (
     Connect,
     Decoder,
@@ -31,16 +32,15 @@ from nasq_proto import (
     Unsub,
     unfold,
 )
-
-from .sessions import FROM_CLIENT, FROM_SERVER
-from .strategies import (
+from nasq_proto.strategies import (
     awkward_streams,
     broken_streams,
     chunks_of,
     repetitive_streams,
     streams_from,
 )
-from .strict import End, read
+
+from .sessions import FROM_CLIENT, FROM_SERVER
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 SMALL = Limits(control_line=60, message=30)

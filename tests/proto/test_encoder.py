@@ -33,9 +33,9 @@ from nasq_proto import (
     unfold,
 )
 from nasq_proto.encoder import MAX_CONTROL_LINE, message_head, publish_head
+from nasq_proto.strategies import any_text, events_from, payloads
 
 from .sessions import FROM_CLIENT, FROM_SERVER
-from .strategies import any_text, events_from, payloads
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 

@@ -27,8 +27,8 @@ from nasq_proto import (
     Sub,
     Unsub,
 )
+from nasq_proto.strategies import events_from
 
-from .strategies import events_from
 from .test_decoder import CLIENT, SERVER
 
 ONE_OF_EACH: list[Event] = [

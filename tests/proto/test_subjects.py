@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasq_proto import InvalidSubjectError, check_queue_group, check_subject, subject_matches
-
-from .strategies import any_text, subjects
+from nasq_proto.strategies import any_text, subjects
 
 # ---------------------------------------------------------------------- what is allowed
 
