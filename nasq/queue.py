@@ -350,9 +350,11 @@ class NASQueue:
         Cancelled while it waits, it has sent nothing.
         """
         body = message if type(message) is bytes else encode_payload(message)
-        if self._caller() is not self._owner:
-            self._check()
-        if self._calls_left <= 0 or self._output.size > HIGH_WATER:
+        if (
+            self._calls_left <= 0
+            or self._output.size > HIGH_WATER
+            or self._caller() is not self._owner
+        ):
             await self._breathe()
         self._calls_left -= 1
         try:
@@ -405,9 +407,11 @@ class NASQueue:
         """
         body = message if type(message) is bytes else encode_payload(message)
         reply = None if reply_to is None else self._namespace.qualify_reply(reply_to)
-        if self._caller() is not self._owner:
-            self._check()
-        if self._calls_left <= 0 or self._output.size > HIGH_WATER:
+        if (
+            self._calls_left <= 0
+            or self._output.size > HIGH_WATER
+            or self._caller() is not self._owner
+        ):
             await self._breathe()
         self._calls_left -= 1
         try:
@@ -449,14 +453,7 @@ class NASQueue:
             await self._breathe()
         op = self._client.request(full, body, headers)
         self._kick()
-        try:
-            held = await self._wait(op, self._deadline(timeout))
-        except OperationTimeoutError:
-            raise
-        except TimeoutError:
-            raise OperationTimeoutError(
-                f"no reply to the request on {subject!r} within {timeout:g} s"
-            ) from None
+        held = await self._within(timeout, op, f"no reply to the request on {subject!r}")
         return Message(held, self._namespace, self._wall_offset)
 
     async def respond(
@@ -474,9 +471,11 @@ class NASQueue:
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         body = encode_payload(reply)
-        if self._caller() is not self._owner:
-            self._check()
-        if self._calls_left <= 0 or self._output.size > HIGH_WATER:
+        if (
+            self._calls_left <= 0
+            or self._output.size > HIGH_WATER
+            or self._caller() is not self._owner
+        ):
             await self._breathe()
         self._calls_left -= 1
         if self._client.publish(to, body, None, headers):
@@ -495,12 +494,7 @@ class NASQueue:
         self._check()
         op = self._client.flush()
         self._kick()
-        try:
-            await self._wait(op, self._deadline(timeout))
-        except OperationTimeoutError:
-            raise
-        except TimeoutError:
-            raise OperationTimeoutError(f"not flushed within {timeout:g} s") from None
+        await self._within(timeout, op, "not flushed")
 
     async def drain(self, timeout: float | None = 30.0) -> None:
         """Take in what is under way, send everything, disconnect.
@@ -519,11 +513,7 @@ class NASQueue:
         op = client.drain()
         self._kick()
         try:
-            await self._wait(op, self._deadline(timeout))
-        except OperationTimeoutError:
-            raise
-        except TimeoutError:
-            raise OperationTimeoutError(f"not drained within {timeout:g} s") from None
+            await self._within(timeout, op, "not drained")
         finally:
             client.close()
             self._kick()
@@ -750,6 +740,13 @@ class NASQueue:
             self._client.abandon(op)
             raise
 
+    async def _within(self, timeout: float | None, op: Op[T], failure: str) -> T:
+        """The result of `op`, or an error that begins with `failure`."""
+        try:
+            return await self._wait(op, self._deadline(timeout))
+        except TimeoutError:
+            raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
+
     async def _stopped(self) -> None:
         """Wait for the transport to have let go of everything, within a bound."""
         client, transport = self._client, self._transport
@@ -758,7 +755,11 @@ class NASQueue:
                 await transport.wait(client.stopped, transport.now() + _STOP)
 
     async def _breathe(self) -> None:
-        """Let others run and output be written; wait while the socket is slow."""
+        """Let others run and output be written; wait while the socket is slow.
+
+        Refuses a caller from another thread, event loop or process.
+        """
+        self._check()
         transport, client = self._transport, self._client
         if transport is None:
             return
