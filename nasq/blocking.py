@@ -1,7 +1,8 @@
 """The same queue in plain blocking code, for scripts, threads and Django views.
 
 No event loop, no asyncio import: a daemon thread keeps the connection, and each call here runs the
-coroutine of `NASQueue` to its end under one lock.
+coroutine of `NASQueue` to its end under one lock. What needs no wait is called as it is, without
+the coroutine around it.
 """
 
 from __future__ import annotations
@@ -147,7 +148,12 @@ class BlockingNASQueue:
 
     def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
         """See `NASQueue.push`."""
-        self._run(self._queue.push(subject, message, headers))
+        queue = self._queue
+        if queue._caller() is queue._owner:
+            with self._lock:
+                if queue._send_now(subject, message, headers, True):
+                    return
+        self._run(queue.push(subject, message, headers))
 
     def push_many(
         self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
@@ -163,7 +169,12 @@ class BlockingNASQueue:
         reply_to: str | None = None,
     ) -> None:
         """See `NASQueue.publish`."""
-        self._run(self._queue.publish(subject, message, headers, reply_to))
+        queue = self._queue
+        if reply_to is None and queue._caller() is queue._owner:
+            with self._lock:
+                if queue._send_now(subject, message, headers, False):
+                    return
+        self._run(queue.publish(subject, message, headers, reply_to))
 
     def request(
         self,
@@ -190,7 +201,13 @@ class BlockingNASQueue:
 
     def pop(self, timeout: float | None = None) -> Message | None:
         """See `NASQueue.pop`."""
-        return self._run(self._queue.pop(timeout))
+        queue = self._queue
+        if queue._caller() is queue._owner:
+            with self._lock:
+                message = queue._pop_now()
+            if message is not None:
+                return message
+        return self._run(queue.pop(timeout))
 
     def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """See `NASQueue.pop_many`."""

@@ -59,7 +59,7 @@ HeadersLike = Mapping[str, str | Sequence[str]] | Headers
 
 # push and pop take a checkpoint after so many calls that had nothing to wait for: a tight loop
 # would starve everything else on its event loop, and output is written at a checkpoint.
-_CALLS_PER_CHECKPOINT: Final = 128
+_CALLS_PER_CHECKPOINT: Final = 256
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
 _LINGER: Final = 5.0
 _STOP: Final = 0.5
@@ -69,11 +69,12 @@ _CACHED_ROUTES: Final = 1024
 class _Route:
     """Where a push to one subject goes: on the wire, and into the local queue or not."""
 
-    __slots__ = ("local", "publish", "subject")
+    __slots__ = ("local", "publish", "publish_many", "subject")
 
     def __init__(self, publisher: Publisher, local: Head | None) -> None:
         self.subject = publisher.subject
         self.publish = publisher.publish
+        self.publish_many = publisher.publish_many
         self.local = local
 
 
@@ -89,7 +90,7 @@ class _Messages:
         return self
 
     async def __anext__(self) -> Message:
-        message = await self._queue.pop(math.inf)
+        message = self._queue._pop_now() or await self._queue.pop(math.inf)
         if message is None:
             raise StopAsyncIteration
         return message
@@ -192,6 +193,7 @@ class NASQueue:
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
         self._owner: object = None
+        self._now: Callable[[], float] = time.monotonic
         self._on_event = on_event
         self._given_transport = transport
         self._transport: Transport | None = None
@@ -232,6 +234,7 @@ class NASQueue:
             opened = client.open(transport.now())
             client.closed.on_done(self._on_closed)
             self._transport = transport
+            self._now = transport.now
             self._caller = transport.caller
             self._owner = transport.caller()
             self._set_clock(transport)
@@ -349,29 +352,8 @@ class NASQueue:
 
         Cancelled while it waits, it has sent nothing.
         """
-        body = message if type(message) is bytes else encode_payload(message)
-        if (
-            self._calls_left <= 0
-            or self._output.size > HIGH_WATER
-            or self._caller() is not self._owner
-        ):
-            await self._breathe()
-        self._calls_left -= 1
-        try:
-            route = self._routes[subject]
-        except (KeyError, TypeError):
-            route = self._route(subject)
-        if route.local is not None and self._inbox.bounded:
-            await self._find_room(len(body) + (len(encode_headers(headers)) if headers else 0))
-            # Meanwhile there may be a subscription that brings it back.
-            route = self._routes.get(subject) or self._route(subject)
-        if headers is None:
-            if route.publish(body):
-                self._kick()
-        elif self._client.publish(route.subject, body, None, headers):
-            self._kick()
-        if route.local is not None:
-            self._keep(route.local, body, headers)
+        if not self._send_now(subject, message, headers, True):
+            await self._send_slowly(subject, message, headers, True)
 
     async def push_many(
         self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
@@ -384,9 +366,13 @@ class NASQueue:
         Raises what `push` raises, at the first message that can't be pushed; those before it are
         on their way, and `stats().messages_out` counts them. The same holds for cancellation.
         """
+        if headers is None and isinstance(messages, (list, tuple)):
+            return await self._send_batches(subject, messages)
+        # One by one: whatever makes the messages may take its time between two of them.
         count = 0
         for message in messages:
-            await self.push(subject, message, headers)
+            if not self._send_now(subject, message, headers, True):
+                await self._send_slowly(subject, message, headers, True)
             count += 1
         return count
 
@@ -405,24 +391,12 @@ class NASQueue:
 
         Raises what `push` raises; cancellation as there.
         """
-        body = message if type(message) is bytes else encode_payload(message)
-        reply = None if reply_to is None else self._namespace.qualify_reply(reply_to)
-        if (
-            self._calls_left <= 0
-            or self._output.size > HIGH_WATER
-            or self._caller() is not self._owner
-        ):
-            await self._breathe()
-        self._calls_left -= 1
-        try:
-            route = self._routes[subject]
-        except (KeyError, TypeError):
-            route = self._route(subject)
-        if headers is None and reply is None:
-            if route.publish(body):
-                self._kick()
-        elif self._client.publish(route.subject, body, reply, headers):
-            self._kick()
+        if reply_to is None:
+            if not self._send_now(subject, message, headers, False):
+                await self._send_slowly(subject, message, headers, False)
+            return
+        reply = self._namespace.qualify_reply(reply_to)
+        await self._send_raw(self._namespace.qualify(subject), message, reply, headers)
 
     async def request(
         self,
@@ -470,16 +444,7 @@ class NASQueue:
         to = message._held[0].reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
-        body = encode_payload(reply)
-        if (
-            self._calls_left <= 0
-            or self._output.size > HIGH_WATER
-            or self._caller() is not self._owner
-        ):
-            await self._breathe()
-        self._calls_left -= 1
-        if self._client.publish(to, body, None, headers):
-            self._kick()
+        await self._send_raw(to, reply, None, headers)
 
     async def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until the server has processed everything that was sent before.
@@ -537,13 +502,22 @@ class NASQueue:
 
         Cancelled or timed out, it loses no message and changes no order.
         """
-        if self._caller() is not self._owner:
-            self._check()
-        if self._items and self._calls_left > 0 and not self._inbox.untold:
+        message = self._pop_now()
+        if message is None and await self._something(timeout):
+            message = Message(self._take(), self._namespace, self._wall_offset)
+        return message
+
+    def _pop_now(self) -> Message | None:
+        """The oldest message, where nothing has to be waited for, told or refused first."""
+        if (
+            self._items
+            and self._calls_left > 0
+            and not self._inbox.untold
+            and self._caller() is self._owner
+        ):
             self._calls_left -= 1
-        elif not await self._something(timeout):
-            return None
-        return Message(self._take(), self._namespace, self._wall_offset)
+            return Message(self._take(), self._namespace, self._wall_offset)
+        return None
 
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
@@ -555,7 +529,6 @@ class NASQueue:
         """
         if max_messages < 1:
             raise InvalidOptionError(f"max_messages must be at least 1, not {max_messages!r}")
-        self._check()
         if not await self._something(timeout):
             return []
         take, namespace, offset = self._take, self._namespace, self._wall_offset
@@ -568,6 +541,7 @@ class NASQueue:
 
     async def _something(self, timeout: float | None) -> bool:
         """Take a checkpoint, then wait for a message to be there: True when one is."""
+        self._check()
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
         transport, inbox = self._transport, self._inbox
@@ -792,6 +766,90 @@ class NASQueue:
         self._caller, self._owner = _anyone, None
         self._inbox.wake_all()
 
+    def _send_now(
+        self, subject: str, message: Payload, headers: HeadersLike | None, keep: bool
+    ) -> bool:
+        """Send, and keep here what the server won't bring back if `keep`, where nothing waits.
+
+        Returns:
+            False when something has to be waited for, or refused: then nothing was done.
+        """
+        if (
+            self._calls_left <= 0
+            or self._output.size > HIGH_WATER
+            or self._caller() is not self._owner
+        ):
+            return False
+        body = message if type(message) is bytes else encode_payload(message)
+        try:
+            route = self._routes[subject]
+        except (KeyError, TypeError):
+            route = self._route(subject)
+        if keep and route.local is not None and self._inbox.bounded:
+            return False
+        self._calls_left -= 1
+        if headers is None:
+            if route.publish(body):
+                self._kick()
+        elif self._client.publish(route.subject, body, None, headers):
+            self._kick()
+        if keep and route.local is not None:
+            self._keep(route.local, body, headers)
+        return True
+
+    async def _send_slowly(
+        self, subject: str, message: Payload, headers: HeadersLike | None, keep: bool
+    ) -> None:
+        """What `_send_now` does, with whatever has to be waited for."""
+        body = message if type(message) is bytes else encode_payload(message)
+        await self._breathe()
+        route = self._route(subject)
+        if keep and route.local is not None and self._inbox.bounded:
+            await self._find_room(len(body) + (len(encode_headers(headers)) if headers else 0))
+            # Meanwhile there may be a subscription that brings it back.
+            route = self._routes.get(subject) or self._route(subject)
+        if self._client.publish(route.subject, body, None, headers):
+            self._kick()
+        if keep and route.local is not None:
+            self._keep(route.local, body, headers)
+
+    async def _send_raw(
+        self, subject: str, message: Payload, reply: str | None, headers: HeadersLike | None
+    ) -> None:
+        """Send to a subject as the server knows it."""
+        body = message if type(message) is bytes else encode_payload(message)
+        if (
+            self._calls_left <= 0
+            or self._output.size > HIGH_WATER
+            or self._caller() is not self._owner
+        ):
+            await self._breathe()
+        self._calls_left -= 1
+        if self._client.publish(subject, body, reply, headers):
+            self._kick()
+
+    async def _send_batches(self, subject: str, messages: Sequence[Payload]) -> int:
+        """`push_many` of what is there in full: encoded and appended a batch at a time."""
+        for start in range(0, len(messages), _CALLS_PER_CHECKPOINT):
+            batch = messages[start : start + _CALLS_PER_CHECKPOINT]
+            await self._breathe()
+            route = self._routes.get(subject) or self._route(subject)
+            bodies = _encoded(batch)
+            if (
+                bodies is None
+                or (route.local is not None and self._inbox.bounded)
+                or not self._output.takes(bodies)
+            ):
+                # One of them will be refused, or has to wait: those before it come first.
+                for message in batch:
+                    await self.push(subject, message)
+                continue
+            if route.publish_many(bodies):
+                self._kick()
+            if route.local is not None:
+                self._inbox.put_many(route.local, bodies, self._now())
+        return len(messages)
+
     def _route(self, subject: str) -> _Route:
         full = self._namespace.qualify(subject)
         brought_back = any(
@@ -808,19 +866,26 @@ class NASQueue:
 
     def _keep(self, head: Head, body: bytes, headers: HeadersLike | None) -> None:
         """Put a pushed message into the local queue: the server will not bring it back."""
-        assert self._transport is not None, "publish would have raised"
         if headers is not None:
             block = encode_headers(headers)
             body = block + body
             head = Head(head.subject, b"", None, len(block), len(body))
-        self._inbox.put(head, body, self._transport.now())
+        self._inbox.put(head, body, self._now())
         if self._inbox.bounded:
-            self._client.report_drops(self._transport.now())
+            self._client.report_drops(self._now())
             self._kick()
 
     def _forget(self, sub: Subscription) -> None:
         self._subscriptions.pop(sub.sid, None)
         self._routes.clear()
+
+
+def _encoded(messages: Sequence[Payload]) -> list[bytes] | None:
+    """Their bodies; None when one can't be encoded."""
+    try:
+        return [m if type(m) is bytes else encode_payload(m) for m in messages]
+    except (TypeError, ValueError):
+        return None
 
 
 def _anyone() -> None:

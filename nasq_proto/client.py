@@ -937,6 +937,9 @@ class Client:
                     self._requests.fail_all(error)
                 elif waited_for:
                     return
+        elif isinstance(error, PermissionsViolationError):
+            if self._requests.refused(error.subject, error):
+                return
         # If the server now hangs up, this is why.
         current.error = error if type(error) is not PermissionsViolationError else None
         self._notices.append(ServerErrorReceived(error))

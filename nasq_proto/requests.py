@@ -72,6 +72,19 @@ class Requests:
         """Nobody waits for this reply any more."""
         self._pending.pop(op.token, None)
 
+    def refused(self, subject: str, error: Exception) -> bool:
+        """The server dropped a message to `subject`, or with it as its reply subject.
+
+        Returns:
+            Whether it was a request: the oldest one that fits fails.
+        """
+        for op in self._pending.values():
+            if subject in (op.asked, self.prefix + op.token):
+                del self._pending[op.token]
+                op.fail(error)
+                return True
+        return False
+
     def fail_all(self, error: Exception) -> None:
         """No reply can come for any of them."""
         pending, self._pending = self._pending, {}

@@ -106,5 +106,5 @@ class Subscriptions:
         same = [s for s in self if s.subject == error.subject]
         if error.queue_group is not None:
             same = [s for s in same if s.queue_group == error.queue_group]
-        same.sort(key=lambda s: s.confirmed.done)
+        same.sort(key=lambda s: (s.queue_group != error.queue_group, s.confirmed.done))
         return same[0] if same else None
