@@ -420,12 +420,14 @@ class NASQueue:
 
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
         """
-        self._check()
-        body = encode_payload(message)
-        full = self._namespace.qualify(subject)
-        if self._output.size > HIGH_WATER:
+        body = message if type(message) is bytes else encode_payload(message)
+        if self._output.size > HIGH_WATER or self._caller() is not self._owner:
             await self._breathe()
-        op = self._client.request(full, body, headers)
+        try:
+            route = self._routes[subject]
+        except (KeyError, TypeError):
+            route = self._route(subject)
+        op = self._client.request(route.subject, body, headers)
         self._kick()
         held = await self._within(timeout, op, f"no reply to the request on {subject!r}")
         return Message(held, self._namespace, self._wall_offset)

@@ -403,6 +403,11 @@ class Client:
             self._overflowing and self._live and any(inbox.blocked for inbox in self._watched)
         )
 
+    @property
+    def has_notices(self) -> bool:
+        """Whether `take_notices` has something to give."""
+        return bool(self._notices)
+
     def take_notices(self) -> list[Notice]:
         """What happened since the last call, for the owner's `on_event`."""
         notices, self._notices = self._notices, []
@@ -551,7 +556,10 @@ class Client:
             if self._reply_inbox is None or self._reply_inbox.ended.done:
                 inbox = self._requests.prefix + "*"
                 self._reply_inbox = self.subscribe(inbox, None, self._requests.deliver)
-            self.publish(subject, payload, self._requests.prefix + op.token, headers)
+            if headers is None:
+                self.publisher(subject).publish(payload, op.reply)
+            else:
+                self.publish(subject, payload, self._requests.prefix + op.token, headers)
         except BaseException:
             self._requests.abandon(op)
             raise

@@ -163,7 +163,7 @@ class Output:
 
 
 class Publisher:
-    """Publishes to one subject, without headers or reply: checked once, encoded once per size.
+    """Publishes to one subject, without headers: checked once, encoded once per size.
 
     Raises:
         TypeError, InvalidSubjectError: at its making.
@@ -177,12 +177,13 @@ class Publisher:
         self._head = publish_head(subject, None, with_headers=False)
         self._lines: dict[int, bytes] = {}
 
-    def publish(self, payload: bytes) -> bool:
-        """See `Client.publish`."""
+    def publish(self, payload: bytes, reply: bytes | None = None) -> bool:
+        """See `Client.publish`. `reply` is not checked: it has to be a subject."""
         size = len(payload)
-        line = self._lines.get(size)
-        if line is None:
-            line = self._line(size)
+        if reply is None:
+            line = self._lines.get(size) or self._line(size)
+        else:
+            line = b"%b%b %d\r\n" % (self._head, reply, size)
         frame = b"".join((line, payload, b"\r\n"))
         # `Output.publish`, unfolded: this is the hot path.
         output = self._output

@@ -24,12 +24,14 @@ _NO_RESPONDERS: Final = b"NATS/1.0 503"
 class PendingReply(Op[Held]):
     """The reply to one request: the held message, or why there is none."""
 
-    __slots__ = ("asked", "token")
+    __slots__ = ("asked", "reply", "token")
 
-    def __init__(self, token: str, asked: str) -> None:
+    def __init__(self, token: str, asked: str, reply: bytes) -> None:
         super().__init__()
         self.token = token
         self.asked = asked
+        # Where it has to go, as it stands on the wire.
+        self.reply = reply
 
 
 class Requests:
@@ -45,6 +47,7 @@ class Requests:
         self.late = 0
         self._pending: dict[str, PendingReply] = {}
         self._last = 0
+        self._raw_prefix = self.prefix.encode()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -52,7 +55,7 @@ class Requests:
     def new(self, subject: str) -> PendingReply:
         """A place for the reply to a request on `subject`."""
         self._last += 1
-        op = PendingReply(str(self._last), subject)
+        op = PendingReply(str(self._last), subject, b"%b%d" % (self._raw_prefix, self._last))
         self._pending[op.token] = op
         return op
 

@@ -108,6 +108,7 @@ class BaseTransport(ABC):
         self._stack: Stack | None = None
         self._handshake_for: OpenTransport | StartTLS | None = None
         self._reading = True
+        self._ended = False
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
@@ -187,6 +188,8 @@ class BaseTransport(ABC):
 
     def _pump(self) -> None:
         """Serve the client's outputs until it has none."""
+        if self._ended:
+            return  # what the client says now is meant for another transport
         client = self.client
         while (action := client.next_action()) is not None:
             if isinstance(action, OpenTransport):
@@ -200,6 +203,7 @@ class BaseTransport(ABC):
             elif isinstance(action, CloseTransport):
                 self._close(action.attempt)
             else:
+                self._ended = True
                 self._stop()
                 return
         self._pump_output()
@@ -280,6 +284,8 @@ class BaseTransport(ABC):
 
     def _tell(self) -> None:
         """Hand out notices; not under the lock."""
+        if not self.client.has_notices:
+            return
         with self.lock:
             notices = self.client.take_notices()
         hand_out(notices, self._on_event)
