@@ -89,8 +89,11 @@ class AsyncioTransport(BaseTransport):
         task.add_done_callback(lambda task: self._connect_done(attempt, task))
 
     async def _connect(self, attempt: int, server: Server) -> None:
+        options: dict[str, Any] = {}
+        if isinstance(self._loop, asyncio.BaseEventLoop):  # uvloop knows no happy eyeballs
+            options["happy_eyeballs_delay"] = 0.25
         await self._loop.create_connection(
-            lambda: _Stream(self, attempt), server.host, server.port, happy_eyeballs_delay=0.25
+            lambda: _Stream(self, attempt), server.host, server.port, **options
         )
 
     def _connect_done(self, attempt: int, task: asyncio.Task[None]) -> None:

@@ -21,11 +21,12 @@ Body = Callable[[], Coroutine[Any, Any, None]]
 
 
 class AsyncHarness(Harness):
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, **options: Any) -> None:
         self.backend = backend
+        self.options = options
 
     def run(self, body: Body) -> None:
-        anyio.run(body, backend=self.backend)
+        anyio.run(body, backend=self.backend, backend_options=self.options)
 
     def transport(self) -> Transport:
         return running_transport()
@@ -64,6 +65,7 @@ class MemoryHarness(Harness):
 
 HARNESSES: dict[str, Callable[[], Harness]] = {
     "asyncio": lambda: AsyncHarness("asyncio"),
+    "uvloop": lambda: AsyncHarness("asyncio", use_uvloop=True),
     "trio": lambda: AsyncHarness("trio"),
     "blocking": BlockingHarness,
     "memory": MemoryHarness,

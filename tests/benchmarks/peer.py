@@ -1,0 +1,124 @@
+"""The other end, so fast that it is never what is measured: a NATS server of pre-encoded frames.
+
+    python -m tests.benchmarks.peer sink|source|echo [name of the traffic]
+
+Prints its port, then serves one client after another until it is killed. `sink` swallows what
+comes and answers PING. `source` sends the traffic again and again once a publish to `go` has told
+it how many messages. `echo` answers every request with its own payload.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+INFO = b'INFO {"server_id":"BENCH","version":"2.12.0","headers":true,"max_payload":8388608}\r\n'
+# A peer sends this much at a time.
+BLOCK = 256 * 1024
+
+
+def frames(traffic: str, sid: bytes) -> list[bytes]:
+    """One round of messages for subscription `sid`."""
+    if traffic == "uniform":
+        return [b"MSG b.a %b 128\r\n%b\r\n" % (sid, b"x" * 128)]
+    if traffic == "unique":
+        return [b"MSG b.%d %b 128\r\n%b\r\n" % (n, sid, b"x" * 128) for n in range(20_000)]
+    if traffic == "headers":
+        block = b"NATS/1.0\r\nTrace: 0123456789\r\nKind: order\r\n\r\n"
+        size = len(block) + 128
+        return [b"HMSG b.a %b %d %d\r\n%b%b\r\n" % (sid, len(block), size, block, b"x" * 128)]
+    sizes = [40 + 13 * n % 180 for n in range(60)]
+    return [
+        b"MSG b.%b %b %d\r\n%b\r\n" % (name, sid, size, b"x" * size)
+        for n, size in enumerate(sizes)
+        for name in (b"orders.new", b"orders.paid", b"log", b"a.b.c.d")[n % 4 : n % 4 + 1]
+    ]
+
+
+def sink(sock: socket.socket, traffic: str) -> None:
+    """Swallow everything; a PING comes last in what was sent before it."""
+    while data := sock.recv(1 << 20):
+        pings = data.count(b"PING\r\n")
+        if pings:
+            sock.sendall(b"PONG\r\n" * pings)
+
+
+def source(sock: socket.socket, traffic: str) -> None:
+    """Wait for `go`, then send."""
+    held, sid = b"", b"1"
+    while data := sock.recv(65536):
+        held += data
+        if match := re.search(rb"SUB \S+ (?:\S+ )?(\d+)\r\n", held):
+            sid = match[1]
+        sock.sendall(b"PONG\r\n" * data.count(b"PING\r\n"))
+        if match := re.search(rb"PUB \S*go \d+\r\n(\d+)\r\n", held):
+            held = b""
+            _send(sock, frames(traffic, sid), int(match[1]))
+
+
+def _send(sock: socket.socket, one_round: list[bytes], count: int) -> None:
+    rounds = max(1, BLOCK // sum(map(len, one_round)))
+    block = b"".join(one_round) * rounds
+    in_block = len(one_round) * rounds
+    while count >= in_block:
+        sock.sendall(block)
+        count -= in_block
+    full, rest = divmod(count, len(one_round))
+    sock.sendall(b"".join(one_round) * full + b"".join(one_round[:rest]))
+
+
+def echo(sock: socket.socket, traffic: str) -> None:
+    """Answer each request."""
+    held, sid = b"", b"1"
+    request = re.compile(rb"PUB \S+ (\S+) (\d+)\r\n")
+    while data := sock.recv(1 << 20):
+        held += data
+        out = []
+        while True:
+            end = held.find(b"\r\n")
+            if end < 0:
+                break
+            line = held[: end + 2]
+            if match := request.match(line):
+                size = int(match[2])
+                if len(held) < end + size + 4:
+                    break
+                body = held[end + 2 : end + 2 + size]
+                out.append(b"MSG %b %b %d\r\n%b\r\n" % (match[1], sid, size, body))
+                held = held[end + size + 4 :]
+                continue
+            if line == b"PING\r\n":
+                out.append(b"PONG\r\n")
+            elif line.startswith(b"SUB "):
+                sid = line.split()[-1]
+            held = held[end + 2 :]
+        if out:
+            sock.sendall(b"".join(out))
+
+
+KINDS: dict[str, Callable[[socket.socket, str], None]] = {
+    "sink": sink,
+    "source": source,
+    "echo": echo,
+}
+
+
+def main() -> None:
+    """Serve."""
+    serve, traffic = KINDS[sys.argv[1]], (sys.argv[2:] or ["uniform"])[0]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        while True:
+            sock, _ = listener.accept()
+            with sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.sendall(INFO)
+                with suppress(OSError):
+                    serve(sock, traffic)
+
+
+if __name__ == "__main__":
+    main()
