@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nasq_proto import Op, Server, UsageError
 
 from .base import BaseTransport, connect_error
+from .dial import dial
 
 __all__ = ["AsyncioTransport"]
 
@@ -89,12 +90,8 @@ class AsyncioTransport(BaseTransport):
         task.add_done_callback(lambda task: self._connect_done(attempt, task))
 
     async def _connect(self, attempt: int, server: Server) -> None:
-        options: dict[str, Any] = {}
-        if isinstance(self._loop, asyncio.BaseEventLoop):  # uvloop knows no happy eyeballs
-            options["happy_eyeballs_delay"] = 0.25
-        await self._loop.create_connection(
-            lambda: _Stream(self, attempt), server.host, server.port, **options
-        )
+        sock = await dial(self._loop, server.host, server.port)
+        await self._loop.create_connection(lambda: _Stream(self, attempt), sock=sock)
 
     def _connect_done(self, attempt: int, task: asyncio.Task[None]) -> None:
         del self._opening[attempt]
@@ -163,15 +160,15 @@ class _Stream(asyncio.Protocol):
         self.paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "TCP is a two-way stream"
-        self.transport = transport
+        # A cast: uvloop's transports are of a class of their own.
+        self.transport = cast("asyncio.Transport", transport)
         driver = self._driver
         driver._streams[self._attempt] = self
         driver._current = self
         if driver._opened(self._attempt):
             driver._turn()
         else:
-            transport.abort()
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         driver = self._driver

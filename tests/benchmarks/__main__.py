@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
     name: str
     peer: str
-    count: int
+    messages: int
     unit: str
     goal: float
     less: bool = False
@@ -116,7 +116,7 @@ def run(rows: list[Row], repeat: int, scale: float, console: Console) -> dict[st
         task = progress.add_task("", total=repeat * sum(map(len, contenders.values())))
         for row in rows:
             mine = results[row.name] = {c: [] for c in contenders[row]}
-            count = max(1000, int(row.count * scale) // 1000 * 1000) if row.count else 0
+            count = max(1000, int(row.messages * scale) // 1000 * 1000) if row.messages else 0
             with ExitStack() as stack:
                 port = stack.enter_context(other_end(row.peer))
                 for turn in range(repeat):
