@@ -51,10 +51,10 @@ def source(sock: socket.socket, traffic: str) -> None:
     held, sid = b"", b"1"
     while data := sock.recv(65536):
         held += data
-        if match := re.search(rb"SUB \S+ (?:\S+ )?(\d+)\r\n", held):
+        if match := re.search(rb"SUB \S+ +(?:\S+ )?(\d+)\r\n", held):
             sid = match[1]
         sock.sendall(b"PONG\r\n" * data.count(b"PING\r\n"))
-        if match := re.search(rb"PUB \S*go \d+\r\n(\d+)\r\n", held):
+        if match := re.search(rb"PUB \S*go +\d+\r\n(\d+)\r\n", held):
             held = b""
             _send(sock, frames(traffic, sid), int(match[1]))
 
