@@ -43,6 +43,8 @@ def nkey_authenticator(source: Source) -> Authenticator:
 
 def _read(source: Source, *, is_value: Callable[[str], bool]) -> str:
     given = source() if callable(source) else source
+    if not isinstance(given, (str, os.PathLike)):
+        raise InvalidOptionError(f"expected str or a path, not {type(given).__name__}")
     if isinstance(given, str) and is_value(given):
         return given
     try:

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nasq_proto import ConnectionClosedError, ReconnectPolicy
+from nasq_proto import ReconnectPolicy
 from nasq_proto.options import Secret
 from nasq_transports import OnEvent
 from nasq_transports.blocking import BlockingTransport
@@ -105,10 +105,13 @@ class BlockingNASQueue:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         queue = self._queue
         if queue._caller() is not queue._owner:
-            # Before the lock: in a forked child a thread of the parent may hold it for ever.
             coroutine.close()
-            queue._check()
+            self._check()
         return run_sync(coroutine, self._lock)
+
+    def _check(self) -> None:
+        # Before the lock: in a forked child a thread of the parent may hold it for ever.
+        self._queue._check()
 
     def connect(self) -> bool:
         """See `NASQueue.connect`."""
@@ -133,8 +136,7 @@ class BlockingNASQueue:
 
     def __enter__(self) -> BlockingNASQueue:
         """Connect, or raise `last_error`."""
-        if not self.connect():
-            raise self.last_error or ConnectionClosedError("closed while connecting")
+        self._run(self._queue.__aenter__())
         return self
 
     def __exit__(
@@ -232,6 +234,7 @@ class BlockingNASQueue:
 
     def clear_queue(self) -> None:
         """See `NASQueue.clear_queue`."""
+        self._check()
         with self._lock:
             self._queue.clear_queue()
 
@@ -241,5 +244,6 @@ class BlockingNASQueue:
 
     def stats(self) -> Stats:
         """See `NASQueue.stats`."""
+        self._check()
         with self._lock:
             return self._queue.stats()

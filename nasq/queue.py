@@ -193,6 +193,7 @@ class NASQueue:
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
         self._owner: object = None
+        self._home: object = None
         self._now: Callable[[], float] = time.monotonic
         self._on_event = on_event
         self._given_transport = transport
@@ -236,7 +237,7 @@ class NASQueue:
             self._transport = transport
             self._now = transport.now
             self._caller = transport.caller
-            self._owner = transport.caller()
+            self._owner = self._home = transport.caller()
             self._set_clock(transport)
             transport.start(client, self._on_event)
         else:
@@ -314,7 +315,15 @@ class NASQueue:
 
     async def __aenter__(self) -> NASQueue:
         """Connect, or raise `last_error`."""
-        if not await self.connect():
+        self._check()
+        try:
+            connected = await self.connect()
+        except BaseException:
+            # Also when it has just come up: nobody will call __aexit__.
+            self._client.close()
+            self._kick()
+            raise
+        if not connected:
             raise self.last_error or ConnectionClosedError("closed while connecting")
         return self
 
@@ -552,7 +561,7 @@ class NASQueue:
             if waits and not inbox.items:
                 raise NotConnectedError("nothing can come: call connect() first")
             return bool(inbox.items)
-        await transport.checkpoint()
+        await self._checkpoint(transport)
         self._calls_left = _CALLS_PER_CHECKPOINT
         again = False
         while waits and not inbox.items and self._client.state is not ClientState.CLOSED:
@@ -650,6 +659,7 @@ class NASQueue:
 
     def clear_queue(self) -> None:
         """Remove every message from the local queue."""
+        self._check()
         self._inbox.clear()
 
     def get_namespace(self) -> str:
@@ -730,6 +740,11 @@ class NASQueue:
             with transport.shield(_STOP), suppress(TimeoutError):
                 await transport.wait(client.stopped, transport.now() + _STOP)
 
+    async def _checkpoint(self, transport: Transport) -> None:
+        """Let others run. A closed queue may be used anywhere: then its framework is not here."""
+        if transport.caller() is self._home:
+            await transport.checkpoint()
+
     async def _breathe(self) -> None:
         """Let others run and output be written; wait while the socket is slow.
 
@@ -739,7 +754,7 @@ class NASQueue:
         transport, client = self._transport, self._client
         if transport is None:
             return
-        await transport.checkpoint()
+        await self._checkpoint(transport)
         while client.congested:
             await self._wait(client.writable())
         self._calls_left = _CALLS_PER_CHECKPOINT
@@ -920,6 +935,8 @@ def _servers(host: str, port: int, urls: Iterable[str] | None) -> list[Server]:
         return servers
     if not isinstance(host, str) or not host:
         raise InvalidOptionError(f"host must be a name or an address, not {host!r}")
+    if any(mark in host for mark in "/@"):  # not shown: there may be a password in it
+        raise InvalidOptionError("host must be a name or an address: give a URL as servers=[…]")
     if type(port) is not int or not 0 < port < 65536:
         raise InvalidOptionError(f"port must be a number from 1 to 65535, not {port!r}")
     return [Server(host, port)]

@@ -424,6 +424,10 @@ class Client:
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
             self._step(ClientState.CONNECTING)
             self.output.room = self._options.reconnect_buffer
+            # A transport that was not told of its end yet has this connection to serve instead.
+            self._closing = None
+            self._actions = deque(a for a in self._actions if not isinstance(a, Finished))
+            self.stopped.resolve(None)
             self.closed = Op()
             self.stopped = Op()
             self._opened = Op()
@@ -444,8 +448,8 @@ class Client:
 
     def connected(self) -> Op[bool]:
         """Done with True when a connection is up, with False when the client closes."""
-        if self._live:
-            return Op.resolved(True)
+        if self._live or self.state is ClientState.CLOSED:
+            return Op.resolved(self._live)
         op: Op[bool] = Op()
         self._waiting.append(op)
         return op
@@ -600,6 +604,7 @@ class Client:
         Done when the stream is gone and the transport has stopped.
         """
         if self.state is ClientState.IDLE:
+            self._tell_waiting(up=False)
             return Op.resolved(None)
         if self.state is not ClientState.CLOSED:
             self._shut(None)
@@ -721,6 +726,8 @@ class Client:
         for sub in self.subscriptions:
             # Its UNSUB was handed over, and died with the connection as the subscription did.
             if sub.closing and sub.unsub_frame not in kept:
+                lost = "the connection was lost before the subscription was confirmed"
+                sub.confirmed.fail(ConnectionLostError(lost))
                 self.subscriptions.remove(sub)
 
     def _fail_answers(self, error: Exception) -> None:
@@ -758,9 +765,7 @@ class Client:
             sub.confirmed.fail(ConnectionClosedError(f"closed before it was confirmed: {reason}"))
             self.subscriptions.remove(sub)
         self._reply_inbox = None
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.resolve(False)
+        self._tell_waiting(up=False)
         self._opened.fail(reason)
         self.closed.resolve(None)
         if current is None:
@@ -804,9 +809,13 @@ class Client:
         address = current.server.address
         self._notices.append(Reconnected(address) if again else Connected(address))
         self._opened.resolve(None)
+        self._tell_waiting(up=True)
+
+    def _tell_waiting(self, *, up: bool) -> None:
+        """To those who asked by `connected`."""
         waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.resolve(True)
+        for op in waiting:
+            op.resolve(up)
 
     def _drop_oversized(self) -> None:
         """A new server may take less than the last one, and would hang up on each such frame."""
@@ -848,7 +857,7 @@ class Client:
         self.output.max_payload = info.max_payload if info.max_payload >= 0 else NO_LIMIT
         over_websocket = current.server.scheme in ("ws", "wss")
         urls = info.ws_connect_urls if over_websocket else info.connect_urls
-        self._pool.announce(urls, current.server)
+        self._pool.announce(urls, current.server, lame_duck=info.ldm)
         if current.phase is not _Phase.AWAIT_INFO:
             if info.ldm and not current.leaving:
                 self._leave(current)
@@ -876,6 +885,8 @@ class Client:
             # What was sent before is in the server's hands when the PONG comes.
             ping = self._ping()
             ping.on_done(lambda: None if ping.error else self._left(current))
+            # What is said from now on waits for the next server.
+            self.output.seal()
 
     def _left(self, current: _Attempt) -> None:
         if current is self._attempt:
@@ -890,7 +901,8 @@ class Client:
             fields = self._connect_fields(current.server, self.info)
             fields["tls_required"] = current.secure
         except Exception as error:  # a callable of the user's: whatever it raises
-            self._drop(InvalidOptionError(f"the credentials can't be read: {error}"), now)
+            why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
+            self._drop(InvalidOptionError(f"the credentials can't be read: {why}"), now)
             return
         current.connection.send(Connect(fields))
         current.connection.send(Ping())
@@ -945,9 +957,10 @@ class Client:
                     self._requests.fail_all(error)
                 elif waited_for:
                     return
-        elif isinstance(error, PermissionsViolationError):
-            if self._requests.refused(error.subject, error):
-                return
+        elif isinstance(error, PermissionsViolationError) and self._requests.refused(
+            error.subject, error
+        ):
+            return
         # If the server now hangs up, this is why.
         current.error = error if type(error) is not PermissionsViolationError else None
         self._notices.append(ServerErrorReceived(error))
@@ -1014,5 +1027,5 @@ def _injected(server: Server) -> RemoteProtocolError:
 def _read(secret: Secret) -> str | None:
     value = secret() if callable(secret) else secret
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"expected str, not {type(value).__name__}")
+        raise InvalidOptionError(f"expected str, not {type(value).__name__}")
     return value

@@ -39,6 +39,7 @@ class Output:
     __slots__ = (
         "_pongs",
         "_refuse",
+        "_sealed",
         "_writers",
         "bytes",
         "frames",
@@ -58,6 +59,8 @@ class Output:
         self.bytes = 0
         self._refuse = refuse
         self._pongs = 0
+        # How many frames are still for the present connection; None: all.
+        self._sealed: int | None = None
         self._writers: list[Op[None]] = []
 
     def add(self, frame: bytes) -> bool:
@@ -102,7 +105,9 @@ class Output:
         self.size += sum(map(len, frames))
 
     def take(self) -> bytes:
-        """Hand everything over, and let writers go on."""
+        """Hand everything over that is for this connection, and let writers go on."""
+        if self._sealed is not None:
+            return self._take_last()
         # Swapped before it is joined: what a writer adds from here on belongs to the next time.
         frames, self.frames = self.frames, []
         self.size = 0
@@ -110,6 +115,17 @@ class Output:
         if self._writers:
             self.wake_writers()
         return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def seal(self) -> None:
+        """Keep what comes from now on for the next connection."""
+        self._sealed = len(self.frames)
+
+    def _take_last(self) -> bytes:
+        data = b"".join(self.frames[: self._sealed])
+        self.frames = self.frames[self._sealed :]
+        self.size -= len(data)
+        self._sealed = 0
+        return data
 
     def writable(self) -> Op[None]:
         """Done when the frames have been taken, or the connection is gone."""
@@ -133,6 +149,7 @@ class Output:
         self.frames = [frame for frame in self.frames if frame is not PING and frame is not PONG]
         self.size = sum(map(len, self.frames))
         self._pongs = 0
+        self._sealed = None
         self.wake_writers()
 
     def discard(self, frame: bytes) -> None:

@@ -137,7 +137,7 @@ def parse_server(url: str) -> Server:
     if not separator:
         scheme, rest = "nats", url
     userinfo, at, place = rest.rpartition("@")
-    shown = repr(place if at else url)
+    shown = repr(_without_secret(place) if at or separator else _without_secret(url))
     default_port = _PORTS.get(scheme.lower())
     if default_port is None:
         raise InvalidOptionError(f"server URL {shown} has none of the schemes {', '.join(_PORTS)}")
@@ -160,15 +160,28 @@ def parse_server(url: str) -> Server:
         elif name:
             token = unquote(name, errors="strict")
     except UnicodeDecodeError:
+        readable = False
+    else:
+        readable = True
+    if not readable:  # raised here: the UnicodeDecodeError, as its context, would hold the secret
         raise InvalidOptionError(
             f"server URL {shown}: the percent-encoded user, password or token is no UTF-8"
-        ) from None
+        )
     return Server(host, port, scheme=scheme.lower(), user=user, password=password, token=token)
 
 
 _PLACE: Final = re.compile(
-    r"(?:\[(?P<ipv6>[^]]+)]|(?P<name>[^\s\x00-\x1f\x7f:/?#\[\]\\,%<>\"]+))(?::(?P<port>[0-9]{0,5}))?/?"
+    # The zone of an IPv6 address (RFC 6874) holds no more than the class has.
+    r"(?:\[(?P<ipv6>[0-9A-Za-z.:%_~-]+)]"
+    r"|(?P<name>[^\s\x00-\x1f\x7f:/?#\[\]\\,%<>\"]+))(?::(?P<port>[0-9]{0,5}))?/?"
 )
+
+
+def _without_secret(place: str) -> str:
+    """What may be shown of a place: whoever forgot the host has written user:password."""
+    name, colon, port = place.partition(":")
+    readable = not colon or place.startswith("[") or port.rstrip("/").isdigit()
+    return place if readable else f"{name}:…"
 
 
 def _host(match: re.Match[str]) -> str | None:
@@ -217,6 +230,8 @@ class ServerPool:
         self._policy = policy
         self._rng = rng
         self._next = 0
+        # Addresses that were given up: who announces them again changes nothing.
+        self._refused: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._servers)
@@ -224,6 +239,7 @@ class ServerPool:
     def reset(self) -> None:
         """Forget what became of earlier attempts: a new connection is asked for."""
         self._next = 0
+        self._refused.clear()
         self._servers = list(self._given)
         for server in self._servers:
             server.failures = 0
@@ -268,15 +284,18 @@ class ServerPool:
             server.refusal = text
             return False
         self._servers.remove(server)
+        self._refused.add(server.address)
         return True
 
-    def announce(self, addresses: list[str], by: Server) -> None:
+    def announce(self, addresses: list[str], by: Server, *, lame_duck: bool = False) -> None:
         """Take in what `by` says of its cluster; it may say nothing (an empty list).
+
+        In lame duck mode it leaves itself out, under whatever name: then nothing means nobody.
 
         A new server is reached as `by` is: same scheme, same credentials. Where it is named by an
         IP address, its certificate has to be valid for the name that the user gave.
         """
-        if not addresses:
+        if not addresses and not lame_duck:
             return
         known = {server.address: server for server in self._servers}
         wanted = set(addresses)
@@ -290,7 +309,7 @@ class ServerPool:
                 new = parse_server(f"{by.scheme}://{address}")
             except InvalidOptionError:
                 continue  # its own pool is no reason to give a server up
-            if new.address in known:
+            if new.address in known or new.address in self._refused:
                 continue
             new.announced = True
             new.user, new.password, new.token = by.user, by.password, by.token

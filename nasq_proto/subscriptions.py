@@ -91,8 +91,12 @@ class Subscriptions:
         return sub
 
     def remove(self, sub: Subscription) -> None:
-        """It is gone: nothing is routed to it and no reconnect brings it back. Idempotent."""
+        """It is gone: nothing is routed to it and no reconnect brings it back. Idempotent.
+
+        One that was not refused before was taken by the server: messages came, or a PONG did.
+        """
         if self.by_sid.pop(sub.raw_sid, None):
+            sub.confirmed.resolve(None)
             sub.ended.resolve(None)
 
     def refused(self, error: PermissionsViolationError) -> Subscription | None:

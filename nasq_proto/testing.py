@@ -140,7 +140,9 @@ class ServerSession:
         self.mute = False
         self._broker = broker
         self._connection = Connection(Role.SERVER)
-        self._left: dict[str, int] = {}
+        # By sid: messages sent, and the number that ends the subscription, from its start on.
+        self._sent: dict[str, int] = {}
+        self._most: dict[str, int] = {}
         self._out: list[bytes] = []
 
     def say(self, what: Event | bytes) -> None:
@@ -184,10 +186,9 @@ class ServerSession:
     def deliver(self, sub: Sub, pub: Pub) -> None:
         """Send a message for one of its subscriptions."""
         self.say(Msg(pub.subject, sub.sid, pub.payload, pub.reply, pub.headers))
-        if sub.sid in self._left:
-            self._left[sub.sid] -= 1
-            if self._left[sub.sid] <= 0:
-                self._end(sub.sid)
+        self._sent[sub.sid] = sent = self._sent.get(sub.sid, 0) + 1
+        if sub.sid in self._most and sent >= self._most[sub.sid]:
+            self._end(sub.sid)
 
     def _react(self, event: Event) -> None:
         if isinstance(event, Ping):
@@ -200,10 +201,10 @@ class ServerSession:
         elif isinstance(event, Sub):
             self._subscribe(event)
         elif isinstance(event, Unsub):
-            if event.max_msgs is None:
+            if event.max_msgs is None or event.max_msgs <= self._sent.get(event.sid, 0):
                 self._end(event.sid)
             elif event.sid in self.subs:
-                self._left[event.sid] = event.max_msgs
+                self._most[event.sid] = event.max_msgs
         elif isinstance(event, Pub):
             if any(subject_matches(p, event.subject) for p in self._broker.deny_publish):
                 self.say(Err(f'Permissions Violation for Publish to "{event.subject}"'))
@@ -221,7 +222,8 @@ class ServerSession:
 
     def _end(self, sid: str) -> None:
         self.subs.pop(sid, None)
-        self._left.pop(sid, None)
+        self._sent.pop(sid, None)
+        self._most.pop(sid, None)
 
 
 class Link:

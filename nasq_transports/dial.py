@@ -25,7 +25,7 @@ async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
 
     Cancelled, it leaves nothing open.
     """
-    left = _interleaved(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    left = _interleaved(await _resolve(loop, host, port))
     under_way: set[asyncio.Task[socket.socket]] = set()
     errors: list[BaseException] = []
     try:
@@ -48,6 +48,14 @@ async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
             task.cancel()
             task.add_done_callback(_close)
     raise errors[0]
+
+
+async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
+    try:
+        # What is an address already needs none of the loop's resolver threads.
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, info: Any) -> socket.socket:

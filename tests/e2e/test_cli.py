@@ -135,7 +135,7 @@ class TestUsage:
             (["push", "a", "x", "--header", "nope"], "'nope' is not KEY:VALUE"),
             (["push", "a", "x", "--header", "a b: c"], "printable ASCII"),
             (["push", "a", "x", "--namespace", "$SYS"], "starts with '$'"),
-            (["push", "a", "x", "--server", "http://x"], "http://x"),
+            (["push", "a", "x", "--server", "http://x"], "none of the schemes"),
             (["push", "a", "x", "--server", ","], "it names no server"),
             (["watch", "--group", "a b"], "queue group"),
             (["watch", "--count", "0"], "0 is not in the range"),

@@ -153,6 +153,7 @@ def test_transports_do_not_know_the_facade(path: Path) -> None:
 
 MAY_IMPORT = {
     "nasq_transports/asyncio.py": {"asyncio"},
+    "nasq_transports/dial.py": {"asyncio"},
     "nasq_transports/trio.py": {"trio"},
     "nasq_transports/detect.py": {"asyncio", "trio"},
 }

@@ -1,0 +1,49 @@
+"""A worker without an event loop that ends in good order at SIGTERM and Ctrl-C.
+
+    python graceful_blocking.py localhost 4222
+
+What it had taken from the server when it was told to end, it still works on; what comes later goes
+to the other workers of its group.
+"""
+
+import signal
+import sys
+import threading
+import time
+
+from nasq import BlockingNASQueue, Message
+
+
+def work(message: Message) -> None:
+    time.sleep(0.001)  # your work
+    print("done", message.text, flush=True)
+
+
+def drain(queue: BlockingNASQueue) -> None:
+    try:
+        # Ends the subscriptions, takes in what is under way, disconnects.
+        queue.drain()
+    except ConnectionError:
+        # There is no connection just now, so nothing is under way.
+        queue.disconnect()
+
+
+def main(host: str, port: int) -> None:
+    with BlockingNASQueue(host, port, namespace="shop") as queue:
+
+        def told(*_: object) -> None:
+            # A signal interrupts the main thread anywhere, also in the middle of a call of the
+            # queue's. So another thread does it; the queue is safe from any.
+            threading.Thread(target=drain, args=[queue]).start()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, told)
+        queue.subscribe_and_queue("orders", queue_group="workers")
+        print("ready", flush=True)
+        # Ends when the queue is drained and empty.
+        for message in queue:
+            work(message)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,712 @@
+"""Signing in: nkeys, credentials files, expiry, refusals; and no secret is ever shown."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from nasq import (
+    AuthorizationError,
+    Closed,
+    ConnectFailedError,
+    ConnectionLostError,
+    Disconnected,
+    InvalidOptionError,
+    NASQError,
+    NASQueue,
+    NotConnectedError,
+    Reconnected,
+    ReconnectPolicy,
+)
+from nasq.server import LocalServer
+from nasq_proto import Notice, parse_server
+from tests.conftest import Kit
+from tests.e2e.jwts import Key, Operator, creds_text
+
+FAST = ReconnectPolicy(delay=0.01, max_delay=0.05)
+
+
+@pytest.fixture(scope="module")
+def operator() -> Operator:
+    return Operator()
+
+
+@pytest.fixture(scope="module")
+def jwt_server(operator: Operator) -> Iterator[LocalServer]:
+    with LocalServer(config=operator.config, jetstream=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def key() -> Key:
+    return Key()
+
+
+@pytest.fixture(scope="module")
+def nkey_server(key: Key) -> Iterator[LocalServer]:
+    config = f"authorization {{ users = [ {{ nkey: {key.public} }} ] }}"
+    with LocalServer(config=config, jetstream=False) as server:
+        yield server
+
+
+async def exchange(kit: Kit, **options: Any) -> None:
+    """It connects, and a message goes round."""
+    async with kit.queue(**options) as queue:
+        await queue.subscribe_and_queue("a")
+        await queue.push("a", "x")
+        message = await queue.pop(timeout=10.0)
+        assert message is not None
+        assert message.text == "x"
+        assert queue.last_error is None
+
+
+async def refused(kit: Kit, **options: Any) -> Exception:
+    """It does not connect; why."""
+    queue = kit.queue(**options)
+    assert await queue.connect() is False
+    assert not queue.is_connected()
+    error = queue.last_error
+    assert isinstance(error, NASQError)
+    with pytest.raises(type(error)):
+        async with queue:
+            pass
+    with pytest.raises((NASQError, ConnectionError)):
+        await queue.push("a", "x")
+    return error
+
+
+# ---------------------------------------------------------------------- nkeys
+
+
+async def test_a_seed_by_value_by_file_and_by_callable(
+    kit: Kit, nkey_server: LocalServer, key: Key, tmp_path: Path
+) -> None:
+    file = tmp_path / "user.nk"
+    file.write_text(f"{key.seed}\n\n")
+    sources: list[Any] = [
+        key.seed,
+        f"{key.seed}\n",
+        str(file),
+        file,
+        lambda: key.seed,
+        lambda: file,
+        lambda: str(file),
+    ]
+    for source in sources:
+        await exchange(kit, port=nkey_server.port, nkey_seed=source)
+
+
+async def test_the_wrong_nkey_is_refused(kit: Kit, nkey_server: LocalServer) -> None:
+    error = await refused(kit, port=nkey_server.port, nkey_seed=Key().seed)
+    assert isinstance(error, AuthorizationError)
+    assert isinstance(error, PermissionError)
+    assert error.text.lower() == "authorization violation"
+
+
+async def test_no_credentials_where_some_are_asked_for(
+    kit: Kit, nkey_server: LocalServer, jwt_server: LocalServer
+) -> None:
+    for server in (nkey_server, jwt_server):
+        for options in ({}, {"user": "u", "password": "p"}, {"token": "t"}):
+            error = await refused(kit, port=server.port, **options)
+            assert isinstance(error, AuthorizationError)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: seed[:-3],
+        lambda seed: seed[:20],
+        lambda seed: "SU" + "A" * 56,
+        lambda seed: seed.replace(seed[30], "!"),
+        lambda seed: seed.lower(),
+        lambda seed: "",
+        lambda seed: seed + seed,
+        lambda seed: Key("account").seed,
+    ],
+)
+async def test_a_seed_that_is_none_is_a_typed_error_that_does_not_show_it(
+    kit: Kit, nkey_server: LocalServer, key: Key, make: Callable[[str], str], tmp_path: Path
+) -> None:
+    bad = make(key.seed)
+    file = tmp_path / "bad.nk"
+    file.write_text(bad)
+    for source in (bad, lambda: bad, file):
+        error = await refused(kit, port=nkey_server.port, nkey_seed=source)
+        assert isinstance(error, (InvalidOptionError, AuthorizationError))
+        for text in (str(error), repr(error), "".join(traceback.format_exception(error))):
+            assert not bad or bad[2:] not in text
+            assert key.seed[5:] not in text
+
+
+async def test_a_file_that_is_not_there_or_not_readable(
+    kit: Kit, nkey_server: LocalServer, jwt_server: LocalServer, tmp_path: Path
+) -> None:
+    garbled = tmp_path / "garbled"
+    garbled.write_bytes(b"\xff\xfe\x00" + bytes(range(256)) * 10)
+    empty = tmp_path / "empty"
+    empty.touch()
+    for path in (tmp_path / "nowhere", tmp_path, garbled, empty):
+        for given in (path, str(path)):
+            error = await refused(kit, port=nkey_server.port, nkey_seed=given)
+            assert isinstance(error, InvalidOptionError)
+            error = await refused(kit, port=jwt_server.port, credentials=given)
+            assert isinstance(error, InvalidOptionError)
+
+
+async def test_nkeys_where_the_server_sends_no_nonce(kit: Kit, key: Key) -> None:
+    assert isinstance(kit.server, LocalServer)
+    error = await refused(kit, nkey_seed=key.seed)
+    assert isinstance(error, InvalidOptionError)
+    assert "nonce" in str(error)
+
+
+def test_both_at_once_are_refused_at_once(key: Key) -> None:
+    with pytest.raises(InvalidOptionError, match="not both"):
+        NASQueue(nkey_seed=key.seed, credentials="a.creds")
+
+
+# ---------------------------------------------------------------------- credentials files
+
+
+async def test_credentials_by_path_and_by_callable(
+    kit: Kit, jwt_server: LocalServer, operator: Operator, tmp_path: Path
+) -> None:
+    text = operator.creds()
+    file = tmp_path / "user.creds"
+    file.write_text(text)
+    windows = tmp_path / "windows.creds"
+    windows.write_bytes(text.replace("\n", "\r\n").encode())
+    sources: list[Any] = [
+        file,
+        str(file),
+        lambda: file,
+        lambda: str(file),
+        lambda: text,
+        lambda: text.strip(),
+        windows,
+    ]
+    for source in sources:
+        await exchange(kit, port=jwt_server.port, credentials=source)
+
+
+async def test_credentials_that_the_server_does_not_take(
+    kit: Kit, jwt_server: LocalServer, operator: Operator
+) -> None:
+    user, other = Key(), Key()
+    texts = [
+        Operator().creds(),  # of an account that it does not know
+        operator.creds(expires_in=-10),
+        creds_text(operator.user_jwt(user), other.seed),  # signed by somebody else
+        creds_text(operator.user_jwt(user, issuer=other), user.seed),
+        creds_text(operator.user_jwt(user)[:-10], user.seed),
+    ]
+    for text in texts:
+        error = await refused(kit, port=jwt_server.port, credentials=lambda text=text: text)
+        assert isinstance(error, AuthorizationError)
+        assert str(error)
+
+
+async def test_a_garbled_credentials_file_is_a_typed_error(
+    kit: Kit, jwt_server: LocalServer, operator: Operator
+) -> None:
+    user = Key()
+    jwt = operator.user_jwt(user)
+    good = creds_text(jwt, user.seed)
+    lines = good.splitlines()
+    for text, words in (
+        (good.replace("BEGIN NATS USER JWT", "BEGIN SOMETHING"), "NATS USER JWT"),
+        (good.replace("BEGIN USER NKEY SEED", "BEGIN SOMETHING"), "USER NKEY SEED"),
+        ("\n".join(lines[:6]), "USER NKEY SEED"),
+        (creds_text(jwt, "SUAGARBAGE"), "seed can't be used"),
+        (creds_text(jwt, ""), ""),
+        ("-----BEGIN nothing", "NATS USER JWT"),
+    ):
+        error = await refused(kit, port=jwt_server.port, credentials=lambda text=text: text)
+        assert isinstance(error, InvalidOptionError)
+        assert words in str(error)
+        assert user.seed not in str(error)
+        assert jwt[-20:] not in str(error)
+
+
+async def test_each_connection_reads_its_credentials_anew(
+    kit: Kit, operator: Operator, tmp_path: Path
+) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(operator.creds())
+    calls: list[int] = []
+
+    def source() -> Path:
+        calls.append(1)
+        return file
+
+    with LocalServer(config=operator.config, jetstream=False) as server:
+        async with kit.queue(port=server.port, credentials=source) as queue:
+            for n in range(1, 4):
+                assert len(calls) == n
+                file.write_text(operator.creds())
+                server.restart()
+                await kit.until(lambda n=n: queue.stats().reconnects == n)  # type: ignore[misc]
+            await queue.flush()
+
+
+# ---------------------------------------------------------------------- expiry
+
+
+async def test_expired_credentials_are_replaced_by_fresh_ones(
+    kit: Kit, jwt_server: LocalServer, operator: Operator, tmp_path: Path
+) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(operator.creds(expires_in=2))
+    lifetimes: list[int | None] = [None, 2]
+
+    def source_of_text() -> str:
+        return operator.creds(expires_in=lifetimes.pop() if lifetimes else None)
+
+    for source in (file, source_of_text):
+        events: list[Notice] = []
+        queue = kit.queue(port=jwt_server.port, credentials=source, on_event=events.append)
+        async with queue:
+            await queue.subscribe_and_queue("a")
+            file.write_text(operator.creds())
+            await queue.push("a", "before")
+            await queue.flush()
+            await kit.until(lambda queue=queue: queue.stats().reconnects == 1)  # type: ignore[misc]
+            assert await queue.wait_connected(10.0)
+            await queue.push("a", "after")
+            await queue.flush()
+            assert [m.text for m in await queue.pop_many(10)] == ["before", "after"]
+            lost = [event for event in events if isinstance(event, Disconnected)]
+            assert len(lost) == 1
+            assert isinstance(lost[0].error, AuthorizationError)
+            assert lost[0].error.text == "User Authentication Expired"
+            assert lost[0].reconnecting
+            assert any(isinstance(event, Reconnected) for event in events)
+
+
+async def test_expired_credentials_that_stay_so_end_the_tries_and_every_wait(
+    kit: Kit, jwt_server: LocalServer, operator: Operator, tmp_path: Path
+) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(operator.creds(expires_in=2))
+    events: list[Notice] = []
+    queue = kit.queue(
+        port=jwt_server.port, credentials=file, reconnect=FAST, on_event=events.append
+    )
+    other = kit.queue(port=jwt_server.port, credentials=operator.creds)
+    await other.connect()
+    await other.subscribe_and_queue("silent")
+    await queue.connect()
+    await queue.subscribe_and_queue("a")
+    ended: list[str] = []
+
+    async def pop() -> object:
+        assert await queue.pop(timeout=60.0) is None
+        ended.append("pop")
+        return None
+
+    async def iterate() -> object:
+        async for _ in queue:
+            pass
+        ended.append("iteration")
+        return None
+
+    async def request() -> object:
+        with pytest.raises(ConnectionError):
+            await queue.request("silent", "x", timeout=60.0)
+        ended.append("request")
+        return None
+
+    async def wait_connected() -> object:
+        # Within the second in which it expires the server takes it once more.
+        while await queue.wait_connected(60.0):
+            await kit.sleep(0.01)
+        ended.append("wait_connected")
+        return None
+
+    async def flush() -> object:
+        async def for_ever() -> None:
+            while True:
+                with suppress(ConnectionLostError):
+                    await queue.flush(timeout=60.0)
+                await kit.sleep(0.01)
+
+        with pytest.raises(ConnectionError, match=r"(?i)authorization violation|closed"):
+            await for_ever()
+        ended.append("flush")
+        return None
+
+    await kit.gather(pop, iterate, request, wait_connected, flush)
+    assert len(ended) == 5
+    await other.disconnect()
+    assert isinstance(queue.last_error, AuthorizationError)
+    await kit.until(lambda: any(isinstance(event, Closed) for event in events))
+    closed = next(event for event in events if isinstance(event, Closed))
+    assert isinstance(closed.error, AuthorizationError)
+    with pytest.raises(ConnectionError, match=queue.last_error.text):
+        await queue.push("a", "x")
+    with pytest.raises((ConnectionError, AuthorizationError)):
+        await queue.subscribe_and_queue("b")
+    # It can be asked to connect again, with what is there then.
+    file.write_text(operator.creds())
+    assert await queue.connect() is True
+    await queue.flush()
+    await queue.disconnect()
+
+
+async def test_a_password_that_changed_ends_the_tries_after_the_same_answer_twice(
+    kit: Kit,
+) -> None:
+    asked: list[int] = []
+
+    def password() -> str:
+        asked.append(1)
+        return "old"
+
+    def config(password: str) -> str:
+        return f"authorization {{ user: u, password: {password} }}"
+
+    with LocalServer(config=config("old"), jetstream=False) as server:
+        queue = kit.queue(port=server.port, user="u", password=password, reconnect=FAST)
+        await queue.connect()
+        server.reload(config("new"))
+        assert await queue.pop(timeout=30.0) is None
+        assert isinstance(queue.last_error, AuthorizationError)
+        assert await queue.wait_connected(0.01) is False
+        assert len(asked) == 3, "once in vain could be an accident, twice is not"
+        await queue.disconnect()
+
+
+async def test_a_callable_that_raises_for_a_while_is_asked_again(kit: Kit) -> None:
+    """A vault that is down: each failure is an attempt that failed, paced as any other."""
+    state = {"broken": False, "asked": 0}
+
+    def password() -> str:
+        state["asked"] += 1
+        if state["broken"]:
+            raise RuntimeError("the vault is sealed")
+        return "pw"
+
+    config = "authorization { user: u, password: pw }"
+    with LocalServer(config=config, jetstream=False) as server:
+        async with kit.queue(
+            port=server.port, user="u", password=password, reconnect=FAST
+        ) as queue:
+            state["broken"] = True
+            server.restart()
+            await kit.until(lambda: state["asked"] > 4)
+            assert not queue.is_connected()
+            assert isinstance(queue.last_error, InvalidOptionError)
+            assert "RuntimeError" in str(queue.last_error)
+            state["broken"] = False
+            assert await queue.wait_connected(10.0)
+            await queue.flush()
+
+
+@pytest.mark.parametrize("value", [b"bytes", 7, ["x"]])
+async def test_a_callable_that_gives_no_str(kit: Kit, value: Any) -> None:
+    for option in ("user", "password", "token"):
+        error = await refused(kit, **{option: lambda: value})
+        assert isinstance(error, InvalidOptionError)
+        assert type(value).__name__ in str(error)
+
+
+# ---------------------------------------------------------------------- planted secrets
+
+
+class Evidence:
+    """Everything that anyone could read of what happened."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, *things: object) -> None:
+        for thing in things:
+            self.texts += [repr(thing), str(thing), f"{thing}"]
+            if isinstance(thing, BaseException):
+                self._add_chain(thing, set())
+
+    def _add_chain(self, error: BaseException, seen: set[int]) -> None:
+        if id(error) in seen:
+            return
+        seen.add(id(error))
+        self.texts += [repr(error), str(error), repr(error.args), repr(vars(error))]
+        self.texts += traceback.format_exception(error)
+        linked: list[object] = [error.__cause__, error.__context__]
+        linked += error.exceptions if isinstance(error, BaseExceptionGroup) else []
+        linked += [e for _, e in error.reasons] if isinstance(error, ConnectFailedError) else []
+        for other in linked:
+            if isinstance(other, BaseException):
+                self._add_chain(other, seen)
+
+    def add_queue(self, queue: NASQueue) -> None:
+        facade: Any = getattr(queue, "blocking", queue)
+        self.add(facade)
+        inner: Any = getattr(facade, "_queue", facade)
+        client = inner._client
+        self.add(inner, client, client._options, client._pool, *client._pool._servers)
+        self.add(client.server, vars(inner), vars(client), inner.stats(), inner._transport)
+        self.add(*(t.name for t in threading.enumerate()))
+
+    def leaks(self, planted: dict[str, str]) -> list[str]:
+        """The names of the secrets of which ten characters in a row can be read."""
+        text = "\0".join(self.texts)
+        return [
+            name
+            for name, secret in planted.items()
+            if any(secret[i : i + 10] in text for i in range(len(secret) - 9))
+        ]
+
+
+class Echo:
+    """A server that says INFO, then repeats whatever it hears: every password comes back."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Echo:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with sock:
+                sock.settimeout(2.0)
+                try:
+                    sock.sendall(b'INFO {"headers":true,"nonce":"abc"}\r\n')
+                    while data := sock.recv(65536):
+                        sock.sendall(data)
+                except OSError:
+                    pass
+
+
+def test_the_evidence_would_show_a_leak() -> None:
+    secret = secrets.token_hex(12)
+    try:
+        try:
+            raise ValueError(f"bad password {secret[:11]}")
+        except ValueError as error:
+            raise RuntimeError("harmless") from error
+    except RuntimeError as error:
+        evidence = Evidence()
+        evidence.add(error)
+    assert evidence.leaks({"it": secret, "other": secrets.token_hex(12)}) == ["it"]
+
+
+async def test_no_planted_secret_appears_anywhere(
+    kit: Kit, operator: Operator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="nasq")
+    evidence = Evidence()
+    planted: dict[str, str] = {}
+    events: list[Notice] = []
+
+    def plant(name: str, secret: str | None = None) -> str:
+        assert name not in planted
+        planted[name] = secret or "s" + secrets.token_hex(12)
+        return planted[name]
+
+    async def attempt(connects: bool, **options: Any) -> None:
+        options.setdefault("connect_timeout", 2.0)
+        try:
+            queue = kit.queue(reconnect=FAST, on_event=events.append, **options)
+        except (NASQError, TypeError) as error:
+            evidence.add(error)
+            return
+        evidence.add_queue(queue)
+        connected = False
+        try:
+            async with queue:
+                connected = True
+                evidence.add_queue(queue)
+                await queue.subscribe_and_queue("a")
+                await queue.push("a", "x")
+                evidence.add(await queue.pop(timeout=10.0))
+                evidence.add_queue(queue)
+        except (NASQError, OSError) as error:
+            evidence.add(error)
+        assert connected is connects, queue.last_error
+        evidence.add(queue.last_error)
+        evidence.add_queue(queue)
+        try:
+            await queue.push("a", "x")
+        except NASQError as error:
+            evidence.add(error)
+
+    password, token = plant("password"), plant("token")
+    key, account = Key(), Key("account")
+    seed = plant("seed", key.seed)
+    user = Key()
+    jwt, user_seed = plant("jwt", operator.user_jwt(user)), plant("seed in creds", user.seed)
+    creds = tmp_path / "user.creds"
+    creds.write_text(creds_text(jwt, user_seed))
+    seed_file = tmp_path / "user.nk"
+    seed_file.write_text(seed)
+    users = f'users = [ {{ user: u, password: "{password}" }}, {{ nkey: {key.public} }} ]'
+
+    with (
+        LocalServer(config=f"authorization {{ {users} }}", jetstream=False) as by_user,
+        LocalServer(config=f'authorization {{ token: "{token}" }}', jetstream=False) as by_token,
+        LocalServer(config=operator.config, jetstream=False) as by_jwt,
+        Echo() as echo,
+    ):
+        at = f"127.0.0.1:{by_user.port}"
+        # What connects.
+        await attempt(True, port=by_user.port, user="u", password=password)
+        await attempt(True, port=by_user.port, user=lambda: "u", password=lambda: password)
+        await attempt(True, servers=[f"nats://u:{password}@{at}"])
+        await attempt(True, port=by_token.port, token=token)
+        await attempt(True, port=by_token.port, token=lambda: token)
+        await attempt(True, servers=[f"nats://{token}@127.0.0.1:{by_token.port}"])
+        for source in (seed, seed_file, lambda: seed):
+            await attempt(True, port=by_user.port, nkey_seed=source)
+        for credentials in (creds, str(creds), lambda: creds.read_text()):
+            await attempt(True, port=by_jwt.port, credentials=credentials)
+
+        # What is refused.
+        wrong = plant("wrong password")
+        await attempt(False, port=by_user.port, user="u", password=wrong)
+        await attempt(False, port=by_user.port, user="u", password=lambda: plant("wrong, asked"))
+        await attempt(False, servers=[f"nats://u:{plant('wrong in URL')}@{at}"])
+        odd = plant("percent-encoded", "päss/wörd@:" + secrets.token_hex(8))
+        await attempt(False, servers=[f"nats://u:{quote(odd, safe='')}@{at}"])
+        await attempt(False, port=by_token.port, token=plant("wrong token"))
+        await attempt(False, port=by_token.port, token=lambda: plant("wrong token, asked"))
+        url = f"nats://{plant('wrong token in URL')}@127.0.0.1:{by_token.port}"
+        await attempt(False, servers=[url])
+        await attempt(False, port=by_user.port, nkey_seed=plant("wrong seed", Key().seed))
+        await attempt(False, port=by_user.port, nkey_seed=plant("account's seed", account.seed))
+        await attempt(False, port=by_user.port, nkey_seed=plant("cut seed", Key().seed[:-5]))
+        typo = plant("seed with a typing error", "X" + Key().seed[1:])
+        await attempt(False, port=by_user.port, nkey_seed=typo)
+        bad = tmp_path / "bad.nk"
+        bad.write_text(plant("garbage in a seed file"))
+        await attempt(False, port=by_user.port, nkey_seed=bad)
+        alien, alien_key = Operator(), Key()
+        alien_jwt = plant("alien jwt", alien.user_jwt(alien_key))
+        alien_creds = creds_text(alien_jwt, plant("alien seed", alien_key.seed))
+        await attempt(False, port=by_jwt.port, credentials=lambda: alien_creds)
+        for name, text in (
+            ("jwt without a seed", "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT---"),
+            ("seed without a jwt", "-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED"),
+            ("neither", "-----BEGIN {}"),
+            ("text for a path", "{}"),
+        ):
+            content = text.format(plant(name))
+            await attempt(False, port=by_jwt.port, credentials=lambda content=content: content)
+        bad_creds = creds_text(plant("bad jwt"), plant("bad seed in creds"))
+        await attempt(False, port=by_jwt.port, credentials=lambda: bad_creds)
+        binary = tmp_path / "binary.creds"
+        binary.write_bytes(b"\xff" + plant("secret in binary").encode() + b"\xfe")
+        await attempt(False, port=by_jwt.port, credentials=binary)
+
+        # Callables that raise, or give something else.
+        # (The text of what a callable raises is its own and is shown; what led to it is not.)
+        def chained() -> str:
+            try:
+                raise ValueError(plant("in the cause of an error"))
+            except ValueError as error:
+                raise RuntimeError("the vault is sealed") from error
+
+        await attempt(False, port=by_user.port, user="u", password=chained)
+        await attempt(False, port=by_user.port, token=lambda: plant("as bytes").encode())
+        await attempt(False, port=by_user.port, credentials=lambda: [plant("in a list")])
+
+        # A server that repeats what it hears.
+        await attempt(False, port=echo.port, user="u", password=plant("echoed password"))
+        await attempt(False, port=echo.port, token=plant("echoed token"))
+        echoed = plant("echoed jwt", operator.user_jwt(user))
+        echoed_creds = creds_text(echoed, user_seed)
+        await attempt(False, port=echo.port, credentials=lambda: echoed_creds)
+
+        # A connection that breaks, and credentials that are refused later.
+        later = plant("changed later")
+
+        def config(password: str) -> str:
+            return f'authorization {{ user: u, password: "{password}" }}'
+
+        with LocalServer(config=config(later), jetstream=False) as server:
+            queue = kit.queue(
+                port=server.port, user="u", password=later, reconnect=FAST, on_event=events.append
+            )
+            await queue.connect()
+            server.reload(config("another"))
+            assert await queue.pop(timeout=30.0) is None
+            evidence.add(queue.last_error)
+            evidence.add_queue(queue)
+
+    # Nobody is there.
+    await attempt(False, servers=[f"nats://u:{plant('nobody there')}@{at}"])
+    await attempt(
+        False, servers=[f"nats://u:{plant('two')}@{at}", f"nats://{plant('three')}@{at}1"]
+    )
+    # URLs that can't be read.
+    for number, url in enumerate(
+        (
+            "nats://u:{}@",
+            "nats://u:{}@host:port",
+            "nats://u:{}@[::1",
+            "http://u:{}@host",
+            "nats:/u:{}@host",
+            "u:{}@host:99999",
+            "nats://u:{}/x@host",
+            "nats://u:%ff{}@host",
+            "nats://{}@",
+            "nats://u:{}",
+            "nats://u:a@{}@ho st",
+        )
+    ):
+        bad_url = url.format(plant(f"URL {number}"))
+        await attempt(False, servers=[bad_url])
+        try:
+            evidence.add(parse_server(bad_url))
+        except NASQError as error:
+            evidence.add(error)
+    # A URL where a host was asked for.
+    await attempt(False, host=f"nats://u:{plant('URL as host')}@127.0.0.1")
+    await attempt(False, host=f"u:{plant('host with userinfo')}@127.0.0.1")
+
+    await kit.until(lambda: any(isinstance(event, Closed) for event in events))
+    evidence.add(*events)
+    evidence.add(*(event.error for event in events if isinstance(event, Disconnected | Closed)))
+    for record in caplog.records:
+        evidence.add(record.getMessage(), record.args, record.__dict__)
+        if record.exc_info and record.exc_info[1]:
+            evidence.add(record.exc_info[1])
+    evidence.add(caplog.text)
+    assert any(record.name == "nasq" for record in caplog.records), "the log was looked at"
+    assert len(planted) > 40
+    assert evidence.leaks(planted) == []
+
+
+def test_an_unconnected_queue_shows_nothing_either() -> None:
+    secret = secrets.token_hex(12)
+    evidence = Evidence()
+    queue = NASQueue(user="u", password=secret, token=secret, nkey_seed=secret)
+    evidence.add_queue(queue)
+    with pytest.raises(NotConnectedError) as caught:
+        queue._client.flush()
+    evidence.add(caught.value)
+    assert evidence.leaks({"it": secret}) == []

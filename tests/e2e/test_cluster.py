@@ -1,0 +1,560 @@
+"""Several servers: discovery, restarts one by one, lame duck, giving up, IPv6."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from nasq import (
+    AuthorizationError,
+    Closed,
+    Connected,
+    ConnectFailedError,
+    ConnectionLostError,
+    Disconnected,
+    LameDuck,
+    LameDuckError,
+    NASQueue,
+    Reconnected,
+    ReconnectPolicy,
+)
+from nasq.server import LocalServer
+from nasq_proto import Notice
+from tests.conftest import Kit
+
+# The server takes no less than 30 s; with few clients it hangs up soon after the grace period.
+LAME = "lame_duck_duration: 30s, lame_duck_grace_period: {}"
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.bind((host, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def announced(server: LocalServer) -> set[str]:
+    """The connect_urls of a server's INFO."""
+    host = server.url.removeprefix("nats://").rpartition(":")[0].strip("[]")
+    with socket.create_connection((host, server.port), timeout=5.0) as sock:
+        line = sock.makefile("rb").readline()
+    return set(json.loads(line.removeprefix(b"INFO ")).get("connect_urls", ()))
+
+
+class Cluster:
+    """Servers that know one another, each on ports of its own."""
+
+    def __init__(self, size: int = 3, *, host: str = "127.0.0.1", more: str = "") -> None:
+        at = f"[{host}]" if ":" in host else host
+        ports = [free_port(host) for _ in range(size)]
+        self.routes = ", ".join(f'"nats-route://{at}:{port}"' for port in ports)
+        self._ports = ports
+        self._at = at
+        self.servers = [
+            LocalServer(host=host, jetstream=False, config=self.config(n, more))
+            for n in range(size)
+        ]
+        self._stack = ExitStack()
+
+    def config(self, n: int, more: str = "") -> str:
+        """The configuration of node `n`."""
+        where = f'listen: "{self._at}:{self._ports[n]}", routes: [ {self.routes} ]'
+        return f"server_name: n{n}\ncluster {{ name: c, {where} }}\n{more}\n"
+
+    def __enter__(self) -> Cluster:
+        with ExitStack() as stack:
+            for server in self.servers:
+                stack.enter_context(server)
+            self._stack = stack.pop_all()
+        try:
+            self.await_whole()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address(server) for server in self.servers]
+
+    def await_whole(self) -> None:
+        """Wait until every server announces all of them."""
+        end = time.monotonic() + 20.0
+        for server in self.servers:
+            # One that is alone announces nothing.
+            while announced(server) not in (set(self.addresses), set(self.addresses[1:])):
+                assert time.monotonic() < end, f"no cluster: {server.log[-2000:]}"
+                time.sleep(0.01)
+
+
+def address(server: LocalServer) -> str:
+    return server.url.removeprefix("nats://")
+
+
+async def aside(kit: Kit, call: Callable[[], object]) -> None:
+    """Run what blocks where it stops nobody else."""
+    if kit.backend == "blocking":
+        call()
+    else:
+        await anyio.to_thread.run_sync(call)
+
+
+def of(events: list[Notice], kind: type[Notice]) -> list[Any]:
+    return [event for event in list(events) if type(event) is kind]
+
+
+def pool(queue: NASQueue) -> list[str]:
+    """The addresses that a queue would try."""
+    facade: Any = getattr(queue, "blocking", queue)
+    inner: Any = getattr(facade, "_queue", facade)
+    return [server.address for server in inner._client._pool._servers]
+
+
+# ---------------------------------------------------------------------- discovery
+
+
+async def test_one_url_is_enough_to_find_the_others(kit: Kit) -> None:
+    events: list[Notice] = []
+    with Cluster() as cluster:
+        first = cluster.servers[0]
+        async with kit.queue(port=first.port, on_event=events.append) as queue:
+            await queue.subscribe_and_queue("a")
+            assert sorted(pool(queue)) == sorted(cluster.addresses)
+            first.stop()
+            await kit.until(lambda: of(events, Reconnected))
+            assert of(events, Connected)[0].server == address(first)
+            assert of(events, Reconnected)[0].server in cluster.addresses[1:]
+            await queue.push("a", "x")
+            message = await queue.pop(timeout=10.0)
+            assert message is not None
+            # It is no longer announced, but the user named it.
+            await kit.until(lambda: len(announced(cluster.servers[1])) == 2)
+            await queue.flush()
+            assert address(first) in pool(queue)
+
+
+async def test_a_server_that_is_gone_for_good_is_forgotten(kit: Kit) -> None:
+    with Cluster() as cluster:
+        first, second, third = cluster.servers
+        async with kit.queue(port=first.port) as queue:
+            assert sorted(pool(queue)) == sorted(cluster.addresses)
+            third.stop()
+            await kit.until(lambda: address(third) not in pool(queue))
+            assert sorted(pool(queue)) == sorted([address(first), address(second)])
+            third.start()
+            await kit.until(lambda: address(third) in pool(queue))
+
+
+async def test_what_was_asked_for_holds_for_discovered_servers_too(kit: Kit) -> None:
+    """Credentials of the URL go along to the servers that are found."""
+    events: list[Notice] = []
+    with Cluster(2, more="authorization { user: u, password: p }") as cluster:
+        url = f"nats://u:p@{cluster.addresses[0]}"
+        async with kit.queue(servers=[url], on_event=events.append) as queue:
+            cluster.servers[0].stop()
+            await kit.until(lambda: of(events, Reconnected))
+            assert of(events, Reconnected)[0].server == cluster.addresses[1]
+            await queue.flush()
+
+
+# ---------------------------------------------------------------------- restarts
+
+
+async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
+    events: list[Notice] = []
+    with Cluster() as cluster:
+
+        def queue_at(n: int) -> NASQueue:
+            urls = [f"nats://{cluster.addresses[n]}"]
+            return kit.queue(servers=urls, on_event=events.append)
+
+        async with (
+            queue_at(0) as producer,
+            queue_at(1) as other_producer,
+            queue_at(0) as worker,
+            queue_at(1) as other_worker,
+            queue_at(2) as third_worker,
+            queue_at(2) as own,
+        ):
+            workers = [worker, other_worker, third_worker]
+            producers = [producer, other_producer]
+            everyone = [*workers, *producers, own]
+            got: list[list[tuple[int, int, str]]] = [[] for _ in workers]
+            received: set[tuple[int, int]] = set()
+            sent: list[int] = [0, 0]
+            accounted: set[tuple[int, int]] = set()
+            # By which connection of its producer a message went: over one, order is kept. What
+            # went over the next one, to another server, may overtake it on the servers' routes.
+            same_way: dict[tuple[int, int], int] = {}
+            state = {"done": False}
+            for queue in workers:
+                await queue.subscribe_and_queue("jobs", queue_group="workers")
+            await own.subscribe_and_queue("own")
+
+            async def publish(who: int, kind: str) -> tuple[int, int]:
+                number = sent[who]
+                sent[who] += 1
+                await producers[who].publish("jobs", [who, number, kind])
+                return who, number
+
+            def work(index: int) -> Callable[[], Any]:
+                async def run() -> object:
+                    while not state["done"]:
+                        for message in await workers[index].pop_many(100, timeout=0.05):
+                            who, number, kind = message.json()
+                            got[index].append((who, number, kind))
+                            received.add((who, number))
+                    return None
+
+                return run
+
+            async def find_calm() -> None:
+                """Everyone is connected, and whatever is sent has a way to a worker."""
+                for queue in everyone:
+                    assert await queue.wait_connected(20.0)
+                    await queue.flush()
+                for who in range(2):
+                    end = time.monotonic() + 20.0
+                    probes = set[tuple[int, int]]()
+                    while not probes & received:
+                        assert time.monotonic() < end, "no way to a worker"
+                        probes.add(await publish(who, "probe"))
+                        await kit.sleep(0.02)
+
+            async def roll() -> object:
+                for server in [*cluster.servers, cluster.servers[0]]:
+                    await find_calm()
+                    calm = [await publish(who, "calm") for _ in range(50) for who in range(2)]
+                    await kit.gather(producer.flush, other_producer.flush)
+                    accounted.update(calm)
+                    await kit.until(lambda calm=calm: received.issuperset(calm))  # type: ignore[misc]
+                    await aside(kit, server.restart)
+                    await aside(kit, cluster.await_whole)
+                await find_calm()
+                state["done"] = True
+                return None
+
+            async def load() -> object:
+                """Goes on while servers come and go."""
+                while not state["done"]:
+                    for who in range(2):
+                        connection = producers[who].stats().reconnects
+                        batch = [await publish(who, "load") for _ in range(10)]
+                        with suppress(ConnectionLostError):
+                            await producers[who].flush()
+                            if producers[who].stats().reconnects == connection:
+                                same_way.update((sent, connection) for sent in batch)
+                    await kit.sleep(0.005)
+                return None
+
+            await kit.gather(roll, load, *(work(index) for index in range(len(workers))))
+
+            counts = Counter((who, n) for part in got for who, n, _ in part)
+            assert max(counts.values()) == 1, "nothing twice"
+            for part in got:
+                for who, connection in {(who, same_way.get((who, n))) for who, n, _ in part}:
+                    numbers = [n for by, n, _ in part if by == who]
+                    numbers = [n for n in numbers if same_way.get((who, n)) == connection]
+                    if connection is not None:
+                        assert numbers == sorted(numbers), "in the order of each producer"
+            assert len(same_way) > 400
+            assert len(accounted) == 400
+            assert accounted <= set(counts)
+            # Every queue was moved, and lives.
+            for queue in everyone:
+                assert queue.stats().reconnects >= 1
+            await own.push("own", "x")
+            message = await own.pop(timeout=10.0)
+            assert message is not None
+    assert not [event for event in of(events, Closed) if event.error is not None]
+
+
+async def test_a_queue_group_goes_on_while_its_members_move(kit: Kit) -> None:
+    """The node of one worker is killed, with no word to anybody."""
+    with Cluster() as cluster:
+        urls = [[f"nats://{at}"] for at in cluster.addresses]
+        async with (
+            kit.queue(servers=urls[0]) as producer,
+            kit.queue(servers=urls[1]) as worker,
+            kit.queue(servers=urls[2]) as other,
+        ):
+            for queue in (worker, other):
+                await queue.subscribe_and_queue("jobs", queue_group="g")
+            cluster.servers[1].kill()
+            await kit.until(lambda: worker.stats().reconnects == 1)
+            await worker.flush()
+            got: list[int] = []
+            end = time.monotonic() + 20.0
+            sent = 0
+            while len(got) < 100:
+                assert time.monotonic() < end
+                await producer.publish("jobs", sent)
+                sent += 1
+                await producer.flush()
+                for queue in (worker, other):
+                    got += [m.json() for m in await queue.pop_many(100, timeout=0.01)]
+            assert len(got) == len(set(got))
+            assert worker.stats().messages_in > 0
+            assert other.stats().messages_in > 0
+
+
+# ---------------------------------------------------------------------- lame duck
+
+
+async def test_a_lame_duck_is_left_for_another_server(kit: Kit) -> None:
+    events: list[Notice] = []
+    with Cluster(2, more=LAME.format("20s")) as cluster:
+        first, second = cluster.servers
+        async with kit.queue(port=first.port, on_event=events.append) as queue:
+            await queue.subscribe_and_queue("a")
+            await queue.push_many("a", range(100))
+            first.lame_duck()
+            # Long before it would be thrown out.
+            await kit.until(lambda: of(events, Reconnected))
+            assert [event.server for event in of(events, LameDuck)] == [address(first)]
+            (gone,) = of(events, Disconnected)
+            assert isinstance(gone.error, LameDuckError)
+            assert gone.reconnecting
+            assert of(events, Reconnected)[0].server == address(second)
+            await queue.push_many("a", range(100, 200))
+            await queue.flush()
+            assert [m.json() for m in await queue.pop_many(1000)] == list(range(200))
+        first.kill()  # to be asked once more would take it its time
+
+
+async def test_nothing_of_a_steady_stream_comes_twice_when_a_lame_duck_is_left(kit: Kit) -> None:
+    with Cluster(2, more=LAME.format("20s")) as cluster:
+        first, second = cluster.servers
+        async with kit.queue(port=first.port) as queue, kit.queue(port=second.port) as other:
+            await queue.subscribe_and_queue("a")
+            await queue.push("a", -1)
+            sent = 0
+
+            async def produce() -> object:
+                nonlocal sent
+                end = time.monotonic() + 20.0
+                while queue.stats().reconnects == 0 or sent < 500:
+                    assert time.monotonic() < end
+                    if sent == 200:
+                        first.lame_duck()
+                    await queue.push("a", sent)
+                    sent += 1
+                    await kit.sleep(0.001)
+                return None
+
+            await kit.gather(produce)
+            await queue.flush()
+            got = [m.json() for m in await queue.pop_many(10_000)]
+            # Its own messages: what it had handed over came back before it left.
+            assert got == list(range(-1, sent))
+            await other.flush()
+            assert other.stats().reconnects == 0
+        first.kill()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+async def test_a_lame_duck_that_is_alone_is_stayed_with_to_the_end(kit: Kit, size: int) -> None:
+    events: list[Notice] = []
+    with Cluster(size, more=LAME.format("1s")) as cluster:
+        server = cluster.servers[0]
+        # It may announce its own address; the user calls it by another name.
+        url = f"nats://localhost:{server.port}"
+        async with kit.queue(servers=[url], on_event=events.append) as queue:
+            await queue.subscribe_and_queue("a")
+            for other in cluster.servers[1:]:
+                other.stop()
+                await kit.until(lambda other=other: address(other) not in pool(queue))  # type: ignore[misc]
+            server.lame_duck()
+            await kit.until(lambda: of(events, LameDuck))
+            await queue.push("a", "still served")
+            message = await queue.pop(timeout=5.0)
+            assert message is not None
+            assert not of(events, Disconnected)
+            await kit.until(lambda: of(events, Disconnected), seconds=20.0)
+            assert not isinstance(of(events, Disconnected)[0].error, LameDuckError)
+            await queue.push("a", "kept")
+            await kit.until(lambda: not server.running, seconds=20.0)
+            server.start()
+            assert await queue.wait_connected(10.0)
+            message = await queue.pop(timeout=10.0)
+            assert message is not None
+            assert message.text == "kept"
+            assert len(of(events, LameDuck)) == 1
+
+
+async def test_with_reconnect_none_a_lame_duck_is_not_left(kit: Kit) -> None:
+    events: list[Notice] = []
+    with Cluster(2, more=LAME.format("1s")) as cluster:
+        first = cluster.servers[0]
+        queue = kit.queue(port=first.port, on_event=events.append, reconnect=None)
+        await queue.connect()
+        await queue.subscribe_and_queue("a")
+        first.lame_duck()
+        await kit.until(lambda: of(events, LameDuck))
+        await queue.push("a", "still served")
+        message = await queue.pop(timeout=5.0)
+        assert message is not None
+        assert await queue.pop(timeout=30.0) is None
+        await kit.until(lambda: of(events, Closed))
+
+
+# ---------------------------------------------------------------------- order, giving up
+
+
+async def test_servers_are_tried_in_their_order_or_shuffled(kit: Kit) -> None:
+    with LocalServer(jetstream=False) as a, LocalServer(jetstream=False) as b:
+        urls = [a.url, b.url, f"nats://127.0.0.1:{free_port()}"]
+        for shuffled in (False, True):
+            events: list[Notice] = []
+            for _ in range(30):
+                async with kit.queue(
+                    servers=urls, shuffle_servers=shuffled, on_event=events.append
+                ) as queue:
+                    assert queue.is_connected()
+            await kit.until(lambda events=events: len(of(events, Closed)) == 30)  # type: ignore[misc]
+            chosen = {event.server for event in of(events, Connected)}
+            # All 30 on one side by chance: once in a billion runs.
+            assert chosen == ({address(a), address(b)} if shuffled else {address(a)})
+
+
+async def test_the_next_server_is_tried_when_the_first_is_not_there(kit: Kit) -> None:
+    with LocalServer(jetstream=False) as server:
+        dead = f"nats://127.0.0.1:{free_port()}"
+        async with kit.queue(servers=[dead, server.url]) as queue:
+            await queue.flush()
+            # And it is the one that is found again.
+            server.restart()
+            await kit.until(lambda: queue.stats().reconnects == 1)
+            await queue.flush()
+
+
+async def test_no_server_at_all_names_each_with_its_reason(kit: Kit) -> None:
+    config = "authorization { token: t }"
+    with LocalServer(config=config, jetstream=False) as server:
+        dead = f"127.0.0.1:{free_port()}"
+        queue = kit.queue(servers=[dead, server.url], token="wrong")
+        assert await queue.connect() is False
+        error = queue.last_error
+        assert isinstance(error, ConnectFailedError)
+        assert [place for place, _ in error.reasons] == [dead, address(server)]
+        assert isinstance(error.reasons[0][1], ConnectionRefusedError)
+        assert isinstance(error.reasons[1][1], AuthorizationError)
+        assert dead in str(error)
+        assert "Authorization Violation" in str(error)
+
+
+async def test_max_attempts_counts_for_each_server(kit: Kit) -> None:
+    events: list[Notice] = []
+    policy = ReconnectPolicy(delay=0.01, max_delay=0.02, max_attempts=3)
+    with LocalServer(jetstream=False) as a, LocalServer(jetstream=False) as b:
+        async with kit.queue(
+            servers=[a.url, b.url], reconnect=policy, on_event=events.append
+        ) as queue:
+            a.stop()
+            await kit.until(lambda: of(events, Reconnected))
+            assert of(events, Reconnected)[-1].server == address(b)
+            await queue.flush()
+            b.stop()
+            assert await queue.pop(timeout=30.0) is None
+            assert await queue.wait_connected(0.01) is False
+            error = queue.last_error
+            assert isinstance(error, ConnectFailedError)
+            assert {place for place, _ in error.reasons} == {address(a), address(b)}
+        await kit.until(lambda: of(events, Closed))
+        (closed,) = of(events, Closed)
+        assert closed.error is error
+
+
+async def test_one_server_that_lives_is_found_whatever_the_others_do(kit: Kit) -> None:
+    policy = ReconnectPolicy(delay=0.01, max_delay=0.05, max_attempts=50)
+    with LocalServer(jetstream=False) as a, LocalServer(jetstream=False) as b:
+        dead = [f"nats://127.0.0.1:{free_port()}" for _ in range(3)]
+        async with kit.queue(servers=[*dead, a.url, b.url], reconnect=policy) as queue:
+            for n, server in enumerate((a, b, a, b)):
+                other = b if server is a else a
+                other.start()
+                server.stop()
+                await kit.until(lambda n=n: queue.stats().reconnects > n)  # type: ignore[misc]
+                await queue.flush()
+                server.start()
+                if n < 3:
+                    other_at = address(other)
+                    assert queue.is_connected(), other_at
+
+
+async def test_a_cluster_that_refuses_the_credentials_is_given_up(kit: Kit) -> None:
+    """Each server announces those that were given up: they stay given up."""
+    asked: list[int] = []
+    events: list[Notice] = []
+
+    def password() -> str:
+        asked.append(1)
+        return "old"
+
+    def login(password: str) -> str:
+        return f"authorization {{ user: u, password: {password} }}"
+
+    with Cluster(2, more=login("old")) as cluster:
+        queue = kit.queue(
+            port=cluster.servers[0].port,
+            user="u",
+            password=password,
+            reconnect=ReconnectPolicy(delay=0.01, max_delay=0.05),
+            on_event=events.append,
+        )
+        await queue.connect()
+        for n in (1, 0):
+            cluster.servers[n].reload(cluster.config(n, login("new")))
+        assert await queue.pop(timeout=20.0) is None
+        assert isinstance(queue.last_error, (AuthorizationError, ConnectFailedError))
+        await kit.until(lambda: of(events, Closed))
+        assert "Authorization Violation" in str(of(events, Closed)[0].error)
+        assert len(asked) <= 1 + 2 * 2
+        await queue.disconnect()
+
+
+# ---------------------------------------------------------------------- IPv6
+
+
+def has_ipv6() -> bool:
+    try:
+        free_port("::1")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+async def test_ipv6(kit: Kit) -> None:
+    events: list[Notice] = []
+    with Cluster(2, host="::1") as cluster:
+        first, second = cluster.servers
+        assert cluster.addresses[0] == f"[::1]:{first.port}"
+        for options in (
+            {"host": "::1", "port": first.port},
+            {"servers": [first.url]},
+            {"servers": [f"[::1]:{first.port}"]},
+            {"servers": [f"nats://[0:0:0:0:0:0:0:1]:{first.port}"]},
+        ):
+            async with kit.queue(**options) as queue:
+                await queue.push("a", "x")
+                await queue.flush()
+        async with kit.queue(host="::1", port=first.port, on_event=events.append) as queue:
+            assert sorted(pool(queue)) == sorted(cluster.addresses)
+            first.stop()
+            await kit.until(lambda: of(events, Reconnected))
+            assert of(events, Connected)[0].server == address(first)
+            assert of(events, Reconnected)[0].server == address(second)
+            await queue.flush()

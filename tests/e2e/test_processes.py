@@ -1,0 +1,594 @@
+"""Threads, loops, forks, signals, and the end of a process: nobody else is disturbed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from nasq import BlockingNASQueue, Message, NASQueue, UsageError
+from nasq.server import LocalServer
+from nasq_proto import Client
+from tests.conftest import Kit
+from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.tools import beside, client_of
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "docs" / "examples"
+# "Within a second or so", on a loaded machine of two cores.
+AT_ONCE = 3.0
+BACKENDS = ["asyncio", "trio", "blocking"]
+
+
+# ------------------------------------------------------------------------------ threads and loops
+
+
+def calls(queue: NASQueue, message: Message) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Every call that needs the connection."""
+    return {
+        "connect": queue.connect,
+        "wait_connected": queue.wait_connected,
+        "push": lambda: queue.push("a", "x"),
+        "push with headers": lambda: queue.push("a", "x", {"k": "v"}),
+        "push_many": lambda: queue.push_many("a", ["x", "y"]),
+        "publish": lambda: queue.publish("a", "x"),
+        "publish to reply": lambda: queue.publish("a", "x", reply_to="b"),
+        "request": lambda: queue.request("a", "x", timeout=1.0),
+        "respond": lambda: queue.respond(message, "x"),
+        "flush": lambda: queue.flush(timeout=1.0),
+        "pop": lambda: queue.pop(timeout=1.0),
+        "pop at once": queue.pop,
+        "pop_many": lambda: queue.pop_many(5),
+        "iterate": lambda: _first(queue),
+        "subscribe_and_queue": lambda: queue.subscribe_and_queue("b"),
+        "unsubscribe": queue.unsubscribe,
+        "clear_queue": lambda: _plain(queue.clear_queue),
+        "drain": lambda: queue.drain(timeout=1.0),
+        "disconnect": queue.disconnect,
+    }
+
+
+async def _first(queue: NASQueue) -> object:
+    async for message in queue:
+        return message
+    return None
+
+
+async def _plain(call: Callable[[], None]) -> None:
+    call()
+
+
+async def every_call_is_refused(queue: NASQueue, message: Message) -> None:
+    for name, call in calls(queue, message).items():
+        print(name)  # shown when it is not refused
+        with pytest.raises(UsageError, match="BlockingNASQueue"):
+            await call()
+
+
+async def a_message_with_reply(queue: NASQueue) -> Message:
+    await queue.subscribe_and_queue("a")
+    await queue.publish("a", "one", reply_to="r")
+    message = await queue.pop(timeout=10.0)
+    assert message is not None
+    await queue.publish("a", "two")
+    await queue.flush()
+    return message
+
+
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+async def test_another_thread_is_refused(async_kit: Kit, other: str) -> None:
+    kit = async_kit
+    async with kit.queue() as queue:
+        message = await a_message_with_reply(queue)
+        before = queue.stats()
+        # The owner waits for its own things meanwhile.
+        await beside(kit, lambda: anyio.run(every_call_is_refused, queue, message, backend=other))
+        assert queue.stats() == before
+        assert client_of(queue).output.size == 0
+        assert queue.is_connected()
+        await queue.flush()
+        await queue.push("a", "three")
+        await queue.flush()
+        assert [m.text for m in await queue.pop_many(5)] == ["two", "three"]
+
+
+async def test_another_thread_while_the_owner_waits(async_kit: Kit) -> None:
+    kit = async_kit
+    async with kit.queue() as queue:
+        message = await a_message_with_reply(queue)
+        await queue.pop()
+        got: list[str] = []
+
+        async def wait() -> None:
+            message = await queue.pop(timeout=math.inf)
+            assert message is not None
+            got.append(message.text)
+
+        async def disturb() -> None:
+            await beside(
+                kit, lambda: anyio.run(every_call_is_refused, queue, message, backend="asyncio")
+            )
+            assert not got
+            await queue.push("a", "mine")
+
+        await kit.gather(wait, disturb)
+        assert got == ["mine"]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_another_asyncio_loop_is_refused(server: LocalServer, running: bool) -> None:
+    """In the same thread: one loop after the other."""
+    queue = NASQueue(server.host, server.port, namespace="loops")
+    first = asyncio.new_event_loop()
+    second = asyncio.new_event_loop()
+    try:
+        assert first.run_until_complete(queue.connect())
+        message = first.run_until_complete(a_message_with_reply(queue))
+        before = queue.stats()
+        second.run_until_complete(every_call_is_refused(queue, message))
+        assert queue.stats() == before
+        if running:
+            anyio.run(every_call_is_refused, queue, message, backend="trio")
+        first.run_until_complete(queue.flush())
+        assert queue.stats().reconnects == 0
+        first.run_until_complete(queue.disconnect())
+    finally:
+        first.close()
+        second.close()
+
+
+async def test_once_closed_what_is_left_may_be_popped_anywhere(async_kit: Kit) -> None:
+    kit = async_kit
+    queue = kit.queue()
+    await queue.connect()
+    await queue.push("a", "left")
+    await queue.disconnect()
+
+    async def elsewhere() -> list[str]:
+        return [message.text async for message in queue]
+
+    assert await beside(kit, lambda: anyio.run(elsewhere, backend="asyncio")) == ["left"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = BlockingNASQueue(server.host, server.port)
+
+    def bug(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "receive_data", bug)
+        assert queue.connect() is False
+    assert queue.connect() is True
+    waiting = threading.Thread(target=queue.pop, args=[math.inf])
+    waiting.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "receive_data", bug)
+        with pytest.raises(ConnectionError):
+            queue.flush()
+    waiting.join(AT_ONCE)
+    assert not waiting.is_alive()
+    assert not queue.is_connected()
+    for thread in threading.enumerate():
+        if thread.name == "nasq":
+            thread.join(AT_ONCE)  # it dies of the bug within this test
+
+
+# ------------------------------------------------------------------------------ scripts
+
+
+@contextmanager
+def script(source: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A program of its own; it says "ready" when it is."""
+    with subprocess.Popen(
+        [sys.executable, "-c", source, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        # Nothing here may hang for ever.
+        guard = threading.Timer(60.0, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+def run_script(source: str, *arguments: object) -> str:
+    """Run it to its end: no complaint, and what it wrote."""
+    with script(source, *arguments) as process:
+        out, err = process.communicate()
+    assert err == ""
+    assert process.returncode == 0, out
+    return out
+
+
+def ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if line != "ready\n":
+        raise AssertionError(f"{line!r} {process.communicate()}")
+
+
+# ------------------------------------------------------------------------------ fork
+
+FORK_BLOCKING = """
+import os, signal, sys, threading
+from nasq import BlockingNASQueue, UsageError
+
+host, port = sys.argv[1], int(sys.argv[2])
+queue = BlockingNASQueue(host, port, namespace="fork")
+queue.connect()
+queue.subscribe_and_queue("a")
+ending = threading.Event()
+
+def load():
+    while not ending.is_set():
+        queue.publish("b", "x" * 1000)
+        queue.stats()
+
+threads = [threading.Thread(target=load) for _ in range(2)]
+for thread in threads:
+    thread.start()
+
+def child():
+    signal.alarm(10)  # a lock that nobody will release
+    calls = [
+        queue.connect, queue.wait_connected, queue.disconnect, queue.drain, queue.flush,
+        queue.pop, queue.unsubscribe, queue.stats, queue.clear_queue,
+        lambda: queue.push("a", "child"), lambda: queue.publish("a", "child"),
+        lambda: queue.push_many("a", ["child"]), lambda: queue.pop(timeout=1.0),
+        lambda: queue.pop_many(1), lambda: queue.request("a", "child"),
+        lambda: queue.subscribe_and_queue("c"), lambda: next(iter(queue)),
+    ]
+    for call in calls:
+        try:
+            call()
+        except UsageError as error:
+            assert "forked" in str(error)
+        else:
+            raise AssertionError(call)
+    # These neither wait nor lie about what the parent has.
+    queue.queue_size(), queue.is_connected(), queue.get_namespace(), repr(queue)
+    # A queue of its own is what it should use.
+    with BlockingNASQueue(host, port, namespace="fork") as own:
+        own.push("child", "x")
+        own.flush()
+
+for n in range(10):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, status
+    queue.push("a", n)
+    queue.flush()
+    assert queue.pop(timeout=5.0).json() == n
+ending.set()
+for thread in threads:
+    thread.join()
+assert queue.stats().reconnects == 0
+assert queue.is_connected()
+queue.disconnect()
+"""
+
+FORK_ASYNCIO = """
+import asyncio, os, signal, sys
+from nasq import NASQueue, UsageError
+
+host, port = sys.argv[1], int(sys.argv[2])
+
+async def child(queue):
+    calls = [
+        queue.connect, queue.wait_connected, queue.disconnect, queue.drain, queue.flush,
+        queue.pop, queue.unsubscribe,
+        lambda: queue.push("a", "child"), lambda: queue.publish("a", "child"),
+        lambda: queue.push_many("a", ["child"]), lambda: queue.pop(timeout=1.0),
+        lambda: queue.pop_many(1), lambda: queue.request("a", "child"),
+        lambda: queue.subscribe_and_queue("c"),
+    ]
+    for call in calls:
+        try:
+            await call()
+        except UsageError as error:
+            assert "forked" in str(error)
+        else:
+            raise AssertionError(call)
+    try:
+        queue.clear_queue()
+    except UsageError:
+        pass
+    else:
+        raise AssertionError
+
+def a_loop_of_its_own(queue):
+    async def main():
+        await child(queue)
+        async with NASQueue(host, port, namespace="fork") as own:
+            await own.push("child", "x")
+            await own.flush()
+    asyncio._set_running_loop(None)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+
+async def main():
+    queue = NASQueue(host, port, namespace="fork")
+    await queue.connect()
+    await queue.subscribe_and_queue("a")
+    for n in range(10):
+        # Bytes that are not sent yet are the parent's to send.
+        await queue.push("a", n)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.alarm(10)
+                await child(queue)
+                a_loop_of_its_own(queue)
+            except BaseException as error:
+                print(repr(error), flush=True)
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0, status
+        await queue.flush()
+        assert (await queue.pop(timeout=5.0)).json() == n
+        assert queue.queue_size() == 0
+    assert queue.stats().reconnects == 0
+    await queue.disconnect()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("source", [FORK_BLOCKING, FORK_ASYNCIO], ids=["blocking", "asyncio"])
+def test_the_child_of_a_fork_is_refused_and_the_parent_undisturbed(
+    source: str, server: LocalServer
+) -> None:
+    assert run_script(source, server.host, server.port) == ""
+
+
+# ------------------------------------------------------------------------------ the end
+
+END = """
+import asyncio, math, sys
+from nasq import BlockingNASQueue, NASQueue
+
+backend, way, connected, host, port = *sys.argv[1:5], int(sys.argv[5])
+
+def end():
+    if way == "exit":
+        sys.exit(3)
+    if way == "exception":
+        raise ValueError("the user's own")
+
+async def main():
+    queue = NASQueue(host, port)
+    assert await queue.connect()
+    await queue.subscribe_and_queue("a")
+    await queue.push("b", "never popped")
+    print("ready", flush=True)
+    while connected == "no" and queue.is_connected():
+        await queue.pop(timeout=0.01)
+    print("ready", flush=True)
+    end()
+    await queue.pop()
+    await queue.pop(timeout=math.inf)
+
+if backend == "asyncio":
+    asyncio.run(main())
+elif backend == "trio":
+    import trio
+    trio.run(main)
+else:
+    queue = BlockingNASQueue(host, port)
+    assert queue.connect()
+    queue.subscribe_and_queue("a")
+    queue.push("b", "never popped")
+    print("ready", flush=True)
+    while connected == "no" and queue.is_connected():
+        queue.pop(timeout=0.01)
+    print("ready", flush=True)
+    end()
+    queue.pop()
+    queue.pop(timeout=math.inf)
+"""
+
+
+@pytest.mark.parametrize("connected", ["yes", "no"])
+@pytest.mark.parametrize("way", ["exit", "exception", "ctrl-c"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_process_with_a_queue_open_ends_at_once(
+    server: LocalServer, backend: str, way: str, connected: str
+) -> None:
+    """Connected, or in the middle of an attempt at a server that says nothing."""
+
+    def silent(victim: Victim) -> None:
+        victim.await_hang_up()
+
+    with HostileServer(server.port) as hostile:
+        arguments = (backend, way, connected, "127.0.0.1", hostile.port)
+        with script(END, *arguments) as process:
+            ready(process)
+            if connected == "no":
+                hostile.hostile(silent)
+            ready(process)
+            start = time.monotonic()
+            if way == "ctrl-c":
+                process.send_signal(signal.SIGINT)
+            _, err = process.communicate()
+            took = time.monotonic() - start
+    print(f"{backend}, {way}: ended after {took * 1000:.0f} ms")
+    assert took < AT_ONCE
+    for complaint in ("Exception ignored", "was destroyed", "never retrieved", "Fatal"):
+        assert complaint not in err
+    if way == "exit":
+        assert process.returncode == 3
+        assert err == ""
+    elif way == "exception":
+        assert process.returncode == 1
+        assert err.endswith("ValueError: the user's own\n")
+    else:
+        assert process.returncode == -signal.SIGINT
+        assert err.endswith("KeyboardInterrupt\n")
+
+
+# ------------------------------------------------------------------------------ SIGTERM
+
+
+class Worker:
+    """One of the example programs, as it stands in docs/examples."""
+
+    def __init__(self, backend: str, server: LocalServer) -> None:
+        example = EXAMPLES / f"graceful_{backend}.py"
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", example, server.host, str(server.port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.done: list[str] = []
+
+    def __enter__(self) -> Worker:
+        ready(self.process)
+        self.guard = threading.Timer(60.0, self.process.kill)
+        self.guard.start()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.guard.cancel()
+        self.process.kill()
+        self.reader.join()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            word, _, text = line.strip().partition(" ")
+            assert word == "done"
+            self.done.append(text)
+
+    def end(self) -> None:
+        """It ends by itself, with 0 and without a word."""
+        assert self.process.wait(30.0) == 0
+        self.reader.join()
+        assert self.process.stderr is not None
+        assert self.process.stderr.read() == ""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_at_sigterm_everything_accepted_is_worked_on_or_still_there(
+    backend: str, number: signal.Signals
+) -> None:
+    """In the middle of its work, with more under way and more to come."""
+    total = 1500
+    with (
+        LocalServer(jetstream=False) as server,
+        BlockingNASQueue(server.host, server.port, namespace="shop") as colleague,
+        BlockingNASQueue(server.host, server.port, namespace="shop") as producer,
+        Worker(backend, server) as worker,
+    ):
+        colleague.subscribe_and_queue("orders", queue_group="workers")
+        for n in range(total):
+            producer.publish("orders", f"{n}")
+            if n == 300:
+                wait_for(lambda: worker.done)
+                worker.process.send_signal(number)
+        producer.flush()
+        worker.end()
+        colleague.flush()
+        theirs = [message.text for message in colleague.pop_many(total)]
+    mine = worker.done
+    assert mine
+    assert len(mine) < total
+    assert mine == sorted(mine, key=int), "in order"
+    assert sorted([*mine, *theirs], key=int) == [f"{n}" for n in range(total)], "each once"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_at_sigterm_while_nothing_is_to_be_done(server: LocalServer, backend: str) -> None:
+    with Worker(backend, server) as worker:
+        start = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        worker.end()
+        assert time.monotonic() - start < AT_ONCE
+        assert worker.done == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_at_sigterm_while_disconnected(backend: str) -> None:
+    """What it had taken before the server died is worked on; it does not wait for another."""
+    total = 500
+    with LocalServer(jetstream=False) as server, Worker(backend, server) as worker:
+        with BlockingNASQueue(server.host, server.port, namespace="shop") as producer:
+            producer.push_many("orders", [f"{n}" for n in range(total)])
+            producer.flush()
+            wait_for(lambda: len(worker.done) > 10)
+        server.kill()
+        worker.process.send_signal(signal.SIGTERM)
+        worker.end()
+        assert worker.done == [f"{n}" for n in range(len(worker.done))]
+        assert len(worker.done) > 10
+
+
+IN_THE_HANDLER = """
+import signal, sys
+from nasq import BlockingNASQueue
+
+with BlockingNASQueue(sys.argv[1], int(sys.argv[2]), namespace="handler") as queue:
+    signal.signal(signal.SIGTERM, lambda *_: queue.drain())
+    queue.subscribe_and_queue("a")
+    print("ready", flush=True)
+    print(json.dumps([message.text for message in queue]))
+""".replace("import signal", "import json, signal", 1)
+
+
+def test_drain_in_the_handler_itself_while_a_pop_waits(server: LocalServer) -> None:
+    with (
+        script(IN_THE_HANDLER, server.host, server.port) as process,
+        BlockingNASQueue(server.host, server.port, namespace="handler") as producer,
+    ):
+        ready(process)
+        producer.publish("a", "x")
+        producer.flush()
+        time.sleep(0.3)  # it waits again by now; nobody can be asked
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+    assert err == ""
+    assert process.returncode == 0
+    assert json.loads(out) == ["x"]
