@@ -1,0 +1,195 @@
+"""A second reader of the wire format, made to be compared with `nasq_proto.decoder`.
+
+It has the whole stream at once, holds no state and knows no fast path: one regular expression per
+verb, written from nats-server's parser. It tells what was read and how the stream ends, not in
+which words an error is reported.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from typing import Final, NamedTuple
+
+from nasq_proto import (
+    Connect,
+    Err,
+    Event,
+    Info,
+    Limits,
+    Msg,
+    Ok,
+    Ping,
+    Pong,
+    Pub,
+    RemoteProtocolError,
+    Role,
+    Sub,
+    Unsub,
+)
+
+__all__ = ["End", "Reading", "read", "read_headers"]
+
+
+class End(enum.Enum):
+    """How a stream ends."""
+
+    CLEAN = "between two frames"
+    WITHIN = "within a frame"
+    BROKEN = "with bytes that break the protocol"
+
+
+class Reading(NamedTuple):
+    """What a stream holds."""
+
+    events: list[Event]
+    end: End
+
+
+class _BrokenError(Exception):
+    pass
+
+
+def _line(pattern: str) -> re.Pattern[bytes]:
+    # _ is one or more separators, W a word, N a number.
+    pattern = pattern.replace("_", r"[ \t\r]+").replace("W", r"([^ \t\r]+)").replace("N", r"(\d+)")
+    return re.compile(pattern.encode() + rb"[ \t\r]*", re.IGNORECASE)
+
+
+_MSG: Final = _line(r"msg(?=[ \t])_W_W(?:_W)?_N")
+_HMSG: Final = _line(r"hmsg(?=[ \t])_W_W(?:_W)?_N_N")
+_PUB: Final = _line(r"pub(?=[ \t])_W(?:_W)?_N")
+_HPUB: Final = _line(r"hpub(?=[ \t])_W(?:_W)?_N_N")
+_SUB: Final = _line(r"sub(?=[ \t])_W(?:_W)?_W")
+_UNSUB: Final = _line(r"unsub(?=[ \t])_W(?:_N)?")
+
+
+def read(stream: bytes, role: Role, limits: Limits | None = None) -> Reading:
+    """All that `stream`, sent to a `role`, holds."""
+    limits = limits or Limits()
+    events: list[Event] = []
+    at = 0
+    try:
+        while at < len(stream):
+            line, feed, _ = stream[at:].partition(b"\n")
+            if len(line) > limits.control_line:
+                return Reading(events, End.BROKEN)
+            if not feed:
+                return Reading(events, End.WITHIN)
+            after = at + len(line) + 1
+            line = line.removesuffix(b"\r")
+            one_line = _one_line(line, role)
+            if one_line is not None:
+                events.append(one_line)
+                at = after
+                continue
+            words, headers, size = _head(line, role, limits)
+            if len(stream) < after + size + 2:
+                return Reading(events, End.WITHIN)
+            body, terminator = stream[after : after + size], stream[after + size :][:2]
+            if terminator != b"\r\n":
+                return Reading(events, End.BROKEN)
+            events.append(_message(words, headers, body, role))
+            at = after + size + 2
+    except _BrokenError:
+        return Reading(events, End.BROKEN)
+    return Reading(events, End.CLEAN)
+
+
+def _one_line(line: bytes, role: Role) -> Event | None:
+    start = line.upper()
+    if start.startswith(b"PING"):
+        return Ping()
+    if start.startswith(b"PONG"):
+        return Pong()
+    if role is Role.CLIENT:
+        if start.startswith(b"+OK"):
+            return Ok()
+        if start.startswith(b"-ERR"):
+            said = line[4:].decode("utf-8", "replace").strip(" \t")
+            quoted = re.fullmatch("'(.*)'", said, re.DOTALL)
+            return Err(quoted[1] if quoted else said)
+        if start.startswith(b"INFO"):
+            try:
+                return Info(_object(line[4:]))
+            except RemoteProtocolError:
+                raise _BrokenError from None
+        return None
+    if start.startswith(b"CONNECT"):
+        return Connect(_object(line[7:]))
+    if match := _SUB.fullmatch(line):
+        subject, group, sid = match.groups()
+        return Sub(_text(subject), _text(sid), None if group is None else _text(group))
+    if match := _UNSUB.fullmatch(line):
+        sid, most = match.groups()
+        return Unsub(_text(sid), None if most is None else _size(most) or None)
+    return None
+
+
+def _head(line: bytes, role: Role, limits: Limits) -> tuple[list[bytes | None], int, int]:
+    plain, with_headers = (_MSG, _HMSG) if role is Role.CLIENT else (_PUB, _HPUB)
+    if match := plain.fullmatch(line):
+        *words, size = match.groups()
+        header_size = 0
+    elif match := with_headers.fullmatch(line):
+        *words, headers, size = match.groups()
+        header_size = _size(headers)
+    else:
+        raise _BrokenError
+    total = _size(size)
+    if total > limits.message or header_size > total:
+        raise _BrokenError
+    return words, header_size, total
+
+
+def _message(words: list[bytes | None], cut: int, body: bytes, role: Role) -> Event:
+    subject, *sid, reply = ["" if word is None else _text(word) for word in words]
+    headers = body[:cut] or None
+    if role is Role.CLIENT:
+        return Msg(subject, sid[0], body[cut:], reply or None, headers)
+    return Pub(subject, body[cut:], reply or None, headers)
+
+
+def _size(digits: bytes) -> int:
+    if len(digits) > 9:
+        raise _BrokenError
+    return int(digits)
+
+
+def _object(data: bytes) -> dict[str, object]:
+    constants: list[str] = []
+    try:
+        value = json.loads(str(data, "utf-8"), parse_constant=constants.append)
+    except (ValueError, RecursionError):
+        raise _BrokenError from None
+    if constants or not isinstance(value, dict):
+        raise _BrokenError
+    return value
+
+
+def _text(word: bytes) -> str:
+    return str(word, "utf-8", "surrogateescape")
+
+
+_STATUS_LINE: Final = re.compile(
+    rb"NATS/1\.0(?:[ \t]+(?:([!-~]{3})(?:[ \t]+(.*?))?)?)?[ \t]*", re.DOTALL
+)
+_HEADER: Final = re.compile(rb"([!-9;-~]+):[ \t]*(.*)", re.DOTALL)
+
+
+def read_headers(block: bytes) -> tuple[str, str, list[tuple[str, str]]] | None:
+    """Status, description and sorted pairs of a header block; None where it is broken."""
+    lines = block.split(b"\r\n")
+    if len(lines) < 3 or lines[-2:] != [b"", b""]:
+        return None
+    first = _STATUS_LINE.fullmatch(lines[0])
+    headers = [_HEADER.fullmatch(line) for line in lines[1:-2]]
+    if first is None:
+        return None
+    pairs = []
+    for header in headers:
+        if header is None:
+            return None
+        pairs.append((_text(header[1]), _text(header[2])))
+    return _text(first[1] or b""), _text(first[2] or b""), sorted(pairs)

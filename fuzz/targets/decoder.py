@@ -1,0 +1,92 @@
+"""The decoder: one stream gives the same events and the same error however it is cut.
+
+The first byte chooses the reader's role, its limits and the chunks; the rest is the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Final
+
+from nasq_proto import Decoder, Frame, Limits, ProtocolFailed, Pub, Role
+
+__all__ = ["ALLOWED", "test_one_input"]
+
+# It fails by an event, never by an exception.
+ALLOWED: Final[Mapping[type[Exception], str]] = {}
+
+TIGHT: Final = Limits(control_line=48, message=64)
+LIMITS: Final = (Limits(), TIGHT)
+ROLES: Final = (Role.CLIENT, Role.SERVER)
+_SINGLE: Final = [bytes([value]) for value in range(256)]
+
+
+def _chunks(data: bytes, small: int, large: int) -> Iterable[bytes]:
+    at = 0
+    while at < len(data):
+        yield data[at : at + small]
+        yield data[at + small : at + small + large]
+        at += small + large
+
+
+def _read(decoder: Decoder, chunks: Iterable[bytes], most: int) -> list[object]:
+    """What the chunks hold, flat, and what was left over."""
+    events: list[object] = []
+    receive = decoder.receive
+    for chunk in chunks:
+        frames = receive(chunk)
+        if frames:
+            _flatten(frames, events)
+            if type(frames[-1]) is ProtocolFailed:
+                break
+    held = decoder.buffered
+    assert held <= most, f"{held} bytes are held, {most} at most should be"
+    events.append(held)
+    return events
+
+
+def _flatten(frames: list[Frame], events: list[object]) -> None:
+    for frame in frames:
+        if type(frame) is tuple:
+            head, bodies = frame
+            assert bodies, "an empty run"
+            for body in bodies:
+                assert len(body) == head.size, "a body of another size than its head says"
+                events.append((head.subject, head.sid, head.reply, head.header_size, body))
+        elif type(frame) is Pub:
+            events.append((frame.subject, frame.payload, frame.reply, frame.headers))
+        else:
+            events.append(frame)
+
+
+def test_one_input(data: bytes) -> Hashable:
+    """Read the stream in four ways."""
+    how = data[0] if data else 0
+    stream = data[1:]
+    role = ROLES[how & 1]
+    limits = LIMITS[how >> 1 & 1]
+    small, large = 1 + (how >> 2 & 7), 1 + (how >> 5) * 5
+    most = limits.control_line + limits.message + 4
+    whole = _read(Decoder(role, limits), (stream,), most)
+    for name, decoder, chunks in (
+        ("byte by byte", Decoder(role, limits), map(_SINGLE.__getitem__, stream)),
+        ("in chunks", Decoder(role, limits), _chunks(stream, small, large)),
+        # A server's reader has no fast path: then other chunks instead.
+        (
+            "without the fast path",
+            Decoder(role, limits, fast=False),
+            (stream,) if role is Role.CLIENT else _chunks(stream, large, small),
+        ),
+    ):
+        other = _read(decoder, chunks, most)
+        if other != whole:
+            raise AssertionError(f"at once: {whole!r}; {name}: {other!r}")
+    return _behaviour(how & 3, whole)
+
+
+def _behaviour(how: int, events: list[object]) -> Hashable:
+    last = events[-2] if len(events) > 1 else None
+    if type(last) is ProtocolFailed:
+        # The first words of an error tell what kind it is; the rest quotes the input.
+        return how, str(last.error)[:12], len(events) > 2
+    return how, min(6, len(events)), events[-1] != 0, *map(type, events[:4])

@@ -1,0 +1,104 @@
+"""The encoder: what it writes, the strict reader and the decoder read as it was.
+
+The input's first byte chooses the event, the rest fills it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from fuzz.reader import Reader
+from fuzz.strict import End, read
+from nasq_proto import (
+    Connect,
+    Decoder,
+    Err,
+    Event,
+    Info,
+    InvalidSubjectError,
+    LocalProtocolError,
+    Msg,
+    Ok,
+    Ping,
+    Pong,
+    Pub,
+    RemoteProtocolError,
+    Role,
+    Sub,
+    Unsub,
+    encode,
+    unfold,
+)
+from nasq_proto.encoder import MAX_CONTROL_LINE
+
+__all__ = ["ALLOWED", "test_one_input"]
+
+ALLOWED: Final[Mapping[type[Exception], str]] = {
+    InvalidSubjectError: "a subject, reply, queue group or sid that would break the framing",
+    LocalProtocolError: "an event without a wire form: a line end in -ERR, a number out of range",
+    RemoteProtocolError: "Info checks the types of its fields, whoever makes it",
+}
+_allowed: Final = tuple(ALLOWED)
+
+
+def _optional(reader: Reader) -> str | None:
+    return reader.text() if reader.byte() & 1 else None
+
+
+def _block(reader: Reader) -> bytes | None:
+    return reader.raw() if reader.byte() & 1 else None
+
+
+def _fields(reader: Reader) -> dict[str, object]:
+    with suppress(ValueError, RecursionError):
+        fields = json.loads(reader.rest())
+        if isinstance(fields, dict):
+            return fields
+    return {}
+
+
+_MAKERS: Final[tuple[Callable[[Reader], Event], ...]] = (
+    lambda reader: Pub(reader.text(), reader.raw(), _optional(reader), _block(reader)),
+    lambda reader: Msg(
+        reader.text(), reader.text(), reader.raw(), _optional(reader), _block(reader)
+    ),
+    lambda reader: Sub(reader.text(), reader.text(), _optional(reader)),
+    lambda reader: Unsub(reader.text(), int.from_bytes(reader.raw(), "little", signed=True)),
+    lambda reader: Unsub(reader.text()),
+    lambda reader: Err(reader.text()),
+    lambda reader: Info(_fields(reader)),
+    lambda reader: Connect(_fields(reader)),
+    lambda reader: Ping(),
+    lambda reader: Pong(),
+    lambda reader: Ok(),
+)
+_BY_SERVER: Final = (Info, Msg, Ok, Err)
+
+
+def test_one_input(data: bytes) -> Hashable:
+    """Make an event, write it, read it twice."""
+    reader = Reader(data)
+    make = reader.choice(_MAKERS)
+    try:
+        event = make(reader)
+        frame = encode(event)
+    except _allowed as error:
+        return type(error), str(error)[:8]
+    role = Role.CLIENT if isinstance(event, _BY_SERVER) else Role.SERVER
+    if role is Role.SERVER and not isinstance(event, Connect):
+        line = frame.partition(b"\r\n")[0]
+        assert len(line) <= MAX_CONTROL_LINE, "the server would hang up on this line"
+    # What it said is what is read; what cannot be said in UTF-8 was replaced.
+    if isinstance(event, Err):
+        event = Err(event.text.encode("utf-8", "replace").decode())
+    # The frame behind it is read as well: it has swallowed nothing, and left nothing behind.
+    stream = frame + b"PING\r\n"
+    expected = [event, Ping()]
+    strict = read(stream, role)
+    assert strict == (expected, End.CLEAN), f"{event!r}: the strict reader reads {strict!r}"
+    events = [one for read_ in Decoder(role).receive(stream) for one in unfold(read_)]
+    assert events == expected, f"{event!r}: the decoder reads {events!r}"
+    return type(event), len(frame).bit_length()

@@ -1,0 +1,531 @@
+"""A client, a scripted server, the link between them and the clock, played against a model.
+
+The rules are what can happen, in any order; the invariants are what a client promises whatever
+happens. `python -m fuzz --target client` looks at the same client with bytes instead of a server.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nasq_proto import (
+    BufferFullError,
+    Client,
+    ClientOptions,
+    ClientState,
+    Closed,
+    ConnectionClosedError,
+    Decoder,
+    Err,
+    Inbox,
+    Info,
+    Msg,
+    NotConnectedError,
+    Op,
+    PayloadTooLargeError,
+    Ping,
+    Pub,
+    ReconnectPolicy,
+    Role,
+    Server,
+    Sub,
+    Subscription,
+    Unsub,
+    encode,
+    server_error,
+    unfold,
+)
+from nasq_proto.output import Output
+from nasq_proto.strategies import server_errors
+from nasq_proto.testing import Broker, Link, ServerSession
+
+SUBJECTS = st.sampled_from(["a", "a.b", "b"])
+PATTERNS = st.sampled_from(["a", "a.b", "b", "*", ">", "a.*"])
+NOT_NOW = (NotConnectedError, ConnectionClosedError)
+BUFFER = 120
+
+
+class _Client(Client):
+    """Remembers which publish was handed to which connection."""
+
+    given: dict[int, int]
+
+    def data_to_send(self) -> bytes:
+        data = super().data_to_send()
+        if data:
+            assert self._attempt is not None, "data, and no connection to send it to"
+            self.given.update(dict.fromkeys(_numbers(data), self._attempt.number))
+        return data
+
+
+def _numbers(stream: bytes) -> list[int]:
+    frames = Decoder(Role.SERVER).receive(stream)
+    events = [event for frame in frames for event in unfold(frame)]
+    return [int(event.payload) for event in events if isinstance(event, Pub)]
+
+
+class ClientMachine(RuleBasedStateMachine):
+    """Numbers in payloads tell every message from every other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broker = Broker()
+        self.sessions: list[ServerSession] = []
+        self.broker.script = self._remember
+        options = ClientOptions(
+            [Server("a", 1), Server("b", 2)],
+            ping_interval=5.0,
+            connect_timeout=2.0,
+            reconnect=ReconnectPolicy(max_attempts=4),
+            reconnect_buffer=BUFFER,
+        )
+        self.client = _Client(options, rng=random.Random(7))
+        self.client.given = {}
+        self.link = Link(self.client, self.broker)
+        self.inbox = Inbox()
+        self.client.watch(self.inbox)
+        self.number = 0
+        self.steps = 0
+        self.ops: list[Op[Any]] = []
+        self.ended: list[int] = []
+        self.flushes: list[tuple[Op[None], set[int]]] = []
+        self.subs: list[Subscription] = []
+        self.limits: dict[Subscription, int] = {}
+        self.accepted: list[int] = []
+        # Messages: (sid, number) in the order of their arrival.
+        self.arrived: list[tuple[bytes, int]] = []
+        self.popped: list[tuple[bytes, int]] = []
+        self.waiters: list[Op[None]] = []
+
+    def _remember(self, session: ServerSession) -> bool:
+        self.sessions.append(session)
+        return False
+
+    def _next(self) -> bytes:
+        self.number += 1
+        return b"%d" % self.number
+
+    # ------------------------------------------------------------------ the connection
+
+    @initialize(
+        chop=st.none() | st.integers(1, 9),
+        delay=st.sampled_from([0.0, 0.0, 0.3]),
+        patterns=st.lists(PATTERNS, max_size=2),
+        pops=st.integers(0, 3),
+    )
+    def connect(self, chop: int | None, delay: float, patterns: list[str], pops: int) -> None:
+        self.link.chop, self.link.delay = chop, delay
+        self.ops.append(self.client.open(self.link.now))
+        self.link.advance(1.0)
+        assert self.client.is_connected
+        for pattern in patterns:
+            self.subscribe(pattern, None)
+        self.link.advance(1.0)
+        for _ in range(pops):
+            self.pop()
+
+    @precondition(lambda self: self.client.state is ClientState.CLOSED)
+    @rule()
+    def connect_again(self) -> None:
+        self.link.refuse = None
+        self.ops.append(self.client.open(self.link.now))
+        self.link.advance(1.0)
+
+    @precondition(lambda self: self.link.session is not None)
+    @rule(to_server=st.integers(0, 80), to_client=st.integers(0, 80))
+    def cut_at_a_byte(self, to_server: int, to_client: int) -> None:
+        """So many bytes of what is under way still arrive, then the connection is gone."""
+        link = self.link
+        link._collect()
+        left = {False: to_server, True: to_client}
+        wire = list(link._wire)
+        link._wire.clear()
+        for _, attempt, is_to_client, data in wire:
+            arriving = data[: left[is_to_client]]
+            left[is_to_client] -= len(arriving)
+            if arriving:
+                link._wire.append((link.now, attempt, is_to_client, arriving))
+        link._carry()
+        link.cut()
+
+    @rule(refused=st.booleans())
+    def refuse(self, refused: bool) -> None:
+        self.link.refuse = OSError("refused") if refused else None
+
+    @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.5, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.link.advance(seconds)
+        due = self.client.next_timeout()
+        assert due is None or due >= self.link.now
+
+    @rule(seconds=st.sampled_from([1.0, 20.0]))
+    def the_link_swallows_everything(self, seconds: float) -> None:
+        self.link.black_hole = True
+        self.link.advance(seconds)
+        self.link.black_hole = False
+        session = self.link.session
+        if session is not None and self.client.is_connected:
+            # What was swallowed is lost although the connection lives: no honest network does that.
+            self.link.cut()
+
+    @rule()
+    def a_deadline_is_served_early(self) -> None:
+        self.client.handle_timeout(self.link.now)
+        due = self.client.next_timeout()
+        assert due is None or due >= self.link.now
+
+    def _lost(self) -> set[int]:
+        """What was handed to a connection that is gone, and had not arrived by then."""
+        link = self.link
+        now = None if link.session is None else link._attempt
+        gone = {number for number, attempt in self.client.given.items() if attempt != now}
+        return gone - set(self._received())
+
+    def _unsent_numbers(self) -> set[int]:
+        return set(_numbers(b"".join(self.client.output.frames)))
+
+    def _received(self) -> list[int]:
+        events = [event for session in self.sessions for event in session.received]
+        return [int(event.payload) for event in events if isinstance(event, Pub)]
+
+    # ------------------------------------------------------------------ commands
+
+    @rule(subject=SUBJECTS)
+    def push(self, subject: str) -> None:
+        payload = self._next()
+        try:
+            self.client.publish(subject, payload)
+        except (*NOT_NOW, BufferFullError, PayloadTooLargeError):
+            return
+        self.accepted.append(int(payload))
+
+    @rule(pattern=PATTERNS, group=st.sampled_from([None, "g"]))
+    def subscribes(self, pattern: str, group: str | None) -> None:
+        self.subscribe(pattern, group)
+
+    def subscribe(self, pattern: str, group: str | None) -> None:
+        box: list[Subscription] = []
+
+        def deliver(head: Any, bodies: list[bytes], now: float) -> None:
+            assert not box[0].ended.done, "a message for a subscription that has ended"
+            self.arrived += [(head.sid, int(body)) for body in bodies]
+            self.inbox.deliver(head, bodies, now)
+
+        try:
+            sub = self.client.subscribe(pattern, group, deliver)
+        except NOT_NOW:
+            return
+        box.append(sub)
+        self.subs.append(sub)
+
+    @precondition(lambda self: self.subs)
+    @rule(data=st.data(), most=st.none() | st.integers(1, 4))
+    def unsubscribe(self, data: st.DataObject, most: int | None) -> None:
+        sub = data.draw(st.sampled_from(self.subs))
+        if most is not None and (sub.closing or sub.ended.done):
+            return
+        if most is not None:
+            self.limits[sub] = max(most, sub.delivered)
+        self.client.unsubscribe(sub, most)
+
+    @rule()
+    def flush(self) -> None:
+        try:
+            op = self.client.flush()
+        except NOT_NOW:
+            return
+        self.flushes.append((op, set(self.accepted)))
+        self.ops.append(op)
+        number = self.number = self.number + 1
+        op.on_done(lambda: self.ended.append(number))
+
+    @rule(subject=SUBJECTS)
+    def request(self, subject: str) -> None:
+        payload = self._next()
+        try:
+            self.ops.append(self.client.request(subject, payload))
+        except (*NOT_NOW, BufferFullError, PayloadTooLargeError):
+            return
+        self.accepted.append(int(payload))
+
+    @rule()
+    def wait_for_a_connection(self) -> None:
+        self.ops.append(self.client.connected())
+        self.ops.append(self.client.writable())
+
+    @precondition(lambda self: self.ops)
+    @rule(data=st.data())
+    def somebody_stops_waiting(self, data: st.DataObject) -> None:
+        op = data.draw(st.sampled_from(self.ops))
+        self.client.abandon(op)
+        self.ops = [other for other in self.ops if other is not op]
+        self.flushes = [pair for pair in self.flushes if pair[0] is not op]
+
+    # The end comes late, or little else would happen.
+    @precondition(lambda self: self.steps > 25)
+    @rule()
+    def drain(self) -> None:
+        try:
+            self.ops.append(self.client.drain())
+        except NOT_NOW:
+            return
+
+    @precondition(lambda self: self.steps > 25)
+    @rule()
+    def close(self) -> None:
+        self.ops.append(self.client.close())
+        self.link.pump()
+        assert self.link.finished
+
+    # ------------------------------------------------------------------ popping
+
+    @rule(count=st.integers(1, 3))
+    def somebody_pops(self, count: int) -> None:
+        for _ in range(count):
+            self.pop()
+
+    def pop(self) -> None:
+        if self.inbox.items:
+            self._take()
+        else:
+            self.waiters.append(self.inbox.waiter())
+
+    @precondition(lambda self: self.waiters)
+    @rule(data=st.data())
+    def a_pop_looks_again(self, data: st.DataObject) -> None:
+        woken = [op for op in self.waiters if op.done]
+        if woken:
+            op = data.draw(st.sampled_from(woken))
+            self._forget(op)
+            if self.inbox.items:
+                self._take()
+            else:
+                self.waiters.append(self.inbox.waiter(again=True))
+
+    @precondition(lambda self: self.waiters)
+    @rule(data=st.data())
+    def a_pop_is_cancelled(self, data: st.DataObject) -> None:
+        woken = [op for op in self.waiters if op.done]
+        op = data.draw(st.sampled_from(woken or self.waiters))
+        self._forget(op)
+        self.inbox.abandon(op)
+
+    def _take(self) -> None:
+        head, body, _ = self.inbox.take()
+        self.popped.append((head.sid, int(body)))
+
+    def _forget(self, op: Op[None]) -> None:
+        self.waiters = [other for other in self.waiters if other is not op]
+
+    # ------------------------------------------------------------------ the server
+
+    def _say(self, act: Callable[[ServerSession], None]) -> None:
+        session = self.link.session
+        if session is not None and not session.closed and session.options:
+            act(session)
+
+    @rule(subject=SUBJECTS, count=st.integers(1, 5), arrive=st.booleans())
+    def others_publish(self, subject: str, count: int, arrive: bool) -> None:
+        def act(session: ServerSession) -> None:
+            for _ in range(count):
+                self.broker.route(Pub(subject, self._next()), session)
+
+        self._say(act)
+        if arrive:
+            self.link.pump()
+
+    @rule(text=server_errors)
+    def the_server_says_err(self, text: str) -> None:
+        def act(session: ServerSession) -> None:
+            session.say(Err(text))
+            if server_error(text).closes:
+                session.close()
+
+        self._say(act)
+        self.link.pump()
+
+    @rule(
+        most=st.sampled_from([2, 64, 1 << 20]),
+        ldm=st.booleans(),
+        urls=st.sampled_from([[], ["c:3"], ["a:1", "b:2"], ["nonsense:", "[::1]:4"]]),
+    )
+    def the_server_changes(self, most: int, ldm: bool, urls: list[str]) -> None:
+        fields = {**self.broker.info, "max_payload": most, "ldm": ldm, "connect_urls": urls}
+        self._say(lambda session: session.say(Info(fields)))
+
+    @rule()
+    def the_server_pings(self) -> None:
+        self._say(lambda session: session.say(Ping()))
+
+    @rule()
+    def the_server_hangs_up(self) -> None:
+        self._say(lambda session: session.close())
+        self.link.pump()
+
+    @rule()
+    def a_message_for_nobody(self) -> None:
+        self._say(lambda session: session.say(Msg("a", "999", self._next())))
+
+    @rule()
+    def everything_arrives(self) -> None:
+        self.link.pump()
+
+    # ------------------------------------------------------------------ what holds
+
+    @invariant()
+    def publishes_arrive_once_and_in_order(self) -> None:
+        self.steps += 1
+        received = self._received()
+        assert len(set(received)) == len(received), "a message was sent twice"
+        assert received == sorted(received), "the order was not kept"
+        assert set(received) <= set(self.accepted), "something was sent that was not taken"
+
+    @invariant()
+    def a_flush_that_succeeds_has_delivered_everything(self) -> None:
+        received = set(self._received())
+        reported = self.client.dropped_unsent
+        for op, before in self.flushes:
+            if op.done and op.error is None:
+                missing = before - received - self._lost()
+                assert len(missing) <= reported, f"flushed, and {missing} are nowhere"
+
+    @invariant()
+    def flushes_end_in_order(self) -> None:
+        assert self.ended == sorted(self.ended), "a later flush has ended before an earlier one"
+
+    @invariant()
+    def closed_means_that_nobody_waits(self) -> None:
+        if self.client.state is ClientState.CLOSED:
+            assert all(op.done for op in self.ops)
+            assert all(sub.ended.done and sub.confirmed.done for sub in self.subs)
+            assert not self.client.subscriptions.by_sid
+            assert not self.client.output.frames
+
+    @invariant()
+    def no_sid_lives_twice(self) -> None:
+        assert len({sub.sid for sub in self.subs}) == len(self.subs)
+        for session in self.sessions[-1:]:
+            sids = [event.sid for event in session.received if isinstance(event, Sub)]
+            assert len(set(sids)) == len(sids), "the server was asked twice for one sid"
+
+    @invariant()
+    def messages_are_pending_or_popped_and_keep_their_order(self) -> None:
+        pending = [(head.sid, int(body)) for head, body, _ in self.inbox.items]
+        assert self.popped + pending == self.arrived
+        assert len(set(self.arrived)) == len(self.arrived), "a message came twice"
+
+    @invariant()
+    def a_maximum_is_kept(self) -> None:
+        for sub, most in self.limits.items():
+            assert sub.delivered <= most
+
+    @invariant()
+    def both_sides_count_alike(self) -> None:
+        session = self.link.session
+        if session is None or not self.client.is_connected or self.client.output.frames:
+            return
+        if self.link._wire or session.has_news:
+            return
+        for sub in self.limits:
+            sid = str(sub.sid)
+            if sub.raw_sid in self.client.subscriptions.by_sid and sid in session.subs:
+                left = session._most[sid] - session._sent.get(sid, 0)
+                assert sub.max_msgs is not None
+                assert left == sub.max_msgs - sub.delivered, "the server sends too many or too few"
+
+    @invariant()
+    def no_wake_up_is_lost(self) -> None:
+        woken = sum(op.done for op in self.waiters)
+        assert woken >= min(len(self.inbox.items), len(self.waiters))
+
+    def teardown(self) -> None:
+        unsent = len(self._unsent_numbers())
+        before = self.client.dropped_unsent
+        self.client.take_notices()
+        already = self.client.state in (ClientState.CLOSED, ClientState.IDLE)
+        self.ops.append(self.client.close())
+        self.link.pump()
+        assert all(op.done for op in self.ops)
+        if not already:
+            (closed,) = [n for n in self.client.take_notices() if isinstance(n, Closed)]
+            assert closed.unsent == unsent == self.client.dropped_unsent - before
+        # Every publish that was taken arrived, was given to a connection that broke, or is counted.
+        missing = set(self.accepted) - set(self._received()) - self._lost()
+        assert len(missing) <= self.client.dropped_unsent
+
+
+def play(examples: int, phases: tuple[Phase, ...] = tuple(Phase)) -> None:
+    machine = settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(ClientMachine, settings=machine)
+
+
+def test_the_client_keeps_its_promises() -> None:
+    play(10_000 if os.environ.get("NASQ_LONG") == "1" else 200)
+
+
+def _sends_again(self: Output) -> None:
+    self.frames = [*getattr(self, "frames", []), b"PUB a 1\r\n1\r\n"]
+    self.size = sum(map(len, self.frames))
+
+
+def _keeps_a_wake_up(self: Inbox, op: Op[None]) -> None:
+    if not op.done:
+        self._waiters.remove(op)
+
+
+def _forgets_who_waits(self: Client, error: Exception) -> None:
+    self._pongs.clear()
+
+
+def _answers_the_last(self: Client, current: Any, now: float) -> None:
+    self._pings_out = 0
+    if not self.is_connected:
+        self._established(current, now)
+    elif self._pongs:
+        self._pongs.pop().resolve(None)
+
+
+def _forgets_the_end(self: Subscription) -> bytes:
+    return encode(Unsub(str(self.sid), self.max_msgs))
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fault"),
+    [
+        (Output, "keep_unsent", _sends_again),
+        (Inbox, "abandon", _keeps_a_wake_up),
+        (Client, "_fail_answers", _forgets_who_waits),
+        (Client, "_on_pong", _answers_the_last),
+        (Subscription, "unsub_frame", property(_forgets_the_end)),
+    ],
+)
+def test_the_model_sees_a_fault(
+    where: type, name: str, fault: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults that no test of a single step shows: a model that passes them would be blind."""
+    monkeypatch.setattr(where, name, fault)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        play(2000, (Phase.generate,))
