@@ -137,7 +137,8 @@ def parse_server(url: str) -> Server:
     if not separator:
         scheme, rest = "nats", url
     userinfo, at, place = rest.rpartition("@")
-    shown = repr(_without_secret(place) if at or separator else _without_secret(url))
+    prefix = "" if at else url[: len(url) - len(rest)]
+    shown = repr(prefix + _without_secret(place))
     default_port = _PORTS.get(scheme.lower())
     if default_port is None:
         raise InvalidOptionError(f"server URL {shown} has none of the schemes {', '.join(_PORTS)}")
