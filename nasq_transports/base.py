@@ -142,6 +142,7 @@ class BaseTransport(ABC):
         if self._client is not None:
             raise RuntimeError("a transport drives one client, once; make a new one")
         self._client = client
+        self._stopped = client.stopped
         self._on_event = on_event
         self._begin()
         self.kick()
@@ -191,6 +192,11 @@ class BaseTransport(ABC):
         if self._ended:
             return  # what the client says now is meant for another transport
         client = self.client
+        if client.stopped is not self._stopped:
+            # Opened again before this one, held up by a callback, had seen the end.
+            self._ended = True
+            self._stop()
+            return
         while (action := client.next_action()) is not None:
             if isinstance(action, OpenTransport):
                 self._stack = None

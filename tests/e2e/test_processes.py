@@ -19,7 +19,7 @@ import pytest
 
 from nasq import BlockingNASQueue, Message, NASQueue, UsageError
 from nasq.server import LocalServer
-from nasq_proto import Client
+from nasq_proto import Client, Connected, Notice
 from tests.conftest import Kit
 from tests.e2e.hostile import HostileServer, Victim
 from tests.e2e.tools import beside, client_of
@@ -188,6 +188,28 @@ def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
             thread.join(AT_ONCE)  # it dies of the bug within this test
 
 
+def test_a_callback_that_holds_up_the_end_leaves_no_second_thread(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasq.queue._LINGER", 0.1)  # the flush that it begins with can't succeed
+    before = threading.active_count()
+    held_up = threading.Event()
+
+    def on_event(notice: Notice) -> None:
+        if isinstance(notice, Connected) and not held_up.is_set():
+            held_up.wait(30.0)
+
+    queue = BlockingNASQueue(server.host, server.port, namespace="heldup", on_event=on_event)
+    assert queue.connect()
+    queue.disconnect()  # its thread does not come to see it
+    assert queue.connect()
+    held_up.set()
+    wait_for(lambda: threading.active_count() == before + 1)
+    queue.flush()
+    queue.disconnect()
+    wait_for(lambda: threading.active_count() == before)
+
+
 # ------------------------------------------------------------------------------ scripts
 
 
@@ -230,8 +252,10 @@ def ready(process: subprocess.Popen[str]) -> None:
 
 # ------------------------------------------------------------------------------ fork
 
+# Python 3.12 and newer warn of every fork beside a thread; that it is harmless here is what is shown.
 FORK_BLOCKING = """
-import os, signal, sys, threading
+import os, signal, sys, threading, warnings
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from nasq import BlockingNASQueue, UsageError
 
 host, port = sys.argv[1], int(sys.argv[2])
