@@ -252,7 +252,7 @@ def ready(process: subprocess.Popen[str]) -> None:
 
 # ------------------------------------------------------------------------------ fork
 
-# Python 3.12 and newer warn of every fork beside a thread; that it is harmless here is what is shown.
+# Python 3.12 and newer warn of every fork beside a thread. That it is harmless here is shown below.
 FORK_BLOCKING = """
 import os, signal, sys, threading, warnings
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
