@@ -274,7 +274,7 @@ for thread in threads:
     thread.start()
 
 def child():
-    signal.alarm(10)  # a lock that nobody will release
+    signal.alarm(30)  # a lock that nobody will release
     calls = [
         queue.connect, queue.wait_connected, queue.disconnect, queue.drain, queue.flush,
         queue.pop, queue.unsubscribe, queue.stats, queue.clear_queue,
