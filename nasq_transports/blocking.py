@@ -1,9 +1,9 @@
 """The transport for plain blocking code: a monitor, and one daemon thread that serves it.
 
-Whoever uses the client holds `lock`. `wait` is `Condition.wait`, which lets go of the lock while it
-sleeps: so a coroutine of the facade, run to its end by `run_sync` under the lock, is as atomic
-between two waits as it is on an event loop. The thread reads, keeps the connection alive and
-reconnects, whatever the user's threads do. A short-lived thread opens each stream, since
+Whoever uses the client holds `lock`. `wait` lets go of the lock while it sleeps, as
+`Condition.wait` does: so a coroutine of the facade, run to its end by `run_sync` under the lock, is
+as atomic between two waits as it is on an event loop. The thread reads, keeps the connection alive
+and reconnects, whatever the user's threads do. A short-lived thread opens each stream, since
 resolving a name can't be interrupted.
 """
 
@@ -14,7 +14,8 @@ import socket
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, TypeVar
+from itertools import starmap
+from typing import Any, Final, TypeVar
 
 from nasq_proto import Op, Server
 
@@ -22,6 +23,10 @@ from .base import READ_SIZE, BaseTransport, connect_error
 from .sockets import OutputSocket
 
 __all__ = ["BlockingTransport"]
+
+# A signal that comes just before a thread falls asleep does not wake it, and its handler runs in
+# the main thread alone: so that one looks up now and then. In seconds.
+_GLANCE: Final = 0.5
 
 T = TypeVar("T")
 
@@ -67,14 +72,32 @@ class BlockingTransport(BaseTransport):
         if not op.done:
             # What this thread has to say, it says itself: the reply is one thread switch nearer.
             self._pump_output()
-            condition = threading.Condition(self._lock)
-            op.on_done(condition.notify)
+            waker = threading.Lock()
+            waker.acquire()
+            op.on_done(waker.release)
+            main = threading.current_thread() is threading.main_thread()
+            longest = _GLANCE if main else threading.TIMEOUT_MAX
             while not op.done:
-                left = threading.TIMEOUT_MAX if deadline is None else deadline - time.monotonic()
+                left = longest if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError
-                condition.wait(min(left, threading.TIMEOUT_MAX))
+                self._sleep(waker, min(left, longest))
         return op.result()
+
+    def _sleep(self, waker: threading.Lock, seconds: float) -> None:
+        """Let go of the lock until `waker` is released.
+
+        As `Condition.wait`, which KeyboardInterrupt can leave without the lock: whether it was let
+        go of is noted in the same step of the interpreter in which that is done.
+        """
+        lock: Any = self._lock  # what Condition uses of it is not in its type
+        held: list[Any] = []
+        try:
+            held.extend(starmap(lock._release_save, ((),)))
+            waker.acquire(timeout=seconds)
+        finally:
+            if held:
+                lock._acquire_restore(held[0])
 
     async def checkpoint(self) -> None:
         """Other threads run anyway; this thread sends what has gathered."""

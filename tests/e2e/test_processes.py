@@ -22,7 +22,7 @@ from nasq.server import LocalServer
 from nasq_proto import Client, Connected, Notice
 from tests.conftest import Kit
 from tests.e2e.hostile import HostileServer, Victim
-from tests.e2e.tools import beside, client_of
+from tests.e2e.tools import LONG, beside, client_of
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -588,6 +588,48 @@ def test_at_sigterm_while_disconnected(backend: str) -> None:
         worker.end()
         assert worker.done == [f"{n}" for n in range(len(worker.done))]
         assert len(worker.done) > 10
+
+
+INTERRUPTED = """
+import math, os, random, signal, sys, threading, time, warnings
+from nasq import BlockingNASQueue
+
+# Where it comes before the call has begun, Python misses the coroutine.
+warnings.simplefilter("ignore", RuntimeWarning)
+host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+began = [time.monotonic()]
+
+def watch():
+    while True:
+        time.sleep(0.5)
+        if time.monotonic() - began[0] > 5.0:
+            print("a pop went on for ever", flush=True)
+            os._exit(1)
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+threading.Thread(target=watch, daemon=True).start()
+signal.signal(signal.SIGALRM, interrupt)
+end = time.monotonic() + seconds
+with BlockingNASQueue(host, port, namespace="interrupted") as queue:
+    while time.monotonic() < end:
+        began[0] = time.monotonic()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.00001 + random.random() * 0.0003)
+            queue.pop(timeout=math.inf)
+        except KeyboardInterrupt:
+            pass
+    began[0] = math.inf
+    queue.push("a", "still usable")
+    queue.flush()
+    assert queue.pop().text == "still usable"
+    assert queue.stats().reconnects == 0
+"""
+
+
+def test_a_pop_is_interrupted_at_any_moment(server: LocalServer) -> None:
+    assert run_script(INTERRUPTED, server.host, server.port, 30.0 if LONG else 3.0) == ""
 
 
 IN_THE_HANDLER = """
