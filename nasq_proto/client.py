@@ -296,9 +296,14 @@ class Client:
                 if sub is None:
                     self._unrouted += len(bodies)
                     continue
+                if sub.max_msgs is not None and sub.delivered + len(bodies) >= sub.max_msgs:
+                    # Sent before the server knew of the maximum, and however they were cut.
+                    left = sub.max_msgs - sub.delivered
+                    self._unrouted += len(bodies) - left
+                    bodies = bodies[:left]
                 sub.deliver(head, bodies, now)
                 sub.delivered += len(bodies)
-                if sub.max_msgs is not None and sub.delivered >= sub.max_msgs:
+                if sub.delivered == sub.max_msgs:
                     self.subscriptions.remove(sub)
             else:
                 self._on_event(current, frame, now)
@@ -533,10 +538,15 @@ class Client:
         if sub.raw_sid not in self.subscriptions.by_sid or sub.closing:
             return
         if max_msgs is not None:
+            if sub.max_msgs is not None:
+                # One that was never sent would say something else on the next connection.
+                self.output.discard(sub.max_frame)
             sub.max_msgs = max_msgs
             if sub.delivered >= max_msgs:
                 self.subscriptions.remove(sub)
-            self.output.add(sub.max_frame)
+                self.output.add(sub.unsub_frame)
+            else:
+                self.output.add(sub.max_frame)
             return
         sub.closing = True
         self.output.add(sub.unsub_frame)
@@ -791,10 +801,12 @@ class Client:
         for sub in self.subscriptions:
             if sub.frame not in pending:
                 replay.append(sub.frame)
-                if sub.max_msgs is not None and not sub.closing:
-                    # This connection's server counts from its own start: only what is left.
+                limited = sub.max_msgs is not None and not sub.closing
+                if limited:
                     self.output.discard(sub.max_frame)
-                    replay.append(sub.unsub_frame)
+                sub.before = sub.delivered
+                if limited:
+                    replay.append(sub.max_frame)
         self.output.put_first(replay)
         for sub in self.subscriptions:
             if sub.closing:

@@ -23,11 +23,13 @@ class Subscription:
         confirmed: done when the server has taken the SUB; fails when it was refused.
         ended: done when no message can come for it any more.
         delivered: messages received, ever.
+        before: of these, those that earlier connections brought.
         max_msgs: the server ends it after that many, counted from the start; None: never.
         closing: UNSUB is under way; messages may still come.
     """
 
     __slots__ = (
+        "before",
         "closing",
         "confirmed",
         "deliver",
@@ -51,19 +53,20 @@ class Subscription:
         self.confirmed: Op[None] = Op()
         self.ended: Op[None] = Op()
         self.delivered = 0
+        self.before = 0
         self.max_msgs: int | None = None
         self.closing = False
 
     @property
     def max_frame(self) -> bytes:
-        """UNSUB with `max_msgs`, for the server that knows the subscription from its start."""
-        return encode(Unsub(str(self.sid), self.max_msgs))
+        """UNSUB with `max_msgs`; a server counts from the start of its own connection."""
+        assert self.max_msgs is not None, "asked for only when there is a maximum"
+        return encode(Unsub(str(self.sid), self.max_msgs - self.before))
 
     @property
     def unsub_frame(self) -> bytes:
-        """UNSUB for what is left of `max_msgs`, or for good."""
-        left = None if self.closing or self.max_msgs is None else self.max_msgs - self.delivered
-        return encode(Unsub(str(self.sid), left))
+        """UNSUB for good."""
+        return encode(Unsub(str(self.sid)))
 
     def __repr__(self) -> str:
         group = f" queue_group={self.queue_group!r}" if self.queue_group else ""

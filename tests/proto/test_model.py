@@ -30,6 +30,7 @@ from nasq_proto import (
     ClientState,
     Closed,
     ConnectionClosedError,
+    ConnectionLostError,
     Decoder,
     Err,
     Inbox,
@@ -508,7 +509,7 @@ def _answers_the_last(self: Client, current: Any, now: float) -> None:
         self._pongs.pop().resolve(None)
 
 
-def _forgets_the_end(self: Subscription) -> bytes:
+def _counts_from_the_start(self: Subscription) -> bytes:
     return encode(Unsub(str(self.sid), self.max_msgs))
 
 
@@ -519,7 +520,7 @@ def _forgets_the_end(self: Subscription) -> bytes:
         (Inbox, "abandon", _keeps_a_wake_up),
         (Client, "_fail_answers", _forgets_who_waits),
         (Client, "_on_pong", _answers_the_last),
-        (Subscription, "unsub_frame", property(_forgets_the_end)),
+        (Subscription, "max_frame", property(_counts_from_the_start)),
     ],
 )
 def test_the_model_sees_a_fault(
@@ -529,3 +530,140 @@ def test_the_model_sees_a_fault(
     monkeypatch.setattr(where, name, fault)
     with pytest.raises((AssertionError, ExceptionGroup)):
         play(2000, (Phase.generate,))
+
+
+# ---------------------------------------------------------------------- what it has found
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def link(broker: Broker) -> Link:
+    client = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
+    link = Link(client, broker)
+    client.open(link.now)
+    link.pump()
+    assert client.is_connected
+    return link
+
+
+def unsubs(broker: Broker) -> list[Unsub]:
+    return [event for event in broker.sessions[-1].received if isinstance(event, Unsub)]
+
+
+def reconnect(link: Link) -> None:
+    link.cut()
+    link.advance(1.0)
+    assert link.client.is_connected
+
+
+def test_who_waits_for_a_connection_is_told_when_there_will_be_none(link: Link) -> None:
+    never_opened = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
+    waiting = never_opened.connected()
+    never_opened.close()
+    link.client.close()
+    for op in (waiting, link.client.connected()):
+        assert op.done
+        assert op.result() is False
+
+
+def test_a_client_that_is_opened_again_does_not_tell_its_transport_to_stop(link: Link) -> None:
+    client = link.client
+    first = client.close()
+    # The transport did not come to serve the end of the last connection.
+    client.open(link.now)
+    link.pump()
+    assert first.done
+    assert not link.finished
+    assert client.is_connected
+
+
+def test_a_subscription_that_is_lost_while_it_ends_is_not_waited_for(link: Link) -> None:
+    sub = link.client.subscribe("a", None, Inbox().deliver)
+    link.client.unsubscribe(sub)
+    link.client.data_to_send()
+    link.cut()
+    assert sub.ended.done
+    assert isinstance(sub.confirmed.error, ConnectionLostError)
+
+
+def test_a_subscription_made_and_ended_while_disconnected_is_confirmed(link: Link) -> None:
+    link.cut()
+    sub = link.client.subscribe("a", None, Inbox().deliver)
+    link.client.unsubscribe(sub)
+    link.advance(1.0)
+    assert sub.ended.done
+    assert sub.confirmed.result() is None
+
+
+@pytest.mark.parametrize("chop", [None, 1])
+def test_a_maximum_holds_however_the_messages_arrive(
+    link: Link, broker: Broker, chop: int | None
+) -> None:
+    """The server had sent more before it knew of the maximum: they came in one run, or not."""
+    inbox = Inbox()
+    sub = link.client.subscribe("a", None, inbox.deliver)
+    link.pump()
+    for _ in range(5):
+        broker.route(Pub("a", b"x"), broker.sessions[-1])
+    link.client.unsubscribe(sub, 2)
+    link.chop = chop
+    link.pump()
+    assert len(inbox.items) == sub.delivered == 2
+    assert link.client.unrouted == 3
+    assert sub.ended.done
+
+
+def test_a_maximum_set_after_a_reconnect_counts_what_came_before_it(
+    link: Link, broker: Broker
+) -> None:
+    """To the server the subscription has begun with the connection."""
+    sub = link.client.subscribe("a", None, Inbox().deliver)
+    link.client.publish("a", b"1")
+    link.pump()
+    reconnect(link)
+    link.client.unsubscribe(sub, 3)
+    link.pump()
+    assert unsubs(broker) == [Unsub("1", 2)]
+
+
+def test_of_two_maxima_set_while_disconnected_the_last_one_counts(
+    link: Link, broker: Broker
+) -> None:
+    sub = link.client.subscribe("a", None, Inbox().deliver)
+    link.client.publish("a", b"1")
+    link.pump()
+    link.cut()
+    link.client.unsubscribe(sub, 3)
+    link.client.unsubscribe(sub, 2)
+    link.advance(1.0)
+    assert unsubs(broker) == [Unsub("1", 1)]
+
+
+def test_a_maximum_below_what_has_come_ends_the_subscription(link: Link, broker: Broker) -> None:
+    sub = link.client.subscribe("a", None, Inbox().deliver)
+    for _ in range(2):
+        link.client.publish("a", b"x")
+    link.pump()
+    reconnect(link)
+    link.client.unsubscribe(sub, 1)
+    link.pump()
+    assert sub.ended.done
+    assert unsubs(broker) == [Unsub("1")]
+
+
+def test_the_broker_counts_a_maximum_from_the_start_as_the_server_does(
+    link: Link, broker: Broker
+) -> None:
+    inbox = Inbox()
+    sub = link.client.subscribe("a", None, inbox.deliver)
+    link.client.publish("a", b"1")
+    link.pump()
+    link.client.unsubscribe(sub, 2)
+    link.pump()
+    (session,) = broker.sessions
+    broker.route(Pub("a", b"2"), session)
+    assert not session.subs
