@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["Mutator"]
 
 # Most faults fit in a line or two, and reading byte by byte costs by the byte.
-_USUAL_SIZE: Final = 40
+_USUAL_SIZE: Final = 32
 _LARGEST: Final = 4096
 _NUMBERS: Final = (b"0", b"1", b"2", b"9", b"10", b"12", b"63", b"64", b"65", b"999999999", b"-1")
 

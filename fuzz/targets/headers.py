@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from fuzz.strict import read_headers
-from nasq_proto import HeaderBlock, InvalidHeaderError, encode_headers, parse_headers
+from nasq_proto import HeaderBlock, Headers, InvalidHeaderError, encode_headers, parse_headers
 
 __all__ = ["ALLOWED", "test_one_input"]
 
 ALLOWED: Final[Mapping[type[Exception], str]] = {
     InvalidHeaderError: "any publisher can send a broken block; nothing but this may come of it",
+    TypeError: "a key that is bytes: the caller's mistake, and made here on purpose",
 }
+
+
+def _check_mapping(headers: Headers, text: str) -> None:
+    """A `Headers` is what a user takes it for: a mapping, equal to plain dicts of the same."""
+    for key in headers:
+        assert headers[key] == headers.get_all(key)[0]
+    plain: dict[str, str | list[str]] = {
+        key: headers[key] if len(headers.get_all(key)) == 1 else headers.get_all(key)
+        for key in headers
+    }
+    assert headers == plain
+    assert encode_headers(plain) == encode_headers(headers)
+    assert headers != {**plain, "A": 1}
+    assert headers != list(plain)
+    if text:
+        # Taken as a key, it is written as it is or refused.
+        try:
+            assert parse_headers(encode_headers({text: "x"})).headers == {text: "x"}
+        except InvalidHeaderError:
+            assert not text.isascii() or set(text) & set(" \t:") or not text.isprintable()
+        raw: Any = text.encode("utf-8", "surrogateescape")
+        try:
+            encode_headers([(raw, "x")])
+        except TypeError:
+            return
+        raise AssertionError("bytes were taken for a key")
 
 
 def test_one_input(data: bytes) -> Hashable:
@@ -34,6 +61,5 @@ def test_one_input(data: bytes) -> Hashable:
         assert any(mark in text for text in texts for mark in "\0\r\n"), "nothing is wrong with it"
         return "unsendable", bool(block.status)
     assert parse_headers(again) == HeaderBlock(*block), f"{block!r} was written as {again!r}"
-    for key in block.headers:
-        assert block.headers[key] == block.headers.get_all(key)[0]
+    _check_mapping(block.headers, block.description)
     return bool(block.status), bool(block.description), min(4, len(block.headers))

@@ -6,6 +6,7 @@ More: `python -m fuzz`, see fuzz/README.md.
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,40 @@ def test_the_same_seed_makes_the_same_inputs(monkeypatch: pytest.MonkeyPatch) ->
         builtin.run(TARGETS["headers"], 10.0, 7, lambda result: None, keep=False, most=500)
     assert seen[0] == seen[1]
     assert len(set(seen[0])) > 250
+
+
+# In an interpreter of its own, so that it is not disturbed by whoever measures this one.
+_MEASURE = """
+import sys
+import coverage
+names = ["nasq_proto/decoder.py", "nasq_proto/headers.py"]
+measured = coverage.Coverage(
+    branch=True, data_file=None, config_file=False, include=["*/" + name for name in names]
+)
+measured.start()
+from fuzz.corpus import CORPUS, inputs_in
+from fuzz.targets import TARGETS
+for name in ("decoder", "strict", "headers"):
+    for data in inputs_in(CORPUS / (TARGETS[name].corpus or name)).values():
+        TARGETS[name].test_one_input(data)
+measured.stop()
+measured.json_report(outfile=sys.argv[1])
+"""
+
+
+def test_every_branch_of_decoder_and_headers_is_reached_from_the_corpus(tmp_path: Path) -> None:
+    report = tmp_path / "coverage.json"
+    subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(report)], cwd=ROOT, check=True, capture_output=True
+    )
+    missing = []
+    files = json.loads(report.read_text(encoding="utf-8"))["files"]
+    for name, measured in files.items():
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        for start, end in measured["missing_branches"]:
+            missing.append(f"{name}: {start} -> {end}: {lines[start - 1].strip()}")
+    assert len(files) == 2
+    assert missing == []
 
 
 # ---------------------------------------------------------------------- the harness itself

@@ -1,0 +1,170 @@
+"""The conformance vectors, on nasq's codec. Their format is told in vectors/README.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuzz.strict import End, read, read_headers
+from nasq_proto import (
+    Connect,
+    Decoder,
+    Err,
+    Event,
+    Info,
+    InvalidHeaderError,
+    InvalidSubjectError,
+    Limits,
+    Msg,
+    Ok,
+    Ping,
+    Pong,
+    ProtocolFailed,
+    Pub,
+    Role,
+    Sub,
+    Unsub,
+    check_subject,
+    encode,
+    parse_headers,
+    subject_matches,
+    unfold,
+)
+from nasq_proto.strategies import Invalid
+
+HERE = Path(__file__).parent / "vectors"
+Vector = dict[str, Any]
+ROLES = {"client_reads": Role.CLIENT, "server_reads": Role.SERVER}
+
+
+def vectors(name: str) -> list[Vector]:
+    file = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    assert file["format"] == 1
+    found: list[Vector] = file["vectors"]
+    return found
+
+
+def each(*names: str) -> list[Any]:
+    return [
+        pytest.param(name, vector, id=f"{name}: {vector['name']}")
+        for name in names
+        for vector in vectors(name)
+    ]
+
+
+def raw(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def maybe_raw(text: str | None) -> bytes | None:
+    return None if text is None else raw(text)
+
+
+def word(text: str) -> str:
+    return raw(text).decode("utf-8", "surrogateescape")
+
+
+def maybe_word(text: str | None) -> str | None:
+    return None if text is None else word(text)
+
+
+def event_of(given: Vector) -> Event:
+    kind = given["type"]
+    if kind in ("MSG", "PUB"):
+        rest = raw(given["payload"]), maybe_word(given["reply"]), maybe_raw(given["headers"])
+        subject = word(given["subject"])
+        return Pub(subject, *rest) if kind == "PUB" else Msg(subject, word(given["sid"]), *rest)
+    if kind == "SUB":
+        return Sub(word(given["subject"]), word(given["sid"]), maybe_word(given["queue_group"]))
+    if kind == "UNSUB":
+        return Unsub(word(given["sid"]), given["max_msgs"])
+    if kind in ("INFO", "CONNECT"):
+        return Info(given["fields"]) if kind == "INFO" else Connect(given["fields"])
+    if kind == "ERR":
+        return Err(given["text"])
+    return {"PING": Ping, "PONG": Pong, "OK": Ok}[kind]()
+
+
+def events_of(vector: Vector) -> list[Event]:
+    return [event_of(given) for given in vector["events"]]
+
+
+def limits_of(vector: Vector) -> Limits:
+    return Limits(**vector.get("limits", {}))
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 1 << 20])
+@pytest.mark.parametrize(("name", "vector"), each(*ROLES))
+def test_a_stream_is_read_however_it_is_cut(name: str, vector: Vector, step: int) -> None:
+    stream = raw(vector["bytes"])
+    decoder = Decoder(ROLES[name], limits_of(vector))
+    events: list[Event] = []
+    for at in range(0, len(stream), step):
+        for frame in decoder.receive(stream[at : at + step]):
+            events += unfold(frame)
+        if events and isinstance(events[-1], ProtocolFailed):
+            break
+    end = "within" if decoder.buffered else "clean"
+    if events and isinstance(events[-1], ProtocolFailed):
+        end = "broken"
+        del events[-1]
+    assert events == events_of(vector)
+    assert end == vector["end"]
+
+
+@pytest.mark.parametrize(("name", "vector"), each(*ROLES))
+def test_the_strict_reader_agrees(name: str, vector: Vector) -> None:
+    ends = {"clean": End.CLEAN, "within": End.WITHIN, "broken": End.BROKEN}
+    expected = events_of(vector), ends[vector["end"]]
+    assert read(raw(vector["bytes"]), ROLES[name], limits_of(vector)) == expected
+
+
+@pytest.mark.parametrize(("name", "vector"), each(*ROLES))
+def test_a_canonical_stream_is_written_as_it_is_read(name: str, vector: Vector) -> None:
+    if vector.get("canonical"):
+        assert b"".join(map(encode, events_of(vector))) == raw(vector["bytes"])
+
+
+@pytest.mark.parametrize(("name", "vector"), each("headers"))
+def test_header_blocks(name: str, vector: Vector) -> None:
+    block = raw(vector["bytes"])
+    if vector["end"] == "broken":
+        with pytest.raises(InvalidHeaderError):
+            parse_headers(block)
+        assert read_headers(block) is None
+        return
+    status, description, headers = parse_headers(block)
+    assert (status, description) == (word(vector["status"]), word(vector["description"]))
+    expected: dict[str, list[str]] = {}
+    for key, value in vector["headers"]:
+        expected.setdefault(word(key), []).append(word(value))
+    assert {key: headers.get_all(key) for key in headers} == expected
+    assert list(headers) == list(expected)
+
+
+@pytest.mark.parametrize(("name", "vector"), each("subjects"))
+def test_subjects(name: str, vector: Vector) -> None:
+    subject = vector["subject"]
+    if "pattern" in vector:
+        assert subject_matches(vector["pattern"], subject) is vector["matches"]
+        return
+    for use, wildcards in (("publish", False), ("subscribe", True)):
+        if vector[use]:
+            assert check_subject(subject, wildcards=wildcards) == subject.encode()
+        else:
+            with pytest.raises(InvalidSubjectError):
+                check_subject(subject, wildcards=wildcards)
+
+
+def test_every_class_of_invalid_stream_has_a_vector() -> None:
+    kinds = {vector["kind"] for name in ROLES for vector in vectors(name) if "kind" in vector}
+    assert kinds == {kind.name for kind in Invalid}
+
+
+@pytest.mark.parametrize("name", [*ROLES, "headers", "subjects"])
+def test_no_two_vectors_are_the_same(name: str) -> None:
+    found = [json.dumps({**vector, "name": ""}, sort_keys=True) for vector in vectors(name)]
+    assert len(set(found)) == len(found)
