@@ -26,6 +26,7 @@ def _arguments() -> argparse.Namespace:
     add("--replay", type=Path, metavar="FILE", help="run one input and show what happens")
     add("--minimize", type=Path, metavar="FILE", help="make a crashing input shorter")
     add("--list", action="store_true", help="show the targets")
+    add("--strategies", action="store_true", help="measure how quick the strategies are")
     return parser.parse_args()
 
 
@@ -74,6 +75,10 @@ def main() -> int:
     if arguments.list:
         _show_targets()
         return 0
+    if arguments.strategies:
+        from .rates import show_rates
+
+        return 0 if show_rates() else 1
     for path, act in ((arguments.replay, _replay), (arguments.minimize, _minimize)):
         if path is not None:
             return act(path, _target_of(path, arguments.target))
