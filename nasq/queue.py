@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from nasq_proto import (
     Client,
@@ -40,7 +41,7 @@ from nasq_proto import (
     subject_matches,
 )
 from nasq_proto.options import Authenticator, Secret
-from nasq_proto.output import HIGH_WATER, Publisher
+from nasq_proto.output import COST, CREDIT, CRLF, HIGH_WATER, Publisher
 from nasq_transports import OnEvent, Transport, running_transport
 
 from .auth import Source, credentials_authenticator, nkey_authenticator
@@ -69,12 +70,13 @@ _CACHED_ROUTES: Final = 1024
 class _Route:
     """Where a push to one subject goes: on the wire, and into the local queue or not."""
 
-    __slots__ = ("local", "publish", "publish_many", "subject")
+    __slots__ = ("lines", "local", "publish", "publish_many", "subject")
 
     def __init__(self, publisher: Publisher, local: Head | None) -> None:
         self.subject = publisher.subject
         self.publish = publisher.publish
         self.publish_many = publisher.publish_many
+        self.lines = publisher.lines
         self.local = local
 
 
@@ -194,6 +196,8 @@ class NASQueue:
         self._caller: Callable[[], object] = _anyone
         self._owner: object = None
         self._home: object = None
+        self._thread: Callable[[], int] = threading.get_ident
+        self._home_thread = 0
         self._now: Callable[[], float] = time.monotonic
         self._on_event = on_event
         self._given_transport = transport
@@ -238,6 +242,8 @@ class NASQueue:
             self._now = transport.now
             self._caller = transport.caller
             self._owner = self._home = transport.caller()
+            self._thread = transport.thread
+            self._home_thread = transport.thread()
             self._set_clock(transport)
             transport.start(client, self._on_event)
         else:
@@ -672,8 +678,8 @@ class NASQueue:
         return Stats(
             messages_in=inbox.messages_in,
             bytes_in=inbox.bytes_in,
-            messages_out=client.output.messages,
-            bytes_out=client.output.bytes,
+            messages_out=client.output.messages_out,
+            bytes_out=client.output.bytes_out,
             pending=len(inbox.items),
             dropped=inbox.dropped,
             unsent=client.dropped_unsent,
@@ -791,27 +797,49 @@ class NASQueue:
         Returns:
             False when something has to be waited for, or refused: then nothing was done.
         """
-        if (
-            self._calls_left <= 0
-            or self._output.size > HIGH_WATER
-            or self._caller() is not self._owner
-        ):
-            return False
+        output = self._output
+        on_credit = output.credit > 0 and self._thread() == self._home_thread
+        if on_credit and headers is None:
+            body = message if type(message) is bytes else encode_payload(message)
+            size = len(body)
+            try:
+                route = self._routes[subject]
+                line = route.lines[size]
+            except (KeyError, TypeError):
+                pass
+            else:
+                if size <= output.max_payload and (route.local is None or not keep):
+                    # `Publisher.publish` on credit, unfolded: this is the hot path.
+                    output.frames += (line, body, CRLF)
+                    output.credit -= size + COST
+                    return True
+        if not on_credit:
+            # The first of a turn of the loop, or nothing is sent by turns.
+            if (
+                output.credit < 0
+                or self._calls_left <= 0
+                or output.size > HIGH_WATER
+                or self._caller() is not self._owner
+            ):
+                return False
+            self._calls_left -= 1
         body = message if type(message) is bytes else encode_payload(message)
         try:
             route = self._routes[subject]
         except (KeyError, TypeError):
             route = self._route(subject)
-        if keep and route.local is not None and self._inbox.bounded:
+        local = route.local if keep else None
+        if local is not None and self._inbox.bounded:
             return False
-        self._calls_left -= 1
         if headers is None:
-            if route.publish(body):
-                self._kick()
-        elif self._client.publish(route.subject, body, None, headers):
+            first = route.publish(body)
+        else:
+            first = self._client.publish(route.subject, body, None, headers)
+        if first:
             self._kick()
-        if keep and route.local is not None:
-            self._keep(route.local, body, headers)
+            output.grant()
+        if local is not None:
+            self._keep(local, body, headers)
         return True
 
     async def _send_slowly(
@@ -827,6 +855,7 @@ class NASQueue:
             route = self._routes.get(subject) or self._route(subject)
         if self._client.publish(route.subject, body, None, headers):
             self._kick()
+            self._output.grant()
         if keep and route.local is not None:
             self._keep(route.local, body, headers)
 
@@ -847,8 +876,10 @@ class NASQueue:
 
     async def _send_batches(self, subject: str, messages: Sequence[Payload]) -> int:
         """`push_many` of what is there in full: encoded and appended a batch at a time."""
-        for start in range(0, len(messages), _CALLS_PER_CHECKPOINT):
-            batch = messages[start : start + _CALLS_PER_CHECKPOINT]
+        start = 0
+        while start < len(messages):
+            batch = messages[start : start + _batch_size(messages[start])]
+            start += len(batch)
             await self._breathe()
             route = self._routes.get(subject) or self._route(subject)
             bodies = _encoded(batch)
@@ -897,8 +928,16 @@ class NASQueue:
         self._routes.clear()
 
 
+def _batch_size(message: Payload) -> int:
+    """How many messages of that kind are sent at once."""
+    size = len(message) if isinstance(message, (bytes, str)) else 0
+    return max(1, CREDIT // (COST + size))
+
+
 def _encoded(messages: Sequence[Payload]) -> list[bytes] | None:
     """Their bodies; None when one can't be encoded."""
+    if set(map(type, messages)) == {bytes}:
+        return list(cast("Sequence[bytes]", messages))
     try:
         return [m if type(m) is bytes else encode_payload(m) for m in messages]
     except (TypeError, ValueError):

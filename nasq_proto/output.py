@@ -8,19 +8,27 @@ push, subscribe, push survives a reconnect, and no frame is sent twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from .encoder import PING, PONG, publish_head
 from .errors import PayloadTooLargeError
 from .ops import Op
 
-__all__ = ["HIGH_WATER", "MOST_PONGS", "NO_LIMIT", "Output", "Publisher"]
+__all__ = ["COST", "CREDIT", "HIGH_WATER", "MOST_PONGS", "NO_LIMIT", "Output", "Publisher"]
+
+CRLF: Final = b"\r\n"
 
 # Above this many bytes, publishers should wait for `writable`.
 HIGH_WATER: Final = 1024 * 1024
 NO_LIMIT: Final = 1 << 62
 # A peer that sends PING after PING and takes no answers gets no more of them than this.
 MOST_PONGS: Final = HIGH_WATER // len(PONG)
+# Added with no look at each, before others have their turn: bytes that are written at once with
+# profit, where each publish counts for so many bytes more, since it takes its time.
+# A prime: 0 says that none was given, so it should not be what is left.
+CREDIT: Final = (1 << 17) - 1
+COST: Final = 128
+_PUBLISHES: Final = (b"PUB ", b"HPUB ")
 # Control lines that one Publisher keeps; one per size of payload.
 _KEPT_LINES: Final = 256
 
@@ -29,54 +37,124 @@ class Output:
     """Frames to be sent, oldest first.
 
     Attributes:
-        frames: each a whole frame, or several of them.
-        size: their bytes.
+        frames: what is sent, in pieces: whole frames, and the three parts of a publish that was
+            added on credit. `whole` makes whole frames of all of them.
         room: publishes are taken while `size` stays within this; less than 0: not at all.
         max_payload: what the server takes, in bytes of headers and payload.
-        messages, bytes: publishes taken, ever, and their headers and payloads.
+        credit: while it is above 0, a publish is added with no look at anything but its size, and
+            takes its size and `COST` off. Whoever grants it has seen to it that `take` comes soon,
+            which ends it. Below 0: it is used up; let `take` come first.
     """
 
     __slots__ = (
+        "_bytes",
+        "_granted",
+        "_messages",
         "_pongs",
         "_refuse",
         "_sealed",
+        "_settled",
+        "_size",
         "_writers",
-        "bytes",
+        "credit",
         "frames",
         "max_payload",
-        "messages",
         "room",
-        "size",
     )
 
     def __init__(self, refuse: Callable[[int], None]) -> None:
         """`refuse` is called with the size of a frame that there is no room for, and raises."""
         self.frames: list[bytes] = []
-        self.size = 0
         self.room = -1
         self.max_payload = 1024 * 1024
-        self.messages = 0
-        self.bytes = 0
+        self.credit = 0
+        self._size = 0
+        self._messages = 0
+        self._bytes = 0
+        # What came on credit is counted later: pieces from here on, paid from this.
+        self._settled = 0
+        self._granted = 0
         self._refuse = refuse
         self._pongs = 0
         # How many frames are still for the present connection; None: all.
         self._sealed: int | None = None
         self._writers: list[Op[None]] = []
 
+    @property
+    def size(self) -> int:
+        """Bytes of all frames."""
+        self._settle()
+        return self._size
+
+    @property
+    def messages_out(self) -> int:
+        """Publishes taken, ever."""
+        self._settle()
+        return self._messages
+
+    @property
+    def bytes_out(self) -> int:
+        """The headers and payloads of all publishes taken, ever."""
+        self._settle()
+        return self._bytes
+
+    def grant(self) -> None:
+        """Give credit, where nothing but sizes has to be looked at: a connection is up."""
+        if self.room == NO_LIMIT:
+            self._settle()
+            self.credit = self._granted = CREDIT
+
+    def revoke(self) -> None:
+        """End the credit: from here on every publish is looked at."""
+        self._settle()
+        self.credit = self._granted = 0
+
+    def _settle(self) -> None:
+        """Count what came on credit since the last time."""
+        pieces = len(self.frames) - self._settled
+        if pieces:
+            self._settled += pieces
+            self._size += sum(map(len, self.frames[-pieces:]))
+            self._count(pieces // 3)
+
+    def _count(self, messages: int) -> None:
+        self._messages += messages
+        self._bytes += self._granted - self.credit - messages * COST
+        self._granted = self.credit
+
     def add(self, frame: bytes) -> bool:
         """Append a frame; True when there was none before."""
-        frames = self.frames
-        empty = not frames
-        frames.append(frame)
-        self.size += len(frame)
-        return empty
+        self._settle()
+        self.frames.append(frame)
+        self._size += len(frame)
+        self._settled += 1
+        return self._settled == 1
 
     def publish(self, frame: bytes, size: int, subject: str) -> bool:
         """Append a publish of `size` bytes of headers and payload; True as `add`."""
         self.check(frame, size, subject)
-        self.messages += 1
-        self.bytes += size
-        return self.add(frame)
+        empty = self.add(frame)
+        self._messages += 1
+        self._bytes += size
+        if self.credit > 0:
+            self.credit -= size + COST
+            self._granted = self.credit
+        return empty
+
+    def publish_many(self, lines: list[bytes], payloads: list[bytes]) -> bool:
+        """Append publishes that need no check (`takes`); True as `add`."""
+        count, size = len(lines), sum(map(len, payloads))
+        pieces = [CRLF] * (3 * count)
+        pieces[::3] = lines
+        pieces[1::3] = payloads
+        self._settle()
+        self._messages += count
+        self._bytes += size
+        self._size += sum(map(len, lines)) + size + 2 * count
+        empty = not self.frames
+        self.frames += pieces
+        self._settled += len(pieces)
+        return empty
 
     def check(self, frame: bytes, size: int, subject: str) -> None:
         """Refuse a publish that the server, or this output, does not take."""
@@ -101,8 +179,7 @@ class Output:
 
     def put_first(self, frames: list[bytes]) -> None:
         """What has to be said before everything else."""
-        self.frames[:0] = frames
-        self.size += sum(map(len, frames))
+        self._replace([*frames, *self.whole()])
 
     def take(self) -> bytes:
         """Hand everything over that is for this connection, and let writers go on."""
@@ -110,7 +187,11 @@ class Output:
             return self._take_last()
         # Swapped before it is joined: what a writer adds from here on belongs to the next time.
         frames, self.frames = self.frames, []
-        self.size = 0
+        if self.credit:
+            self._count((len(frames) - self._settled) // 3)
+            self.credit = self._granted = 0
+        self._settled = 0
+        self._size = 0
         self._pongs = 0
         if self._writers:
             self.wake_writers()
@@ -118,12 +199,12 @@ class Output:
 
     def seal(self) -> None:
         """Keep what comes from now on for the next connection."""
-        self._sealed = len(self.frames)
+        self._sealed = len(self.whole())
 
     def _take_last(self) -> bytes:
-        data = b"".join(self.frames[: self._sealed])
-        self.frames = self.frames[self._sealed :]
-        self.size -= len(data)
+        frames = self.whole()
+        data = b"".join(frames[: self._sealed])
+        self._replace(frames[self._sealed :])
         self._sealed = 0
         return data
 
@@ -144,92 +225,118 @@ class Output:
         for op in writers:
             op.resolve(None)
 
+    def whole(self) -> list[bytes]:
+        """`frames` made whole, one a frame. Ends the credit."""
+        self.revoke()
+        self._replace(split_frames(b"".join(self.frames)))
+        return self.frames
+
+    def _replace(self, frames: list[bytes]) -> None:
+        self.frames = frames
+        self._size = sum(map(len, frames))
+        self._settled = len(frames)
+
     def keep_unsent(self) -> None:
         """The connection broke: PING and PONG were meant for it alone."""
-        self.frames = [frame for frame in self.frames if frame is not PING and frame is not PONG]
-        self.size = sum(map(len, self.frames))
+        self._replace([frame for frame in self.whole() if frame not in (PING, PONG)])
         self._pongs = 0
         self._sealed = None
         self.wake_writers()
 
     def discard(self, frame: bytes) -> None:
         """Remove a frame, if it is there."""
-        if frame in self.frames:
-            self.frames.remove(frame)
-            self.size -= len(frame)
+        frames = self.whole()
+        if frame in frames:
+            index = frames.index(frame)
+            if self._sealed is not None and index < self._sealed:
+                self._sealed -= 1
+            del frames[index]
+            self._replace(frames)
 
     def drop_oversized(self, max_payload: int) -> list[int]:
         """Remove publishes of more than `max_payload` bytes; their sizes."""
-        dropped = []
-        for frame in [frame for frame in self.frames if len(frame) > max_payload]:
-            size = int(frame[: frame.index(b"\r\n")].rsplit(b" ", 1)[1])
+        dropped, kept = [], []
+        for frame in self.whole():
+            size = _size_of(frame) if len(frame) > max_payload else 0
             if size > max_payload:
-                self.frames.remove(frame)
-                self.size -= len(frame)
                 dropped.append(size)
+            else:
+                kept.append(frame)
+        self._replace(kept)
         return dropped
 
     def clear(self) -> int:
         """Remove everything; how many publishes were among it."""
-        unsent = sum(frame.startswith((b"PUB ", b"HPUB ")) for frame in self.frames)
-        self.frames = []
-        self.size = 0
+        unsent = sum(frame.startswith(_PUBLISHES) for frame in self.whole())
+        self._replace([])
         self._pongs = 0
         self.wake_writers()
         return unsent
 
 
+def split_frames(data: bytes) -> list[bytes]:
+    """The frames of a stream that this client has written."""
+    frames = []
+    start = 0
+    while start < len(data):
+        end = data.index(CRLF, start) + 2
+        if data.startswith(_PUBLISHES, start):
+            end += _size_of(data[start:end]) + 2
+        frames.append(data[start:end])
+        start = end
+    return frames
+
+
+def _size_of(publish: bytes) -> int:
+    """Bytes of headers and payload, as its control line says."""
+    return int(publish[: publish.index(CRLF)].rsplit(b" ", 1)[1])
+
+
 class Publisher:
     """Publishes to one subject, without headers: checked once, encoded once per size.
+
+    Attributes:
+        lines: the control lines, by size of the payload, of sizes that were seen.
 
     Raises:
         TypeError, InvalidSubjectError: at its making.
     """
 
-    __slots__ = ("_head", "_lines", "_output", "subject")
+    __slots__ = ("_head", "_output", "lines", "subject")
 
     def __init__(self, output: Output, subject: str) -> None:
         self.subject = subject
         self._output = output
         self._head = publish_head(subject, None, with_headers=False)
-        self._lines: dict[int, bytes] = {}
+        self.lines: dict[int, bytes] = {}
 
     def publish(self, payload: bytes, reply: bytes | None = None) -> bool:
         """See `Client.publish`. `reply` is not checked: it has to be a subject."""
         size = len(payload)
-        if reply is None:
-            line = self._lines.get(size) or self._line(size)
-        else:
-            line = b"%b%b %d\r\n" % (self._head, reply, size)
-        frame = b"".join((line, payload, b"\r\n"))
-        # `Output.publish`, unfolded: this is the hot path.
         output = self._output
-        total = output.size + len(frame)
-        if size > output.max_payload or total > output.room:
-            output.check(frame, size, self.subject)
-        output.size = total
-        output.messages += 1
-        output.bytes += size
-        frames = output.frames
-        frames.append(frame)
-        return len(frames) == 1
+        if reply is not None:
+            line = b"%b%b %d\r\n" % (self._head, reply, size)
+        else:
+            line = self._line(size)
+            if output.credit > 0 and size <= output.max_payload:
+                # Joined once, with everything else that is sent then.
+                output.frames += (line, payload, CRLF)
+                output.credit -= size + COST
+                return False
+        return output.publish(b"".join((line, payload, CRLF)), size, self.subject)
 
     def publish_many(self, payloads: list[bytes]) -> bool:
         """Publish each of what `Output.takes`, at once; True as `publish`."""
-        lines, make = self._lines, self._line
-        frames = [
-            b"".join((lines.get(len(body)) or make(len(body)), body, b"\r\n")) for body in payloads
-        ]
-        output = self._output
-        output.messages += len(frames)
-        output.bytes += sum(map(len, payloads))
-        output.size += sum(map(len, frames))
-        empty = not output.frames
-        output.frames += frames
-        return empty
+        sizes = list(map(len, payloads))
+        lines: list[Any] = list(map(self.lines.get, sizes))
+        if None in lines:
+            lines = list(map(self._line, sizes))
+        return self._output.publish_many(lines, payloads)
 
     def _line(self, size: int) -> bytes:
-        if len(self._lines) >= _KEPT_LINES:
-            self._lines.clear()
-        line = self._lines[size] = b"%b%d\r\n" % (self._head, size)
+        line = self.lines.get(size)
+        if line is None:
+            if len(self.lines) >= _KEPT_LINES:
+                self.lines.clear()
+            line = self.lines[size] = b"%b%d\r\n" % (self._head, size)
         return line

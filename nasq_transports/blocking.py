@@ -47,6 +47,11 @@ class BlockingTransport(BaseTransport):
         """The monitor's lock."""
         return self._lock
 
+    @staticmethod
+    def thread() -> int:
+        """Any thread may use it."""
+        return 0
+
     def _begin(self) -> None:
         self._finished = False
         self._kicked = False

@@ -263,6 +263,10 @@ class MemoryTransport:
         """See `Transport.caller`."""
         return self._simulation
 
+    def thread(self) -> int:
+        """See `Transport.thread`."""
+        return 0
+
     def check(self) -> None:
         """See `Transport.check`."""
 

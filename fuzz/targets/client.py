@@ -251,7 +251,8 @@ class _Player:
 
 
 def _publish(player: _Player, reader: Reader) -> None:
-    player.client.publish(reader.choice(SUBJECTS), reader.raw())
+    if player.client.publish(reader.choice(SUBJECTS), reader.raw()):
+        player.client.output.grant()
 
 
 def _publish_with_headers(player: _Player, reader: Reader) -> None:

@@ -170,7 +170,7 @@ def test_bad_input_is_refused_before_a_byte_is_sent(
     with pytest.raises(error):
         rig.client.publish(subject, payload, None, headers)
     assert rig.client.data_to_send() == b""
-    assert rig.client.output.messages == 0
+    assert rig.client.output.messages_out == 0
 
 
 def test_headers_are_refused_where_the_server_takes_none() -> None:
