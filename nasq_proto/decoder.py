@@ -14,8 +14,9 @@ is looked at again only when they are there.
 The fast path (a client's messages) rests on one observation: the slice that would be the next
 control line *if it is as long as the last one*, with the CRLF on both of its sides, is a
 dictionary key. A hit proves the previous terminator and the whole line with no find, split, int
-or decode. A miss falls to the plain path. `fast=False` switches it off: the plain path is the
-oracle of the property tests.
+or decode. On a miss the line is looked for, and looked up; one that is new is parsed, by
+`_usual_head` if it is written as servers do. `fast=False` switches all of this off: the plain path
+is the oracle of the property tests.
 
 Known imperfections: a peer that sends garbage without a line end is noticed at the line limit or
 by the handshake's deadline, not at the first byte.
@@ -78,6 +79,11 @@ _CACHED_LINES: Final = 1024
 # A guess costs a copy of its own length at each frame. Longer lines are not worth one, and from a
 # hostile peer they would make a chunk of PINGs cost its square, and the cache a quarter of a GiB.
 _CACHED_LINE: Final = 512
+# Looking lines up is given up after so many that were new in a row, and tried again, for a few,
+# after as many that were not looked up: where every subject is unique it costs more than it brings.
+_LUCK: Final = 64
+_TRIES: Final = 8
+_PATIENCE: Final = 256
 _PING: Final = Ping()
 _PONG: Final = Pong()
 _OK: Final = Ok()
@@ -107,12 +113,13 @@ class Decoder:
     def __init__(self, role: Role, limits: Limits | None = None, *, fast: bool = True) -> None:
         self._role = role
         self._limits = limits or Limits()
-        self._fast = fast and role is Role.CLIENT
+        self._decode = self._decode_fast if fast and role is Role.CLIENT else self._decode_plain
         self._partial: bytes | bytearray = b""
         self._need = 0
         self._failed = False
         self._lines: dict[bytes, Head] = {}
         self._guess = 0
+        self._luck = _LUCK
 
     @property
     def buffered(self) -> int:
@@ -159,44 +166,27 @@ class Decoder:
         self._partial += data
         return True
 
-    def _decode(self, data: bytes, frames: list[Frame]) -> int:
+    def _decode_plain(self, data: bytes, frames: list[Frame]) -> int:
         """Append the complete frames of `data`; give where the incomplete one starts."""
         at = 0
         size = len(data)
-        longest = self._limits.control_line
-        fast = self._fast
         while at < size:
-            if fast and at > 1:
-                resume = self._decode_runs(data, at, frames)
-                if resume != at:
-                    at = resume
-                    if self._need:
-                        return at
-                    continue
-            end = data.find(b"\n", at)
+            end = self._end_of_line(data, at)
             if end < 0:
-                if size - at > longest:
-                    raise self._line_too_long()
                 return at
-            if end - at > longest:
-                raise self._line_too_long()
-            line = data[at : end - 1] if data[end - 1 : end] == b"\r" else data[at:end]
-            head = self._control_line(line, frames)
+            head = self._control_line(data[at:end], frames)
             if head is None:
-                at = end + 1
+                at = end
                 continue
-            start = end + 1
-            stop = start + head.size
+            stop = end + head.size
             if stop + 2 > size:
                 self._need = stop + 2 - at
                 return at
-            body = data[start:stop]
             if data[stop : stop + 2] != b"\r\n":
                 raise _bad_terminator(head, data[stop : stop + 2])
+            body = data[end:stop]
             if self._role is Role.CLIENT:
                 frames.append((head, [body]))
-                if fast:
-                    self._remember(data[at : end + 1], head)
             else:
                 cut = head.header_size
                 headers = body[:cut] if cut else None
@@ -204,53 +194,104 @@ class Decoder:
             at = stop + 2
         return at
 
-    def _remember(self, line: bytes, head: Head) -> None:
+    def _decode_fast(self, data: bytes, frames: list[Frame]) -> int:
+        """The same for a client, with the lines of messages looked up where that pays."""
+        at = 0
+        size = len(data)
+        lines = self._lines
+        longest = self._limits.control_line
+        luck = self._luck
+        while at < size:
+            if luck > 0 and at > 1:
+                # The two bytes before `at` end the previous frame, already checked.
+                key = data[at - 2 : at + self._guess]
+                head = lines.get(key)
+                if head is not None:
+                    luck = _LUCK
+                    at = self._take_run(data, at, key, head, frames)
+                    if self._need:
+                        break
+                    continue
+            end = data.find(b"\n", at) + 1
+            if (end - 1 if end else size) - at > longest:
+                raise self._line_too_long()
+            if not end:
+                break
+            if luck > 0:
+                key = data[at - 2 : end] if at > 1 else b"\r\n" + data[:end]
+                head = lines.get(key)
+                if head is not None:
+                    luck = _LUCK
+                    self._guess = end - at
+                else:
+                    head = self._new_line(data[at:end], frames)
+                    if head is not None:
+                        luck -= 1
+                        self._remember(key, head)
+            else:
+                luck = luck - 1 if luck > -_PATIENCE else _TRIES
+                head = self._new_line(data[at:end], frames)
+            if head is None:
+                at = end
+                continue
+            stop = end + head.size
+            if stop + 2 > size:
+                self._need = stop + 2 - at
+                break
+            if data[stop : stop + 2] != b"\r\n":
+                raise _bad_terminator(head, data[stop : stop + 2])
+            frames.append((head, [data[end:stop]]))
+            at = stop + 2
+        self._luck = luck
+        return at
+
+    def _new_line(self, line: bytes, frames: list[Frame]) -> Head | None:
+        return _usual_head(line, self._limits.message) or self._control_line(line, frames)
+
+    def _end_of_line(self, data: bytes, at: int) -> int:
+        """Where the line that starts at `at` ends, its line feed included; -1: not in `data`."""
+        end = data.find(b"\n", at)
+        longest = self._limits.control_line
+        if (len(data) if end < 0 else end) - at > longest:
+            raise self._line_too_long()
+        return end + 1 if end >= 0 else -1
+
+    def _remember(self, key: bytes, head: Head) -> None:
         # A line with a reply subject is new each time: caching it would only fill the cache.
-        if head.reply is None and len(line) <= _CACHED_LINE and line[-2:] == b"\r\n":
+        if head.reply is None and len(key) <= _CACHED_LINE and key[-2:] == b"\r\n":
             if len(self._lines) >= _CACHED_LINES:
                 self._lines.clear()
-            self._lines[b"\r\n" + line] = head
-            self._guess = len(line)
+            self._lines[key] = head
+            self._guess = len(key) - 2
 
-    def _decode_runs(self, data: bytes, at: int, frames: list[Frame]) -> int:
-        """From a frame boundary on, take what the guess hits; give where it stopped hitting.
-
-        The two bytes before `at` belong to the previous frame, already checked: they serve as the
-        left half of the key.
-        """
-        lines = self._lines
-        guess = self._guess
-        size = len(data)
-        while at + guess <= size:
-            key = data[at - 2 : at + guess]
-            head = lines.get(key)
-            if head is None:
-                return at
-            length = head.size
-            step = guess + length + 2
-            first = last = at + guess
-            room = size - length - 2
-            if first > room:
-                self._need = step
-                return at
-            startswith = data.startswith
-            while startswith(key, last + length) and last + step <= room:
-                last += step
-            stop = last + length
-            if data[stop : stop + 2] != b"\r\n":
-                if last > first:
-                    frames.append((head, [data[i : i + length] for i in range(first, last, step)]))
-                raise _bad_terminator(head, data[stop : stop + 2])
-            if first == last:
-                frames.append((head, [data[first:stop]]))
-            else:
-                # Up to `last` itself, not to `stop`: without payload the two are the same.
-                frames.append((head, [data[i : i + length] for i in range(first, last + 1, step)]))
-            at = stop + 2
-        return at
+    def _take_run(self, data: bytes, at: int, key: bytes, head: Head, frames: list[Frame]) -> int:
+        """Take the message at `at`, and those behind it with the same line: `key`, with the end of
+        the message before it. Gives where the next frame starts."""
+        length = head.size
+        step = len(key) + length
+        first = last = at + len(key) - 2
+        room = len(data) - length - 2
+        if first > room:
+            self._need = step
+            return at
+        startswith = data.startswith
+        while startswith(key, last + length) and last + step <= room:
+            last += step
+        stop = last + length
+        if data[stop : stop + 2] != b"\r\n":
+            if last > first:
+                frames.append((head, [data[i : i + length] for i in range(first, last, step)]))
+            raise _bad_terminator(head, data[stop : stop + 2])
+        if first == last:
+            frames.append((head, [data[first:stop]]))
+        else:
+            # Up to `last` itself, not to `stop`: without payload the two are the same.
+            frames.append((head, [data[i : i + length] for i in range(first, last + 1, step)]))
+        return stop + 2
 
     def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
         """Read one control line: append its event, or give the head of a frame with a body."""
+        line = line[:-2] if line[-2:] == b"\r\n" else line[:-1]
         verb = line[:4].upper()
         if self._role is Role.CLIENT:
             if verb in (b"MSG ", b"MSG\t"):
@@ -340,6 +381,24 @@ def _bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:
     return RemoteProtocolError(
         f"payload of {head.size} bytes on {head.subject!r} is followed by {found!r}, not by CRLF"
     )
+
+
+def _usual_head(line: bytes, most: int) -> Head | None:
+    """The head of a MSG as servers write it; None for anything else."""
+    if line[:4] != b"MSG " or b"\t" in line or line.find(b"\r") != len(line) - 2:
+        return None
+    fields = line[4:-2].split(b" ")
+    number = fields[-1]
+    if b"" in fields or len(number) > 9 or not number.isdigit():
+        return None
+    size = int(number)
+    if size > most:
+        return None
+    if len(fields) == 3:
+        return Head(fields[0].decode("utf-8", "surrogateescape"), fields[1], None, 0, size)
+    if len(fields) == 4:
+        return Head(_text(fields[0]), fields[1], _text(fields[2]), 0, size)
+    return None
 
 
 def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
