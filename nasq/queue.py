@@ -436,15 +436,33 @@ class NASQueue:
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
         """
         body = message if type(message) is bytes else encode_payload(message)
-        if self._output.size > HIGH_WATER or self._caller() is not self._owner:
+        client, output = self._client, self._output
+        on_credit = output.credit > 0 and self._thread() == self._home_thread
+        if not on_credit and (
+            output.credit < 0 or output.size > HIGH_WATER or self._caller() is not self._owner
+        ):
             await self._breathe()
         try:
             route = self._routes[subject]
         except (KeyError, TypeError):
             route = self._route(subject)
-        op = self._client.request(route.subject, body, headers)
-        self._kick()
-        held = await self._within(timeout, op, f"no reply to the request on {subject!r}")
+        deadline = self._deadline(timeout)
+        op = client.request(route.subject, body, headers)
+        if not output.credit:
+            self._kick()
+            output.grant()
+        transport = self._transport
+        assert transport is not None, "the client is open"
+        try:
+            held = await transport.wait(op, deadline)
+        except TimeoutError:
+            client.abandon(op)
+            raise OperationTimeoutError(
+                f"no reply to the request on {subject!r} within {timeout:g} s"
+            ) from None
+        except BaseException:
+            client.abandon(op)
+            raise
         return Message(held, self._namespace, self._wall_offset)
 
     async def respond(

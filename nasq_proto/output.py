@@ -318,11 +318,11 @@ class Publisher:
             line = b"%b%b %d\r\n" % (self._head, reply, size)
         else:
             line = self._line(size)
-            if output.credit > 0 and size <= output.max_payload:
-                # Joined once, with everything else that is sent then.
-                output.frames += (line, payload, CRLF)
-                output.credit -= size + COST
-                return False
+        if output.credit > 0 and size <= output.max_payload:
+            # Joined once, with everything else that is sent then.
+            output.frames += (line, payload, CRLF)
+            output.credit -= size + COST
+            return False
         return output.publish(b"".join((line, payload, CRLF)), size, self.subject)
 
     def publish_many(self, payloads: list[bytes]) -> bool:

@@ -27,7 +27,11 @@ class PendingReply(Op[Held]):
     __slots__ = ("asked", "reply", "token")
 
     def __init__(self, token: str, asked: str, reply: bytes) -> None:
-        super().__init__()
+        # `Op.__init__`, unfolded: there is one of these for each request.
+        self.done = False
+        self._value = None
+        self._error = None
+        self._wakers = []
         self.token = token
         self.asked = asked
         # Where it has to go, as it stands on the wire.

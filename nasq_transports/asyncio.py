@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from nasq_proto import Op, Server, UsageError
 
+from .alarms import Alarms
 from .base import BaseTransport, connect_error
 from .dial import dial
 
@@ -22,6 +23,7 @@ class AsyncioTransport(BaseTransport):
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pump_scheduled = False
+        self._alarms = Alarms(self._loop)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -54,6 +56,8 @@ class AsyncioTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         if not op.done:
+            if self._pump_scheduled:
+                self._write_early()
             future: asyncio.Future[None] = self._loop.create_future()
 
             def wake() -> None:
@@ -61,14 +65,14 @@ class AsyncioTransport(BaseTransport):
                     future.set_result(None)
 
             op.on_done(wake)
-            timer = None
-            if deadline is not None:
-                timer = self._loop.call_later(deadline - self.now(), wake)
-            try:
+            if deadline is None:
                 await future
-            finally:
-                if timer is not None:
-                    timer.cancel()
+            else:
+                self._alarms.add(deadline, future)
+                try:
+                    await future
+                finally:
+                    self._alarms.finished()
         if not op.done:
             raise TimeoutError
         return op.result()
