@@ -236,6 +236,7 @@ class NASQueue:
         if client.state in (ClientState.IDLE, ClientState.CLOSED):
             await self._stopped()
             transport = self._new_transport()
+            client.draw_from(transport.rng)
             opened = client.open(transport.now())
             client.closed.on_done(self._on_closed)
             self._transport = transport

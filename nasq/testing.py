@@ -2,8 +2,9 @@
 
 `MemoryServer` is a NATS server inside this process, for asyncio, trio and threads: it does what
 nats-server does in everything that a queue uses (subjects, wildcards, queue groups, headers,
-requests, no responders, credentials, refusals), and keeps nothing. For a virtual clock and an order
-that a seed decides, use `Simulation`. For the real thing, `nasq.server.LocalServer`.
+requests, no responders, credentials, refusals), and keeps nothing. For a virtual clock and a seed
+that decides order, chunks, delays and cuts, use `Simulation`. For the real thing,
+`nasq.server.LocalServer`.
 
     >>> from nasq import BlockingNASQueue
     >>> from nasq.testing import MemoryServer
@@ -18,10 +19,10 @@ from __future__ import annotations
 from types import TracebackType
 
 from nasq_proto.testing import Broker
-from nasq_transports.memory import Simulation
+from nasq_transports.memory import Cancelled, DeadlockError, Simulation, Task
 from nasq_transports.tcpbroker import TCPBroker
 
-__all__ = ["Broker", "MemoryServer", "Simulation"]
+__all__ = ["Broker", "Cancelled", "DeadlockError", "MemoryServer", "Simulation", "Task"]
 
 
 class MemoryServer:

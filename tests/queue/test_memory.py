@@ -36,15 +36,14 @@ def test_producers_and_consumers_in_any_order_with_cuts(seed: int) -> None:
                 got[index].append(message.json())
 
     async def producer() -> None:
-        async with NASQueue(namespace="n", transport=simulation.transport) as queue:
+        transport = simulation.transport()
+        async with NASQueue(namespace="n", transport=transport) as queue:
             await simulation.sleep(1.0)
             for n in range(100):
                 if rng.random() < 0.05:
                     # Between two flushes nothing is under way: a cut loses nothing.
                     await queue.flush()
-                    simulation.links[-1].now = simulation.now
-                    simulation.links[-1].cut()
-                    queue._kick()
+                    simulation.cut(transport.link)
                 await queue.publish("jobs", n)
             await queue.flush()
 
