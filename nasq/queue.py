@@ -436,6 +436,7 @@ class NASQueue:
 
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
         """
+        deadline = self._deadline(timeout)
         body = message if type(message) is bytes else encode_payload(message)
         if self._output.size > HIGH_WATER or self._caller() is not self._owner:
             await self._breathe()
@@ -445,7 +446,8 @@ class NASQueue:
             route = self._route(subject)
         op = self._client.request(route.subject, body, headers)
         self._kick()
-        held = await self._within(timeout, op, f"no reply to the request on {subject!r}")
+        failure = f"no reply to the request on {subject!r}"
+        held = await self._within(op, deadline, timeout, failure)
         return Message(held, self._namespace, self._wall_offset)
 
     async def respond(
@@ -475,9 +477,10 @@ class NASQueue:
             NotConnectedError, ConnectionClosedError: connect first.
         """
         self._check()
+        deadline = self._deadline(timeout)
         op = self._client.flush()
         self._kick()
-        await self._within(timeout, op, "not flushed")
+        await self._within(op, deadline, timeout, "not flushed")
 
     async def drain(self, timeout: float | None = 30.0) -> None:
         """Take in what is under way, send everything, disconnect.
@@ -492,11 +495,12 @@ class NASQueue:
         Cancelled, it closes at once.
         """
         self._check()
+        deadline = self._deadline(timeout)
         client = self._client
         op = client.drain()
         self._kick()
         try:
-            await self._within(timeout, op, "not drained")
+            await self._within(op, deadline, timeout, "not drained")
         finally:
             client.close()
             self._kick()
@@ -545,8 +549,10 @@ class NASQueue:
 
         Raises and cancellation: as `pop`.
         """
-        if max_messages < 1:
-            raise InvalidOptionError(f"max_messages must be at least 1, not {max_messages!r}")
+        if type(max_messages) is not int or max_messages < 1:
+            raise InvalidOptionError(
+                f"max_messages must be a number of at least 1, not {max_messages!r}"
+            )
         if not await self._something(timeout):
             return []
         take, namespace, offset = self._take, self._namespace, self._wall_offset
@@ -721,7 +727,13 @@ class NASQueue:
         """A timeout of the public edge as a time on the transport's clock."""
         if timeout is None or timeout == math.inf:
             return None
-        if timeout != timeout or timeout < 0:
+        try:
+            makes_sense = timeout >= 0.0  # NaN is not either
+        except TypeError:
+            raise TypeError(
+                f"a timeout must be a number of seconds or None, not {timeout!r}"
+            ) from None
+        if not makes_sense:
             raise InvalidOptionError(f"a timeout must be a number of seconds, not {timeout!r}")
         return timeout + (self._transport.now() if self._transport is not None else 0.0)
 
@@ -733,10 +745,16 @@ class NASQueue:
             self._client.abandon(op)
             raise
 
-    async def _within(self, timeout: float | None, op: Op[T], failure: str) -> T:
-        """The result of `op`, or an error that begins with `failure`."""
+    async def _within(
+        self, op: Op[T], deadline: float | None, timeout: float | None, failure: str
+    ) -> T:
+        """The result of `op`, or an error that begins with `failure`.
+
+        The deadline is `timeout` from when the call began: it was made before anything was sent,
+        so that a timeout that makes no sense does nothing.
+        """
         try:
-            return await self._wait(op, self._deadline(timeout))
+            return await self._wait(op, deadline)
         except TimeoutError:
             raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
 
