@@ -17,6 +17,7 @@ that decides order, chunks, delays and cuts, use `Simulation`. For the real thin
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from nasq_proto.testing import Broker
 from nasq_transports.memory import Cancelled, DeadlockError, Simulation, Task
@@ -58,9 +59,17 @@ class MemoryServer:
         """Where queues connect to."""
         return f"nats://{self.host}:{self.port}"
 
-    def __enter__(self) -> MemoryServer:
-        """Start it."""
+    def start(self) -> None:
+        """Start it. After `stop` it comes back on the same port."""
         self._port = self._tcp.__enter__().port
+
+    def stop(self) -> None:
+        """Hang up on everyone and stop it."""
+        self._tcp.__exit__()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
         return self
 
     def __exit__(
@@ -69,5 +78,5 @@ class MemoryServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Hang up on everyone and stop it."""
-        self._tcp.__exit__()
+        """Stop it."""
+        self.stop()

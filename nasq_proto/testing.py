@@ -216,7 +216,8 @@ class ServerSession:
 
     def _subscribe(self, sub: Sub) -> None:
         if any(subject_matches(p, sub.subject) for p in self._broker.deny_subscribe):
-            self.say(Err(f'Permissions Violation for Subscription to "{sub.subject}"'))
+            group = f' using queue "{sub.queue_group}"' if sub.queue_group is not None else ""
+            self.say(Err(f'Permissions Violation for Subscription to "{sub.subject}"{group}'))
         else:
             # The server ignores a SUB whose sid lives already.
             self.subs.setdefault(sub.sid, sub)
