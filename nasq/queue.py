@@ -569,13 +569,15 @@ class NASQueue:
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
         transport, inbox = self._transport, self._inbox
-        self._tell_drops()
         if transport is None:
+            self._tell_drops()
             if waits and not inbox.items:
                 raise NotConnectedError("nothing can come: call connect() first")
             return bool(inbox.items)
         await self._checkpoint(transport)
         self._calls_left = _CALLS_PER_CHECKPOINT
+        # Not before: what is dropped at the checkpoint wakes nobody who waits after it.
+        self._tell_drops()
         again = False
         while waits and not inbox.items and self._client.state is not ClientState.CLOSED:
             op = inbox.waiter(again=again)

@@ -89,7 +89,9 @@ class Task(Generic[T]):
             self.result()
 
     def _is_unseen(self) -> bool:
-        return isinstance(self._error, Exception) and not self._seen
+        # Not only an Exception: what pytest.fail raises is none.
+        failed = self._error is not None and not isinstance(self._error, Cancelled)
+        return failed and not self._seen
 
 
 class _Park:
