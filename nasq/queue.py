@@ -236,6 +236,7 @@ class NASQueue:
         if client.state in (ClientState.IDLE, ClientState.CLOSED):
             await self._stopped()
             transport = self._new_transport()
+            client.draw_from(transport.rng)
             opened = client.open(transport.now())
             client.closed.on_done(self._on_closed)
             self._transport = transport
@@ -435,6 +436,7 @@ class NASQueue:
 
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
         """
+        deadline = self._deadline(timeout)
         body = message if type(message) is bytes else encode_payload(message)
         client, output = self._client, self._output
         on_credit = output.credit > 0 and self._thread() == self._home_thread
@@ -446,7 +448,6 @@ class NASQueue:
             route = self._routes[subject]
         except (KeyError, TypeError):
             route = self._route(subject)
-        deadline = self._deadline(timeout)
         op = client.request(route.subject, body, headers)
         if not output.credit:
             self._kick()
@@ -492,9 +493,10 @@ class NASQueue:
             NotConnectedError, ConnectionClosedError: connect first.
         """
         self._check()
+        deadline = self._deadline(timeout)
         op = self._client.flush()
         self._kick()
-        await self._within(timeout, op, "not flushed")
+        await self._within(op, deadline, timeout, "not flushed")
 
     async def drain(self, timeout: float | None = 30.0) -> None:
         """Take in what is under way, send everything, disconnect.
@@ -509,11 +511,12 @@ class NASQueue:
         Cancelled, it closes at once.
         """
         self._check()
+        deadline = self._deadline(timeout)
         client = self._client
         op = client.drain()
         self._kick()
         try:
-            await self._within(timeout, op, "not drained")
+            await self._within(op, deadline, timeout, "not drained")
         finally:
             client.close()
             self._kick()
@@ -562,8 +565,10 @@ class NASQueue:
 
         Raises and cancellation: as `pop`.
         """
-        if max_messages < 1:
-            raise InvalidOptionError(f"max_messages must be at least 1, not {max_messages!r}")
+        if type(max_messages) is not int or max_messages < 1:
+            raise InvalidOptionError(
+                f"max_messages must be a number of at least 1, not {max_messages!r}"
+            )
         if not await self._something(timeout):
             return []
         take, namespace, offset = self._take, self._namespace, self._wall_offset
@@ -580,13 +585,15 @@ class NASQueue:
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
         transport, inbox = self._transport, self._inbox
-        self._tell_drops()
         if transport is None:
+            self._tell_drops()
             if waits and not inbox.items:
                 raise NotConnectedError("nothing can come: call connect() first")
             return bool(inbox.items)
         await self._checkpoint(transport)
         self._calls_left = _CALLS_PER_CHECKPOINT
+        # Not before: what is dropped at the checkpoint wakes nobody who waits after it.
+        self._tell_drops()
         again = False
         while waits and not inbox.items and self._client.state is not ClientState.CLOSED:
             op = inbox.waiter(again=again)
@@ -738,7 +745,13 @@ class NASQueue:
         """A timeout of the public edge as a time on the transport's clock."""
         if timeout is None or timeout == math.inf:
             return None
-        if timeout != timeout or timeout < 0:
+        try:
+            makes_sense = timeout >= 0.0  # NaN is not either
+        except TypeError:
+            raise TypeError(
+                f"a timeout must be a number of seconds or None, not {timeout!r}"
+            ) from None
+        if not makes_sense:
             raise InvalidOptionError(f"a timeout must be a number of seconds, not {timeout!r}")
         return timeout + (self._transport.now() if self._transport is not None else 0.0)
 
@@ -750,10 +763,16 @@ class NASQueue:
             self._client.abandon(op)
             raise
 
-    async def _within(self, timeout: float | None, op: Op[T], failure: str) -> T:
-        """The result of `op`, or an error that begins with `failure`."""
+    async def _within(
+        self, op: Op[T], deadline: float | None, timeout: float | None, failure: str
+    ) -> T:
+        """The result of `op`, or an error that begins with `failure`.
+
+        The deadline is `timeout` from when the call began: it was made before anything was sent,
+        so that a timeout that makes no sense does nothing.
+        """
         try:
-            return await self._wait(op, self._deadline(timeout))
+            return await self._wait(op, deadline)
         except TimeoutError:
             raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
 

@@ -11,8 +11,9 @@ class Stats(NamedTuple):
     """Counts of one queue since it was made.
 
     Attributes:
-        messages_in, bytes_in: messages that came from the server, and their payload and header
-            bytes. What push put into the local queue itself is not among them.
+        messages_in, bytes_in: messages that came from the server for the local queue, and their
+            payload and header bytes. What push put there itself and the replies that `request`
+            returns are not among them.
         messages_out, bytes_out: messages accepted for sending, and their bytes.
         pending: messages in the local queue now.
         dropped: messages received and then dropped: the local queue was full.

@@ -2,8 +2,9 @@
 
 `MemoryServer` is a NATS server inside this process, for asyncio, trio and threads: it does what
 nats-server does in everything that a queue uses (subjects, wildcards, queue groups, headers,
-requests, no responders, credentials, refusals), and keeps nothing. For a virtual clock and an order
-that a seed decides, use `Simulation`. For the real thing, `nasq.server.LocalServer`.
+requests, no responders, credentials, refusals), and keeps nothing. For a virtual clock and a seed
+that decides order, chunks, delays and cuts, use `Simulation`. For the real thing,
+`nasq.server.LocalServer`.
 
     >>> from nasq import BlockingNASQueue
     >>> from nasq.testing import MemoryServer
@@ -16,12 +17,13 @@ that a seed decides, use `Simulation`. For the real thing, `nasq.server.LocalSer
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from nasq_proto.testing import Broker
-from nasq_transports.memory import Simulation
+from nasq_transports.memory import Cancelled, DeadlockError, Simulation, Task
 from nasq_transports.tcpbroker import TCPBroker
 
-__all__ = ["Broker", "MemoryServer", "Simulation"]
+__all__ = ["Broker", "Cancelled", "DeadlockError", "MemoryServer", "Simulation", "Task"]
 
 
 class MemoryServer:
@@ -57,9 +59,17 @@ class MemoryServer:
         """Where queues connect to."""
         return f"nats://{self.host}:{self.port}"
 
-    def __enter__(self) -> MemoryServer:
-        """Start it."""
+    def start(self) -> None:
+        """Start it. After `stop` it comes back on the same port."""
         self._port = self._tcp.__enter__().port
+
+    def stop(self) -> None:
+        """Hang up on everyone and stop it."""
+        self._tcp.__exit__()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
         return self
 
     def __exit__(
@@ -68,5 +78,5 @@ class MemoryServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Hang up on everyone and stop it."""
-        self._tcp.__exit__()
+        """Stop it."""
+        self.stop()

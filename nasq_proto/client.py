@@ -216,7 +216,6 @@ class Client:
         self._unrouted = 0
         self.output = Output(self._refuse)
         self._options = options
-        self._rng = rng
         self._pool = ServerPool(options.servers, options.reconnect, rng)
         self._requests = Requests(rng)
         self._reply_inbox: Subscription | None = None
@@ -243,6 +242,12 @@ class Client:
         self._quiet_until = -math.inf
         self._now = 0.0
         self._publishers: dict[str, Publisher] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.state.value}, {len(self.subscriptions)} subscriptions, "
+            f"{len(self._requests)} requests, {self.output.size} bytes not handed over>"
+        )
 
     # ------------------------------------------------------------------ inputs
 
@@ -445,6 +450,11 @@ class Client:
         elif self._live:
             return Op.resolved(None)
         return self._opened
+
+    def draw_from(self, rng: random.Random) -> None:
+        """Take jitter and the inbox's name from `rng` from now on. Only before `open`."""
+        self._pool.rng = rng
+        self._requests.rename(rng)
 
     def watch(self, inbox: Inbox) -> None:
         """Hold reading back while `inbox` is blocked, and report what it drops."""

@@ -314,10 +314,7 @@ class Publisher:
         """See `Client.publish`. `reply` is not checked: it has to be a subject."""
         size = len(payload)
         output = self._output
-        if reply is not None:
-            line = b"%b%b %d\r\n" % (self._head, reply, size)
-        else:
-            line = self._line(size)
+        line = self._line(size) if reply is None else b"%b%b %d\r\n" % (self._head, reply, size)
         if output.credit > 0 and size <= output.max_payload:
             # Joined once, with everything else that is sent then.
             output.frames += (line, payload, CRLF)

@@ -47,14 +47,18 @@ class Requests:
     """
 
     def __init__(self, rng: random.Random) -> None:
-        self.prefix = "_INBOX." + "".join(rng.choice(_ALPHABET) for _ in range(22)) + "."
         self.late = 0
         self._pending: dict[str, PendingReply] = {}
         self._last = 0
-        self._raw_prefix = self.prefix.encode()
+        self.rename(rng)
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def rename(self, rng: random.Random) -> None:
+        """Draw another id. Only while nothing waits for a reply."""
+        self.prefix = "_INBOX." + "".join(rng.choice(_ALPHABET) for _ in range(22)) + "."
+        self._raw_prefix = self.prefix.encode()
 
     def new(self, subject: str) -> PendingReply:
         """A place for the reply to a request on `subject`."""

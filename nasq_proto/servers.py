@@ -229,7 +229,7 @@ class ServerPool:
         self._given = servers
         self._servers = list(servers)
         self._policy = policy
-        self._rng = rng
+        self.rng = rng
         self._next = 0
         # Addresses that were given up: who announces them again changes nothing.
         self._refused: set[str] = set()
@@ -262,7 +262,7 @@ class ServerPool:
         """An attempt failed, or a connection broke that had hardly lived."""
         server.failures += 1
         if self._policy:
-            server.not_before = now + self._policy.wait(server.failures, self._rng)
+            server.not_before = now + self._policy.wait(server.failures, self.rng)
 
     def lost(self, server: Server, connected_at: float, now: float) -> None:
         """A connection broke. One that had lived is no failure: it is tried again at once."""
@@ -321,7 +321,7 @@ class ServerPool:
 
     def shuffle(self) -> None:
         """Try them in a random order."""
-        self._rng.shuffle(self._servers)
+        self.rng.shuffle(self._servers)
 
 
 def _is_ip(host: str) -> bool:

@@ -22,11 +22,12 @@ test says itself: `session.say(b"...")` takes raw bytes, so every hostile server
 from __future__ import annotations
 
 import random
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .client import Client, CloseTransport, OpenTransport, StartTLS
+from .client import Client, ClientState, CloseTransport, OpenTransport, StartTLS
 from .connection import Connection
 from .decoder import Role
 from .events import (
@@ -215,7 +216,8 @@ class ServerSession:
 
     def _subscribe(self, sub: Sub) -> None:
         if any(subject_matches(p, sub.subject) for p in self._broker.deny_subscribe):
-            self.say(Err(f'Permissions Violation for Subscription to "{sub.subject}"'))
+            group = f' using queue "{sub.queue_group}"' if sub.queue_group is not None else ""
+            self.say(Err(f'Permissions Violation for Subscription to "{sub.subject}"{group}'))
         else:
             # The server ignores a SUB whose sid lives already.
             self.subs.setdefault(sub.sid, sub)
@@ -234,6 +236,10 @@ class Link:
         broker: answers every connection; or a callable that says who does, or raises OSError.
         chop: the largest chunk that either side receives; None: as sent.
         delay: seconds that bytes travel, each way.
+        cuts: the chance of each chunk that the stream breaks in its place. A first connection is
+            never cut while it is made, so that `open` succeeds as on a good network.
+        rng: draws the size of each chunk (1 to `chop`), its delay (0 to `delay`) and the cuts;
+            None: every chunk is as large and as late as can be, and none is cut.
         now: the clock's start.
 
     Attributes:
@@ -253,12 +259,15 @@ class Link:
         *,
         chop: int | None = None,
         delay: float = 0.0,
+        cuts: float = 0.0,
+        rng: random.Random | None = None,
         now: float = 0.0,
     ) -> None:
         self.client = client
         self.now = now
         self.chop = chop
         self.delay = delay
+        self.cuts = cuts
         self.session: ServerSession | None = None
         self.refuse: OSError | None = None
         self.tls_error: OSError | None = None
@@ -266,9 +275,12 @@ class Link:
         self.opened = 0
         self.finished = False
         self._broker = broker
+        self._rng = rng
         self._attempt = 0
-        # (when, attempt, to the client, bytes); b"" is the end of the stream.
+        # (when, attempt, to the client, bytes), soonest first; b"" is the end of the stream.
         self._wire: deque[tuple[float, int, bool, bytes]] = deque()
+        # When the last bytes in each direction arrive: none overtake them.
+        self._latest = {True: now, False: now}
 
     def pump(self) -> None:
         """Carry everything that can be carried at this moment, until nothing moves."""
@@ -358,23 +370,47 @@ class Link:
             self._send(answer, to_client=True)
         if session is not None and session.closed:
             self.session = None
-            self._wire.append((self.now + self.delay, self._attempt, True, b""))
+            self._put(b"", to_client=True)
             return True
         return bool(data or answer)
 
     def _send(self, data: bytes, *, to_client: bool) -> None:
-        if not self.black_hole:
-            step = self.chop or len(data)
-            when = self.now + self.delay
-            for at in range(0, len(data), step):
-                self._wire.append((when, self._attempt, to_client, data[at : at + step]))
+        at = 0
+        while at < len(data) and not self.black_hole:
+            size = self.chop or len(data)
+            if self.chop and self._rng is not None:
+                size = self._rng.randint(1, size)
+            self._put(data[at : at + size], to_client=to_client)
+            at += size
+
+    def _put(self, chunk: bytes, *, to_client: bool) -> None:
+        delay = self.delay
+        if delay and self._rng is not None:
+            delay = self._rng.uniform(0.0, delay)
+        when = self._latest[to_client] = max(self.now + delay, self._latest[to_client])
+        entry = (when, self._attempt, to_client, chunk)
+        if not self._wire or self._wire[-1][0] <= when:
+            self._wire.append(entry)
+        else:
+            insort(self._wire, entry, key=lambda entry: entry[0])
+
+    def _breaks(self) -> bool:
+        return (
+            self.cuts > 0.0
+            and self._rng is not None
+            and self.session is not None
+            and self.client.state is not ClientState.CONNECTING
+            and self._rng.random() < self.cuts
+        )
 
     def _carry(self) -> bool:
         moved = False
         while self._wire and self._wire[0][0] <= self.now:
             _, attempt, to_client, data = self._wire.popleft()
             moved = True
-            if not to_client:
+            if self._breaks():
+                self.cut()
+            elif not to_client:
                 if self.session is not None and attempt == self._attempt:
                     self.session.receive_data(data)
             elif data:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -42,6 +43,8 @@ OnEvent = Callable[[Notice], object]
 
 READ_SIZE: Final = 256 * 1024
 _log: Final = logging.getLogger("nasq")
+# Of the operating system: a forked child draws other names than its parent.
+_RANDOM: Final = random.SystemRandom()
 
 # How often this process is the child of a fork. A transport remembers the number it was made under.
 _forks = 0
@@ -62,6 +65,10 @@ if hasattr(os, "register_at_fork"):
 
 class Transport(Protocol):
     """What a facade needs of a transport."""
+
+    @property
+    def rng(self) -> random.Random:
+        """Where a client's jitter and names come from."""
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
@@ -123,6 +130,11 @@ class BaseTransport(ABC):
         self._ended = False
         # Between two pumps: something was written for one who waits.
         self._written_early = False
+
+    @property
+    def rng(self) -> random.Random:
+        """See `Transport.rng`."""
+        return _RANDOM
 
     @property
     def lock(self) -> AbstractContextManager[Any]:

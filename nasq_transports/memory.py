@@ -23,6 +23,7 @@ import itertools
 import random
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
+from types import CoroutineType
 from typing import Any, Generic, TypeVar, cast
 
 from nasq_proto import Client, Op, Server
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 # Virtual seconds that the tasks which outlive `main` have for their cleanup.
 _WIND_UP = 60.0
+# So many steps at one moment of the virtual clock are a circle.
+_CIRCLE = 1_000_000
 
 
 class DeadlockError(RuntimeError):
@@ -56,15 +59,39 @@ class Task(Generic[T]):
         self._coroutine = coroutine
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._seen = False
         self._cancel = False
         self._ready = False
         self._turn = 0
 
+    @property
+    def state(self) -> str:
+        """What it waits for, and in which call of which call; empty when it has ended well."""
+        if self.done:
+            return f"failed: {self._error!r}" if self._is_unseen() else ""
+        calls: list[str] = []
+        inner: object = self._coroutine
+        while isinstance(inner, CoroutineType) and inner.cr_frame is not None:
+            calls.append(f"{inner.cr_code.co_name}:{inner.cr_frame.f_lineno}")
+            inner = inner.cr_await
+        return f"{self.waiting_for}, in {' > '.join(calls)}"
+
     def result(self) -> T:
         """What it returned; raises what it raised. Only when `done`."""
+        self._seen = True
         if self._error is not None:
             raise self._error
         return cast("T", self._result)
+
+    def raise_unseen(self) -> None:
+        """Raise its error, unless `result` has done so: a failure is never lost in silence."""
+        if self._is_unseen():
+            self.result()
+
+    def _is_unseen(self) -> bool:
+        # Not only an Exception: what pytest.fail raises is none.
+        failed = self._error is not None and not isinstance(self._error, Cancelled)
+        return failed and not self._seen
 
 
 class _Park:
@@ -81,14 +108,20 @@ class Simulation:
     """A scheduler for coroutines, with a virtual clock and a broker.
 
     Args:
-        seed: decides the order in which those who can run do run, and how bytes are chopped.
+        seed: decides all that chance decides: the order in which those who can run do run, the
+            size and the delay of each chunk, what is cut, the jitter of reconnecting. The same
+            seed gives the same run. An error that comes out of `run` carries it in a note.
         broker: the server that every queue connects to; None: a new one.
-        chop: the largest chunk that either side receives; None: as sent.
-        delay: seconds that bytes travel, each way.
+        chop: the largest chunk that either side receives, each of 1 to so many bytes; None: as
+            sent.
+        delay: the longest time that bytes travel, each way, in seconds.
+        cuts: the chance of each chunk that its connection breaks in its place. A queue's first
+            connection is not cut while it is made: `connect` succeeds.
 
     Attributes:
         now: the virtual clock, in seconds.
-        links: the link of every transport that was started, for tests that cut them.
+        rng: for whatever else a test leaves to chance, so that the seed decides it too.
+        links: the link of every transport that was started, for tests that cut or mute one.
         down: addresses (`host:port`) that refuse connections.
     """
 
@@ -99,20 +132,28 @@ class Simulation:
         broker: Broker | None = None,
         chop: int | None = None,
         delay: float = 0.0,
+        cuts: float = 0.0,
     ) -> None:
         self.now = 0.0
+        self.seed = seed
         self.rng = random.Random(seed)
         self.broker = broker or Broker(rng=self.rng)
         self.links: list[Link] = []
         self.down: set[str] = set()
         self._chop = chop
         self._delay = delay
+        self._cuts = cuts
         self._ready: list[Callable[[], None]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._tasks: list[Task[Any]] = []
         self._current: Task[Any] | None = None
         self._transports: list[MemoryTransport] = []
+
+    def __repr__(self) -> str:
+        options = {"chop": self._chop, "delay": self._delay, "cuts": self._cuts}
+        given = "".join(f", {name}={value}" for name, value in options.items() if value)
+        return f"{type(self).__name__}(seed={self.seed}{given})"
 
     def transport(self) -> MemoryTransport:
         """A new transport, connected to the broker."""
@@ -131,6 +172,14 @@ class Simulation:
             task._cancel = True
             self._wake(task)
 
+    def cut(self, link: Link | None = None) -> None:
+        """Break one connection, or every one: what is under way in either direction is lost."""
+        for transport in self._transports:
+            if link in (None, transport.link):
+                transport.link.now = self.now
+                transport.link.cut()
+                transport.kick()
+
     def run(self, main: Coroutine[Any, Any, T], *, until: float = 3600.0) -> T:
         """Run `main` and whatever it spawns, until `main` ends.
 
@@ -139,29 +188,50 @@ class Simulation:
             until: the virtual time, in seconds, at which it counts as hanging.
 
         Raises:
-            DeadlockError: nobody can run any more; says who waits for what.
+            What `main` raises, or else the first error of a spawned task that nobody has seen.
+            DeadlockError: nobody can run any more, or they run in a circle while no time passes;
+                says who waits where and for what, and how every connection is.
         """
         task = self.spawn(main, "main")
-        hang = "" if self._run_until([task], until) else self._who_waits()
+        hang = self._run_until([task], until)
         rest = [other for other in self._tasks if not other.done]
         for other in rest:
             self.cancel(other)
         self._run_until(rest, self.now + _WIND_UP)
-        if hang:
-            raise DeadlockError(f"nothing can happen any more at {self.now:g} s ({hang})")
-        return task.result()
+        try:
+            if hang:
+                raise DeadlockError(hang)
+            result = task.result()
+            for other in self._tasks:
+                other.raise_unseen()
+            return result
+        except BaseException as error:
+            error.add_note(f"to see it again: {self!r}")
+            raise
 
-    def _run_until(self, tasks: list[Task[Any]], until: float) -> bool:
-        """Run everyone until `tasks` are done; False when nothing can happen before `until`."""
+    def _run_until(self, tasks: list[Task[Any]], until: float) -> str:
+        """Run everyone until `tasks` are done; if that can't be, what keeps them."""
+        steps = 0
         while not all(task.done for task in tasks):
+            steps += 1
+            if steps > _CIRCLE:
+                return f"{_CIRCLE} steps were made at {self.now:g} s, and no end{self._who_waits()}"
             if self._ready:
                 self._ready.pop(self.rng.randrange(len(self._ready)))()
-            elif not self._pass_time(until):
-                return False
-        return True
+            elif self._pass_time(until):
+                steps = 0
+            else:
+                never = f"nothing can happen any more at {self.now:g} s"
+                late = f"nothing more happens before {until:g} s, where this run ends"
+                return (never if self._next_event() is None else late) + self._who_waits()
+        return ""
 
     def _who_waits(self) -> str:
-        return "; ".join(f"{t.name}: {t.waiting_for}" for t in self._tasks if not t.done)
+        """The state of everyone who is not done, or has failed unseen, a line each."""
+        tasks = [f"{task.name}: {task.state}" for task in self._tasks if task.state]
+        links = [t.link for t in self._transports if not t.link.finished]
+        clients = [f"connection {n}: {link.client!r}" for n, link in enumerate(links, 1)]
+        return "".join(f"\n  {line}" for line in tasks + clients)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for virtual time to pass."""
@@ -183,15 +253,19 @@ class Simulation:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         return self.broker
 
-    def _pass_time(self, until: float) -> bool:
-        """Go to the next moment at which something happens; False when there is none."""
+    def _next_event(self) -> float | None:
         links = [t.link for t in self._transports if not t.link.finished]
         times = [t for t in (link.next_event() for link in links) if t is not None]
         if self._timers:
             times.append(self._timers[0][0])
-        if not times or min(times) > until:
+        return min(times, default=None)
+
+    def _pass_time(self, until: float) -> bool:
+        """Go to the next moment at which something happens; False when there is none."""
+        due = self._next_event()
+        if due is None or due > until:
             return False
-        self.now = max(self.now, min(times))
+        self.now = max(self.now, due)
         while self._timers and self._timers[0][0] <= self.now:
             self._ready.append(heapq.heappop(self._timers)[2])
         for transport in self._transports:
@@ -251,6 +325,11 @@ class MemoryTransport:
         self._kicked = False
 
     @property
+    def rng(self) -> random.Random:
+        """See `Transport.rng`: the simulation's, so that its seed decides the jitter as well."""
+        return self._simulation.rng
+
+    @property
     def lock(self) -> AbstractContextManager[Any]:
         """See `Transport.lock`."""
         return nullcontext()
@@ -279,6 +358,8 @@ class MemoryTransport:
             simulation.resolve,
             chop=simulation._chop,
             delay=simulation._delay,
+            cuts=simulation._cuts,
+            rng=simulation.rng,
             now=simulation.now,
         )
         simulation.links.append(self.link)
@@ -312,7 +393,8 @@ class MemoryTransport:
             op.on_done(wake)
             if deadline is not None:
                 simulation.call_at(deadline, wake)
-            await _Park(f"{op!r} until {deadline}")
+            end = "without end" if deadline is None else f"until {deadline:g} s"
+            await _Park(f"{op!r} {end}")
         if not op.done:
             raise TimeoutError
         return op.result()

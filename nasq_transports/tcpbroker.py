@@ -34,15 +34,17 @@ class TCPBroker:
         self.broker = broker or Broker()
         self.lock = threading.Lock()
         self.paused = False
+        self._port = 0
         self._sessions: dict[socket.socket, tuple[ServerSession, OutputSocket]] = {}
 
     def __enter__(self) -> Server:
-        """Listen; the address."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        """Listen; the address, which stays the same when it is entered again."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
         self._thread.start()
-        return Server("127.0.0.1", self._listener.getsockname()[1])
+        return Server("127.0.0.1", self._port)
 
     def __exit__(self, *exc: object) -> None:
         """Hang up on everyone."""

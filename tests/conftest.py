@@ -103,9 +103,11 @@ class Kit:
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         """Wait for a condition that nothing announces."""
         end = time.monotonic() + seconds
+        step = 0.0002
         while not condition():
             assert time.monotonic() < end, "the condition did not come true in time"
-            await self.sleep(0.005)
+            await self.sleep(step)
+            step = min(2 * step, 0.005)
 
     async def gather(self, *bodies: Callable[[], Awaitable[T]]) -> list[T]:
         """Run bodies beside one another; their results, in order."""
@@ -128,6 +130,13 @@ class Kit:
 def server() -> Iterator[LocalServer]:
     """A real nats-server for everyone."""
     with LocalServer() as local:
+        yield local
+
+
+@pytest.fixture(scope="session")
+def memory_server() -> Iterator[MemoryServer]:
+    """nasq's own server."""
+    with MemoryServer() as local:
         yield local
 
 

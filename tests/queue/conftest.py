@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from nasq.server import LocalServer
 from nasq.testing import MemoryServer
 from tests.conftest import BACKENDS, Kit
-
-
-@pytest.fixture(scope="session")
-def memory_server() -> Iterator[MemoryServer]:
-    """nasq's own server."""
-    with MemoryServer() as local:
-        yield local
 
 
 @pytest.fixture(params=[f"{b}{kind}" for kind in ("", " memory") for b in BACKENDS])

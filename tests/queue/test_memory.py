@@ -7,9 +7,15 @@ import random
 
 import pytest
 
-from nasq import ConnectFailedError, NASQueue, NoRespondersError, OperationTimeoutError
-from nasq_proto.testing import Broker
-from nasq_transports.memory import Cancelled, DeadlockError, Simulation
+from nasq import (
+    BlockingNASQueue,
+    ConnectFailedError,
+    NASQueue,
+    NoRespondersError,
+    OperationTimeoutError,
+    PermissionsViolationError,
+)
+from nasq.testing import Broker, Cancelled, DeadlockError, MemoryServer, Simulation
 
 
 def test_a_day_of_waiting_takes_no_time() -> None:
@@ -36,15 +42,14 @@ def test_producers_and_consumers_in_any_order_with_cuts(seed: int) -> None:
                 got[index].append(message.json())
 
     async def producer() -> None:
-        async with NASQueue(namespace="n", transport=simulation.transport) as queue:
+        transport = simulation.transport()
+        async with NASQueue(namespace="n", transport=transport) as queue:
             await simulation.sleep(1.0)
             for n in range(100):
                 if rng.random() < 0.05:
                     # Between two flushes nothing is under way: a cut loses nothing.
                     await queue.flush()
-                    simulation.links[-1].now = simulation.now
-                    simulation.links[-1].cut()
-                    queue._kick()
+                    simulation.cut(transport.link)
                 await queue.publish("jobs", n)
             await queue.flush()
 
@@ -157,3 +162,24 @@ def test_a_cancelled_pop_loses_nothing_in_any_order(seed: int) -> None:
 
     simulation.run(main())
     assert sorted(got) == list(range(100))
+
+
+def test_a_memory_server_comes_back_on_its_port() -> None:
+    with MemoryServer() as server, BlockingNASQueue(server.host, server.port) as queue:
+        queue.subscribe_and_queue("a")
+        server.stop()
+        queue.push("a", "meanwhile")
+        server.start()
+        message = queue.pop(timeout=10.0)
+        assert message is not None
+        assert message.text == "meanwhile"
+
+
+def test_a_refusal_of_a_queue_group_names_it_as_nats_server_does() -> None:
+    with (
+        MemoryServer(Broker(deny_subscribe=("default.a",))) as server,
+        BlockingNASQueue(server.host, server.port) as queue,
+    ):
+        with pytest.raises(PermissionsViolationError) as caught:
+            queue.subscribe_and_queue("a", queue_group="g")
+        assert caught.value.queue_group == "g"

@@ -130,6 +130,29 @@ async def test_error_ends_a_pop_that_waits(kit: Kit) -> None:
         await kit.gather(pop, send)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_error_ends_a_pop_that_is_about_to_wait(seed: int) -> None:
+    """A message dropped while pop let others run was told to the pop after it."""
+    simulation = Simulation(seed)
+
+    async def pop(queue: NASQueue) -> None:
+        with pytest.raises(QueueFullError):
+            await queue.pop(timeout=60.0)
+
+    async def main() -> None:
+        async with (
+            NASQueue(transport=simulation.transport, overflow="error", max_bytes=5) as queue,
+            NASQueue(transport=simulation.transport) as other,
+        ):
+            await queue.subscribe_and_queue("a")
+            waiting = simulation.spawn(pop(queue))
+            await other.publish("a", "larger than that")
+            while not waiting.done:
+                await simulation.sleep(1.0)
+
+    simulation.run(main())
+
+
 async def test_iteration_goes_on_after_the_error(kit: Kit) -> None:
     async with kit.queue(overflow="error", max_messages=3) as queue:
         await queue.subscribe_and_queue("a")

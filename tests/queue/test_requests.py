@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from nasq import (
     ConnectionClosedError,
+    InvalidOptionError,
     NoRespondersError,
     OperationTimeoutError,
     UsageError,
@@ -78,6 +81,22 @@ async def test_a_request_that_nobody_answers_times_out(kit: Kit) -> None:
         await queue.flush()
         assert queue.stats().unrouted == 1
         assert queue.queue_size() == 0
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "1"])
+async def test_a_timeout_that_makes_no_sense_does_nothing(kit: Kit, timeout: float) -> None:
+    """It was looked at last: the request was on its way, and drain had closed the queue."""
+    async with kit.queue() as queue:
+        await queue.subscribe_and_queue("a")
+        for call in (
+            lambda: queue.request("a", "x", timeout=timeout),
+            lambda: queue.flush(timeout=timeout),
+            lambda: queue.drain(timeout=timeout),
+        ):
+            with pytest.raises((InvalidOptionError, TypeError), match="timeout must be a number"):
+                await call()
+        await queue.flush()
+        assert queue.stats().messages_out == 0
 
 
 async def test_respond_to_a_message_without_reply_says_so(kit: Kit) -> None:
