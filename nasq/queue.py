@@ -450,7 +450,6 @@ class NASQueue:
             route = self._route(subject)
         op = client.request(route.subject, body, headers)
         if not output.credit:
-            self._kick()
             output.grant()
         transport = self._transport
         assert transport is not None, "the client is open"

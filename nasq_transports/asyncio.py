@@ -56,8 +56,7 @@ class AsyncioTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         if not op.done:
-            if self._pump_scheduled:
-                self._write_early()
+            self._say()
             future: asyncio.Future[None] = self._loop.create_future()
 
             def wake() -> None:

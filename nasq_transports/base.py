@@ -103,7 +103,7 @@ class Transport(Protocol):
         """The client has bytes, an action or another deadline. Cheap, and coalesced."""
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
-        """The result of `op`.
+        """The result of `op`. What the client has to say goes out meanwhile, without a `kick`.
 
         Raises:
             TimeoutError: the deadline came first. Success beats a simultaneous deadline.
@@ -221,7 +221,6 @@ class BaseTransport(ABC):
         """Serve the client's outputs until it has none."""
         if self._ended:
             return  # what the client says now is meant for another transport
-        self._written_early = False
         client = self.client
         if client.stopped is not self._stopped:
             # Opened again before this one, held up by a callback, had seen the end.
@@ -243,21 +242,30 @@ class BaseTransport(ABC):
                 self._ended = True
                 self._stop()
                 return
+        self._pump_stream()
+
+    def _pump_stream(self) -> None:
+        """The part of it that is about the present stream."""
+        client = self.client
+        self._written_early = False
         self._pump_output()
         if client.wants_read is not self._reading:
             self._reading = not self._reading
             self._read_on(self._reading)
         self._arm(client.next_timeout())
 
-    def _write_early(self) -> None:
+    def _say(self) -> None:
         """Somebody is about to wait: what it waits for may be the answer to what was just said.
 
         The first one to wait between two pumps has it written at once: a request that is alone
         saves a turn of the loop. What the others say is gathered for the pump.
         """
-        if not self._written_early and not self._ended:
-            self._written_early = True
-            self._pump_output()
+        if self.client.output.frames and not self._ended:
+            if self._written_early:
+                self.kick()
+            else:
+                self._written_early = True
+                self._pump_output()
 
     def _pump_output(self) -> None:
         if self._can_write():

@@ -388,6 +388,8 @@ class MemoryTransport:
         """See `Transport.wait`."""
         simulation = self._simulation
         if not op.done:
+            if self.link.client.output.frames:
+                self.kick()
             task = simulation._running()
             wake = simulation._waker(task)
             op.on_done(wake)
