@@ -41,7 +41,7 @@ def grids(found: Sequence[Summary]) -> list[Grid]:
 def _beside_peers(found: Sequence[Summary]) -> Grid:
     return Grid(
         "nasq beside its peers",
-        f"{MOST_ROWS} unless said; a ratio is nasq's figure to theirs",
+        f"in {MOST_ROWS} unless said; a ratio is nasq's figure to theirs",
         ("nasq", *PEERS, "to nats-py", "to the best"),
         [
             [
@@ -60,7 +60,7 @@ def _beside_peers(found: Sequence[Summary]) -> Grid:
 def _transports(found: Sequence[Summary]) -> Grid:
     return Grid(
         "nasq on each transport",
-        f"{MOST_ROWS} unless said; on the right: speed as a part of that on asyncio",
+        f"in {MOST_ROWS} unless said; on the right: speed as a part of that on asyncio",
         (*NASQ, "trio", "blocking"),
         [
             [

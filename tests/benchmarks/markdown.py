@@ -27,7 +27,7 @@ def refill(page: str, grids: Sequence[Grid], about: str) -> str:
 def _table(grid: Grid) -> str:
     head = [_line(grid.title, *grid.columns), f"|---|{'--:|' * len(grid.columns)}"]
     lines = "\n".join([*head, *(_line(*map(_text, line)) for line in grid.lines)])
-    return f"{lines}\n\n{grid.caption.capitalize()}." if grid.caption else lines
+    return f"{lines}\n\n{grid.caption[0].upper()}{grid.caption[1:]}." if grid.caption else lines
 
 
 def _line(*cells: str) -> str:
