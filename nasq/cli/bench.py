@@ -1,19 +1,10 @@
-"""`nasq bench`: how fast it is here, on each transport.
-
-Three measures: pushing until the server has confirmed it all; from one queue through the server
-into another and out of it; and the round trip of a request. Sender and receiver share a process,
-so the second is what one core does for both.
-"""
+"""`nasq bench`: how fast it is here, against this server, on each backend."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
-import statistics
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
@@ -25,267 +16,145 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from nasq import BlockingNASQueue, Message, MissingDependencyError, NASQueue
+from nasq import MissingDependencyError
 
 from .connection import Target, connection_options, some_server
+from .latency import bar, counts, edges, in_words
+from .measure import MEASURES, Job, Result
 
 __all__ = ["bench"]
 
-# Subjects: one that nobody listens to, one that the receiver pops, one that it answers on.
-_NOWHERE: Final = "nowhere"
-_FLOW: Final = "flow"
-_ECHO: Final = "echo"
-_CHUNK: Final = 500
-_PATIENCE: Final = 30.0
-_REQUESTS: Final = 2000
-
-Step = Callable[[], Awaitable[None]]
-Together = Callable[[Step, Step], Awaitable[None]]
+_PERCENTILES: Final = (50, 90, 99, 99.9)
+_HISTOGRAM: Final = 14
 
 
-class Job(NamedTuple):
-    """What is measured, and who wants to hear how far it is."""
+class _Plan(NamedTuple):
+    """What was asked for."""
 
-    servers: tuple[str, ...]
-    namespace: str
     messages: int
-    payload: bytes
+    sizes: tuple[int, ...]
     requests: int
-    tick: Callable[[int], None]
-
-    @property
-    def steps(self) -> int:
-        """How much `tick` is called for in sum."""
-        return 2 * self.messages + self.requests
-
-    def chunks(self) -> Iterator[int]:
-        """The messages in portions: between them there is time for the progress bar."""
-        for at in range(0, self.messages, _CHUNK):
-            yield min(_CHUNK, self.messages - at)
+    concurrency: int
 
 
-class Result(NamedTuple):
-    """What came out: seconds for all messages, and for each request."""
+class _Measured(NamedTuple):
+    """One result, and what it is of."""
 
-    push: float
-    flow: float
-    round_trips: list[float]
-
-    def percentile(self, percent: int) -> float:
-        """Seconds within which so many percent of the requests were answered."""
-        return statistics.quantiles(self.round_trips, n=100, method="inclusive")[percent - 1]
+    backend: str
+    size: int
+    result: Result
 
 
-# ---------------------------------------------------------------------- measuring
-
-
-async def _measure(job: Job, together: Together) -> Result:
-    """On an event loop. The same for asyncio and trio, but for running two steps together."""
-    async with (
-        NASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as sender,
-        NASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as receiver,
-    ):
-        start = time.perf_counter()
-        for count in job.chunks():
-            await sender.push_many(_NOWHERE, [job.payload] * count)
-            sender.clear_queue()  # what nobody listens to, push keeps here
-            job.tick(count)
-        await sender.flush(_PATIENCE)
-        push = time.perf_counter() - start
-
-        async def send() -> None:
-            for count in job.chunks():
-                for _ in range(count):
-                    await sender.publish(_FLOW, job.payload)
-
-        async def receive() -> None:
-            for count in job.chunks():
-                for _ in range(count):
-                    _came(await receiver.pop(_PATIENCE))
-                job.tick(count)
-
-        await receiver.subscribe_and_queue(_FLOW)
-        start = time.perf_counter()
-        await together(send, receive)
-        flow = time.perf_counter() - start
-
-        async def answer() -> None:
-            for _ in range(job.requests):
-                request = _came(await receiver.pop(_PATIENCE))
-                await receiver.respond(request, request.message)
-
-        round_trips: list[float] = []
-
-        async def ask() -> None:
-            for _ in range(job.requests):
-                asked = time.perf_counter()
-                await sender.request(_ECHO, job.payload)
-                round_trips.append(time.perf_counter() - asked)
-                job.tick(1)
-
-        await receiver.subscribe_and_queue(_ECHO)
-        await together(answer, ask)
-        return Result(push, flow, round_trips)
-
-
-def _measure_asyncio(job: Job) -> Result:
-    async def together(first: Step, second: Step) -> None:
-        await asyncio.gather(first(), second())
-
-    return asyncio.run(_measure(job, together))
-
-
-def _measure_trio(job: Job) -> Result:
-    import trio  # optional
-
-    async def together(first: Step, second: Step) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(first)
-                nursery.start_soon(second)
-        except BaseExceptionGroup as group:  # as asyncio.gather: whoever failed first
-            raise group.exceptions[0] from None
-
-    return trio.run(_measure, job, together)
-
-
-def _measure_blocking(job: Job) -> Result:
-    """The same in plain code, with a thread for the other side."""
-    with (
-        BlockingNASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as sender,
-        BlockingNASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as receiver,
-    ):
-        start = time.perf_counter()
-        for count in job.chunks():
-            sender.push_many(_NOWHERE, [job.payload] * count)
-            sender.clear_queue()
-            job.tick(count)
-        sender.flush(_PATIENCE)
-        push = time.perf_counter() - start
-
-        def send() -> None:
-            for _ in range(job.messages):
-                sender.publish(_FLOW, job.payload)
-
-        receiver.subscribe_and_queue(_FLOW)
-        start = time.perf_counter()
-        other = threading.Thread(target=send, daemon=True)
-        other.start()
-        for count in job.chunks():
-            for _ in range(count):
-                _came(receiver.pop(_PATIENCE))
-            job.tick(count)
-        other.join()
-        flow = time.perf_counter() - start
-
-        def answer() -> None:
-            for _ in range(job.requests):
-                request = _came(receiver.pop(_PATIENCE))
-                receiver.respond(request, request.message)
-
-        round_trips: list[float] = []
-        receiver.subscribe_and_queue(_ECHO)
-        other = threading.Thread(target=answer, daemon=True)
-        other.start()
-        for _ in range(job.requests):
-            asked = time.perf_counter()
-            sender.request(_ECHO, job.payload)
-            round_trips.append(time.perf_counter() - asked)
-            job.tick(1)
-        other.join()
-        return Result(push, flow, round_trips)
-
-
-def _came(message: Message | None) -> Message:
-    if message is None:
-        raise click.ClickException(f"no message came for {_PATIENCE:g} s: is the server all right?")
-    return message
-
-
-_MEASURES: Final = {
-    "asyncio": _measure_asyncio,
-    "trio": _measure_trio,
-    "blocking": _measure_blocking,
-}
-
-
-# ---------------------------------------------------------------------- the command
-
-
-@click.command()
+@click.command(short_help="Measure pushing, popping and requests against a server.")
 @click.option(
     "-m",
     "--messages",
     type=click.IntRange(1),
     default=50_000,
     show_default=True,
-    help="How many to push, and how many to receive.",
+    help="How many to push, and how many to pop.",
 )
 @click.option(
-    "--size", type=click.IntRange(0), default=128, show_default=True, help="Bytes of a payload."
+    "--size",
+    "sizes",
+    type=click.IntRange(0),
+    multiple=True,
+    default=(128,),
+    show_default="128",
+    help="Bytes of a payload. May be given more than once.",
 )
 @click.option(
-    "-t",
-    "--transport",
-    type=click.Choice([*_MEASURES, "all"]),
+    "-r",
+    "--requests",
+    type=click.IntRange(1),
+    default=5_000,
+    show_default=True,
+    help="How many requests.",
+)
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many requests are in flight at the same time.",
+)
+@click.option(
+    "-b",
+    "--backend",
+    type=click.Choice([*MEASURES, "all"]),
     default="all",
     show_default=True,
     help="What runs the queue.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @connection_options
-def bench(target: Target, messages: int, size: int, transport: str, as_json: bool) -> None:
-    """Measure pushing, receiving and requests on this machine.
+def bench(
+    target: Target,
+    messages: int,
+    sizes: tuple[int, ...],
+    requests: int,
+    concurrency: int,
+    backend: str,
+    as_json: bool,
+) -> None:
+    """Measure pushing, popping and requests against a server.
 
     Starts a nats-server when nothing answers at the address.
 
-    "push" is until the server has confirmed them all. "push to pop" is from one queue through
-    the server into another, popped one by one; both are in this process. "round trip" is a
-    request and its reply, one after the other.
+    "push" and "push_many" (in batches of 500) are until the server has confirmed them all. "pop"
+    is from one queue through the server into another, popped one by one; "request" is a request
+    and its reply, from queue to queue. Both queues are in this process, so it is what one process
+    does for both sides.
 
-    With --json, rates are in messages a second and round trips in seconds.
+    With --json, rates are per second and round trips in seconds.
+
+    \b
+        nasq bench -b asyncio --size 16 --size 1024
+        nasq bench -s nats://broker:4222 -m 1000000 -c 100 --json
     """
-    transports = _chosen(transport)
-    results: dict[str, Result] = {}
+    backends = _chosen(backend)
+    plan = _Plan(messages, sizes, requests, concurrency)
+    measured: list[_Measured] = []
     with some_server(target) as (target, _), _progress(as_json) as progress:
-        for name in transports:
-            task = progress.add_task(name)
-            job = Job(
-                target.servers,
-                f"{target.namespace}.bench-{secrets.token_hex(3)}",
-                messages,
-                b"x" * size,
-                min(_REQUESTS, max(2, messages // 10)),
-                partial(progress.advance, task),
-            )
-            progress.update(task, total=job.steps)
-            results[name] = _MEASURES[name](job)
+        for size in sizes:
+            for name in backends:
+                task = progress.add_task(f"{name}, {size:,} B")
+                job = Job(
+                    target.servers,
+                    f"{target.namespace}.bench-{secrets.token_hex(3)}",
+                    messages,
+                    b"x" * size,
+                    requests,
+                    concurrency,
+                    partial(progress.advance, task),
+                )
+                progress.update(task, total=job.steps)
+                measured.append(_Measured(name, size, MEASURES[name](job)))
     if as_json:
-        click.echo(json.dumps(_as_json(target, messages, size, results)))
+        click.echo(json.dumps(_as_json(target, plan, measured)))
     else:
-        console = Console()
-        console.print(f"{messages:,} messages of {size:,} bytes, server at {target.addresses}")
-        console.print(_table(messages, results))
+        _show(target, plan, measured)
 
 
-def _chosen(transport: str) -> list[str]:
+def _chosen(backend: str) -> list[str]:
     has_trio = find_spec("trio") is not None
-    if transport == "all":
+    if backend == "all":
         if not has_trio:
             click.echo("not on trio, which isn't installed: pip install 'nasq[trio]'", err=True)
-        return [name for name in _MEASURES if name != "trio" or has_trio]
-    if transport == "trio" and not has_trio:
+        return [name for name in MEASURES if name != "trio" or has_trio]
+    if backend == "trio" and not has_trio:
         raise MissingDependencyError(
-            "trio is not installed: python -m pip install 'nasq[trio]', or choose another transport"
+            "trio is not installed: python -m pip install 'nasq[trio]', or choose another backend"
         )
-    return [transport]
+    return [backend]
 
 
 def _progress(quiet: bool) -> Progress:
     console = Console(stderr=True)
     return Progress(
-        TextColumn("[cyan]{task.description:8}"),
-        BarColumn(40),
+        TextColumn("[cyan]{task.description:18}"),
+        BarColumn(30),
         MofNCompleteColumn(),
         console=console,
         transient=True,
@@ -293,36 +162,99 @@ def _progress(quiet: bool) -> Progress:
     )
 
 
-def _as_json(
-    target: Target, messages: int, size: int, results: dict[str, Result]
-) -> dict[str, Any]:
+def _rates(plan: _Plan, result: Result) -> dict[str, float]:
+    """What was done in a second, by the name of the call."""
+    return {
+        "push": plan.messages / result.push,
+        "push_many": plan.messages / result.push_many,
+        "pop": plan.messages / result.pop,
+        "request": plan.requests / result.request,
+    }
+
+
+def _as_json(target: Target, plan: _Plan, measured: Iterable[_Measured]) -> dict[str, Any]:
     return {
         "servers": target.addresses,
-        "messages": messages,
-        "size": size,
+        "messages": plan.messages,
+        "requests": plan.requests,
+        "concurrency": plan.concurrency,
         "results": [
             {
-                "transport": name,
-                "push_rate": round(messages / result.push, 1),
-                "push_to_pop_rate": round(messages / result.flow, 1),
-                "requests": len(result.round_trips),
-                "round_trip": {f"p{p}": round(result.percentile(p), 7) for p in (50, 90, 99)},
+                "backend": backend,
+                "size": size,
+                **{f"{name}_rate": round(rate, 1) for name, rate in _rates(plan, result).items()},
+                "round_trip": {
+                    **{f"p{p:g}": round(result.percentile(p), 7) for p in _PERCENTILES},
+                    "max": round(result.round_trips[-1], 7),
+                },
             }
-            for name, result in results.items()
+            for backend, size, result in measured
         ],
     }
 
 
-def _table(messages: int, results: dict[str, Result]) -> Table:
+# ---------------------------------------------------------------------- for people
+
+
+def _show(target: Target, plan: _Plan, measured: list[_Measured]) -> None:
+    console = Console()
+    console.print(
+        f"{plan.messages:,} messages, {plan.requests:,} requests, {plan.concurrency:,} at a time, "
+        f"server at {target.addresses}"
+    )
+    for size in dict.fromkeys(plan.sizes):
+        mine = [entry for entry in measured if entry.size == size]
+        console.print(f"\n[bold]{size:,} bytes[/]")
+        console.print(_throughput(plan, mine))
+        console.print(_round_trips(mine))
+        console.print(_histogram(mine))
+
+
+def _throughput(plan: _Plan, measured: list[_Measured]) -> Table:
+    table = _table("per second", *_rates(plan, measured[0].result))
+    for backend, _, result in measured:
+        rates = _rates(plan, result)
+        table.add_row(Text(backend, style="cyan"), *(f"{rate:,.0f}" for rate in rates.values()))
+    return table
+
+
+def _round_trips(measured: list[_Measured]) -> Table:
+    table = _table("round trip", *(f"p{percent:g}" for percent in _PERCENTILES), "max")
+    for backend, _, result in measured:
+        times = [*map(result.percentile, _PERCENTILES), result.round_trips[-1]]
+        table.add_row(Text(backend, style="cyan"), *map(in_words, times))
+    return table
+
+
+def _histogram(measured: list[_Measured]) -> Table:
+    """The round trips of all backends on one axis, each with bars of its own."""
+    bounds = edges(
+        min(result.round_trips[0] for _, _, result in measured),
+        max(result.round_trips[-1] for _, _, result in measured),
+        _HISTOGRAM,
+    )
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("from", justify="right", no_wrap=True)
+    width = {1: 44, 2: 20}.get(len(measured), 12)
+    columns: list[list[Text]] = []
+    for backend, _, result in measured:
+        table.add_column(backend, width=width + 7, no_wrap=True, header_style="cyan")
+        in_each = counts(result.round_trips, bounds)
+        total, most = len(result.round_trips), max(in_each)
+        columns.append([_row(count, most, total, width) for count in in_each])
+    for bound, row in zip(bounds, zip(*columns, strict=True), strict=False):
+        table.add_row(in_words(bound), *row)
+    return table
+
+
+def _row(count: int, most: int, total: int, width: int) -> Text:
+    part = f"{100 * count / total:.3g} %" if count else ""
+    return Text.assemble((bar(count / most, width), "cyan"), " " if count else "", (part, "dim"))
+
+
+def _table(first: str, *headings: str) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("transport")
-    for heading in ("push", "push to pop", "round trip p50", "p90", "p99"):
-        table.add_column(heading, justify="right")
-    for name, result in results.items():
-        table.add_row(
-            Text(name, style="cyan"),
-            f"{messages / result.push:,.0f}/s",
-            f"{messages / result.flow:,.0f}/s",
-            *(f"{result.percentile(p) * 1e6:,.0f} µs" for p in (50, 90, 99)),
-        )
+    table.add_column(first)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -19,6 +19,8 @@ from typing import IO, Any
 
 import pytest
 
+from nasq import BlockingNASQueue
+from nasq.cli.latency import counts, edges
 from nasq.server import LocalServer
 
 pytest.importorskip("click")
@@ -139,7 +141,8 @@ class TestUsage:
             (["push", "a", "x", "--server", ","], "it names no server"),
             (["watch", "--group", "a b"], "queue group"),
             (["watch", "--count", "0"], "0 is not in the range"),
-            (["bench", "--transport", "curio"], "'curio' is not one of"),
+            (["bench", "--backend", "curio"], "'curio' is not one of"),
+            (["bench", "--concurrency", "0"], "0 is not in the range"),
             (["serve", "--port", "65536"], "65536 is not in the range"),
         ],
     )
@@ -311,23 +314,66 @@ class TestServe:
 class TestBench:
     @pytest.mark.usefixtures("url")
     def test_json(self) -> None:
-        done = _nasq("bench", "--messages", "200", "--size", "16", "--json")
+        done = _nasq("bench", "-m", "200", "-r", "50", "--size", "16", "--size", "0", "--json")
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
-        assert (report["messages"], report["size"]) == (200, 16)
-        assert [r["transport"] for r in report["results"]] == ["asyncio", "trio", "blocking"]
+        assert (report["messages"], report["requests"], report["concurrency"]) == (200, 50, 1)
+        assert [(r["size"], r["backend"]) for r in report["results"]] == [
+            (size, backend) for size in (16, 0) for backend in ("asyncio", "trio", "blocking")
+        ]
         for result in report["results"]:
-            assert result["push_rate"] > 0
-            assert result["push_to_pop_rate"] > 0
+            for call in ("push", "push_many", "pop", "request"):
+                assert result[f"{call}_rate"] > 0
             trip = result["round_trip"]
-            assert 0 < trip["p50"] <= trip["p90"] <= trip["p99"]
+            assert list(trip) == ["p50", "p90", "p99", "p99.9", "max"]
+            assert trip["p50"] > 0
+            assert sorted(trip.values()) == list(trip.values())
 
-    def test_a_table_and_a_server_of_its_own(self, nowhere: str) -> None:
-        done = _nasq("bench", "--messages", "100", "--transport", "blocking")
+    @pytest.mark.parametrize("backend", ["asyncio", "trio", "blocking"])
+    def test_many_at_a_time(self, backend: str, url: str) -> None:
+        done = _nasq("bench", "-b", backend, "-m", "10", "-r", "37", "-c", "5", "--json")
         assert done.returncode == 0, done.stderr
-        assert f"100 messages of 128 bytes, server at {nowhere}" in done.stdout
-        assert re.search(r"blocking +[\d,]+/s +[\d,]+/s +[\d,]+ µs", done.stdout)
+        report = json.loads(done.stdout)
+        assert (report["requests"], report["concurrency"]) == (37, 5)
+        assert report["results"][0]["request_rate"] > 0
+
+    def test_tables_and_a_server_of_its_own(self, nowhere: str) -> None:
+        done = _nasq("bench", "--messages", "100", "--requests", "20")
+        assert done.returncode == 0, done.stderr
+        assert f"100 messages, 20 requests, 1 at a time, server at {nowhere}" in done.stdout
+        for backend in ("asyncio", "trio", "blocking"):
+            assert re.search(rf"{backend}(?: +[\d,]+){{4}} *\n", done.stdout)
+            assert re.search(rf"{backend}(?: +[\d.]+ [mµ]?s){{5}} *\n", done.stdout)
+        assert re.search(r"from +asyncio +trio +blocking", done.stdout)
+        assert "█" in done.stdout
         assert max(map(len, done.stdout.splitlines())) <= 80
+
+    def test_a_payload_that_the_server_refuses(self, url: str) -> None:
+        done = _nasq("bench", "-b", "blocking", "-m", "1", "--size", "2000000")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "max_payload" in done.stderr
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio", "blocking"])
+    def test_a_server_that_dies_ends_it(self, backend: str) -> None:
+        with LocalServer() as server, BlockingNASQueue(servers=[server.url]) as spy:
+            spy.subscribe_and_queue("*.echo")
+            arguments = ["bench", "-b", backend, "-m", "10", "-r", "1000000", "-s", server.url]
+            with _running(*arguments) as process:
+                assert spy.pop(_PATIENCE) is not None, "it asks"
+                server.kill()
+                _, err = process.communicate(timeout=_PATIENCE)
+        assert process.returncode == 1
+        assert "Traceback" not in err
+        assert err.startswith("nasq: ")
+
+    @pytest.mark.parametrize("values", [[1e-6], [2e-5, 9.99e-5, 1e-4], [1.1e-4, 0.3, 2.5, 70.0]])
+    def test_a_histogram_has_everything_once(self, values: list[float]) -> None:
+        bounds = edges(values[0], values[-1], 8)
+        assert bounds[0] <= values[0]
+        assert values[-1] < bounds[-1]
+        assert 1 <= len(bounds) - 1 <= 9
+        assert sum(counts(values, bounds)) == len(values)
 
     def test_elsewhere_no_server_is_started(self) -> None:
         done = _nasq("bench", "-s", "nats://192.0.2.1:4222,nats://no.invalid")

@@ -1,6 +1,6 @@
 """The other end, so fast that it is never what is measured: a NATS server of pre-encoded frames.
 
-    python -m tests.benchmarks.peer sink|source|echo [name of the traffic]
+    python -m tests.benchmarks.other_end sink|source|echo [name of the traffic]
 
 Prints its port, then serves one client after another until it is killed. `sink` swallows what
 comes and answers PING. `source` sends the traffic again and again once a publish to `go` has told
@@ -15,8 +15,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-INFO = b'INFO {"server_id":"BENCH","version":"2.12.0","headers":true,"max_payload":8388608}\r\n'
-# A peer sends this much at a time.
+INFO = (
+    b'INFO {"server_id":"BENCH","version":"2.12.0","go":"","host":"127.0.0.1","port":4222,'
+    b'"headers":true,"max_payload":8388608}\r\n'
+)
+# The source sends this much at a time.
 BLOCK = 256 * 1024
 
 
@@ -24,6 +27,8 @@ def frames(traffic: str, sid: bytes) -> list[bytes]:
     """One round of messages for subscription `sid`."""
     if traffic == "uniform":
         return [b"MSG b.a %b 128\r\n%b\r\n" % (sid, b"x" * 128)]
+    if traffic == "large":
+        return [b"MSG b.a %b 65536\r\n%b\r\n" % (sid, b"x" * 65536)]
     if traffic == "unique":
         return [b"MSG b.%d %b 128\r\n%b\r\n" % (n, sid, b"x" * 128) for n in range(20_000)]
     if traffic == "headers":
@@ -47,27 +52,23 @@ def sink(sock: socket.socket, traffic: str) -> None:
 
 
 def source(sock: socket.socket, traffic: str) -> None:
-    """Wait for `go`, then send."""
-    held, sid = b"", b"1"
+    """Make the messages for the first SUB before its PING is answered; on `go` send them."""
+    held = b""
+    one_round: list[bytes] = []
     while data := sock.recv(65536):
         held += data
-        if match := re.search(rb"SUB \S+ +(?:\S+ )?(\d+)\r\n", held):
-            sid = match[1]
+        if not one_round and (match := re.search(rb"SUB \S+ +(?:\S+ )?(\d+)\r\n", held)):
+            one_round = frames(traffic, match[1])
+            rounds = max(1, BLOCK // sum(map(len, one_round)))
+            block = b"".join(one_round) * rounds
         sock.sendall(b"PONG\r\n" * data.count(b"PING\r\n"))
         if match := re.search(rb"PUB \S*go +\d+\r\n(\d+)\r\n", held):
             held = b""
-            _send(sock, frames(traffic, sid), int(match[1]))
-
-
-def _send(sock: socket.socket, one_round: list[bytes], count: int) -> None:
-    rounds = max(1, BLOCK // sum(map(len, one_round)))
-    block = b"".join(one_round) * rounds
-    in_block = len(one_round) * rounds
-    while count >= in_block:
-        sock.sendall(block)
-        count -= in_block
-    full, rest = divmod(count, len(one_round))
-    sock.sendall(b"".join(one_round) * full + b"".join(one_round[:rest]))
+            blocks, left = divmod(int(match[1]), len(one_round) * rounds)
+            for _ in range(blocks):
+                sock.sendall(block)
+            full, rest = divmod(left, len(one_round))
+            sock.sendall(b"".join(one_round) * full + b"".join(one_round[:rest]))
 
 
 def echo(sock: socket.socket, traffic: str) -> None:

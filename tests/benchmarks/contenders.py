@@ -1,0 +1,41 @@
+"""Who can be measured here, and what is left out, with the reason."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+from .rows import Row
+
+# What must be importable, where it is not part of nasq or of Python. nats-core and nats-py share
+# the package `nats`, so the name of a part of each is asked for.
+_NEEDS: Final = {
+    "uvloop": "uvloop",
+    "trio": "trio",
+    "nats-py": "nats.aio",
+    "natsio": "natsio",
+    "nats-core": "nats.client",
+}
+# A contender that can't do what a row asks for, by the row's name.
+_CANNOT: Final = {
+    ("one-byte chunks", "nats-core"): "its parser awaits a StreamReader: an event loop is timed",
+}
+
+
+def installed(contender: str) -> bool:
+    """Whether it can be imported."""
+    module = _NEEDS.get(contender)
+    try:
+        return module is None or importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
+
+
+def why_not(row: Row, contender: str) -> str | None:
+    """Why this contender is not measured in this row; None: it is."""
+    return _CANNOT.get((row.name, contender))
+
+
+def taking_part(row: Row) -> list[str]:
+    """Who is measured in this row, here."""
+    return [c for c in row.contenders if installed(c) and why_not(row, c) is None]

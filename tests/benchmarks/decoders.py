@@ -1,0 +1,169 @@
+"""Bytes in, messages out, with no connection: nasq's decoder and the peers' parsers.
+
+Each of them is fed a list of chunks. Nothing is done with what comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .peers import nats_core_alone
+from .rows import PLAIN
+from .sample import Sample, Span, each
+
+# What one read from a socket gives, more or less.
+CHUNK = 64 * 1024
+MIB = 1024 * 1024
+
+MSG = b"MSG b.a 1 128\r\n" + b"x" * 128 + b"\r\n"
+HMSG = (
+    b"HMSG b.a 1 45 173\r\nNATS/1.0\r\nTrace: 0123456789\r\nKind: orders\r\n\r\n"
+    + b"x" * 128
+    + b"\r\n"
+)
+# So many subjects that no cache of lines has them when they come again.
+SUBJECTS = 20_000
+
+Feed = Callable[[list[bytes]], Awaitable[Span]]
+
+
+class _Nasq:
+    def __init__(self, *, fast: bool) -> None:
+        from nasq_proto import Decoder, Role
+
+        self._decoder = Decoder(Role.CLIENT, fast=fast)
+
+    async def feed(self, chunks: list[bytes]) -> Span:
+        receive = self._decoder.receive
+        with Span() as span:
+            for chunk in chunks:
+                receive(chunk)
+        return span
+
+
+class _NatsPy:
+    def __init__(self) -> None:
+        from nats.protocol.parser import Parser
+
+        self._parser = Parser(self)
+
+    async def _process_msg(self, *args: Any) -> None:
+        """What the parser calls for each message."""
+
+    async def feed(self, chunks: list[bytes]) -> Span:
+        parse = self._parser.parse
+        with Span() as span:
+            for chunk in chunks:
+                await parse(chunk)
+        return span
+
+
+class _Natsio:
+    def __init__(self) -> None:
+        protocol = importlib.import_module("natsio._internal.protocol")
+        self._parser = protocol.Parser(max_payload=64 * 1024 * 1024)
+        self._need_data = protocol.NEED_DATA
+
+    async def feed(self, chunks: list[bytes]) -> Span:
+        receive, event = self._parser.receive_data, self._parser.next_event
+        need_data = self._need_data
+        with Span() as span:
+            for chunk in chunks:
+                receive(chunk)
+                while event() is not need_data:
+                    pass
+        return span
+
+
+class _NatsCore:
+    """Its parser pulls from a StreamReader: a task does, woken once for each chunk."""
+
+    def __init__(self) -> None:
+        nats_core_alone()
+        self._parse = importlib.import_module("nats.client.protocol.message").parse
+        self._reader = asyncio.StreamReader()
+
+    async def _read(self) -> None:
+        parse, reader = self._parse, self._reader
+        while await parse(reader):
+            pass
+
+    async def feed(self, chunks: list[bytes]) -> Span:
+        task = asyncio.create_task(self._read())
+        await asyncio.sleep(0)
+        with Span() as span:
+            for chunk in chunks:
+                self._reader.feed_data(chunk)
+                await asyncio.sleep(0)
+            self._reader.feed_eof()
+            await task
+        self._reader = asyncio.StreamReader()
+        return span
+
+
+DECODERS: dict[str, Callable[[], Any]] = {
+    "asyncio": lambda: _Nasq(fast=True),
+    PLAIN: lambda: _Nasq(fast=False),
+    "nats-py": _NatsPy,
+    "natsio": _Natsio,
+    "nats-core": _NatsCore,
+}
+
+
+def decode(contender: str, count: int, what: str) -> Sample:
+    """Nanoseconds for a message, or for a byte where they come one at a time."""
+    if what == "bytes":
+        stream = MSG * max(1, count // len(MSG))
+        chunks = [stream[at : at + 1] for at in range(len(stream))]
+        counted = len(chunks)
+    elif what == "unique":
+        frames = [MSG.replace(b"b.a", b"b.%d" % n) for n in range(SUBJECTS)]
+        rounds = max(1, count // SUBJECTS)
+        chunks = _cut(b"".join(frames), CHUNK) * rounds
+        counted = rounds * SUBJECTS
+    else:
+        frame = HMSG if what == "HMSG" else MSG
+        in_chunk = CHUNK // len(frame)
+        rounds = max(1, count // in_chunk)
+        chunks = [frame * in_chunk] * rounds
+        counted = rounds * in_chunk
+
+    async def main() -> Span:
+        span: Span = await DECODERS[contender]().feed(chunks)
+        return span
+
+    return each(asyncio.run(main()), counted, 1e-9)
+
+
+def drip(contender: str, count: int) -> Sample:
+    """Milliseconds for a payload of 64 MiB that comes in chunks of 64 KiB."""
+    return _drip(contender, count, 64)
+
+
+def growth(contender: str, count: int) -> Sample:
+    """How much longer it takes than one of 33 MiB: 1.9 times if it is linear, 3.8 if it is square.
+
+    Not less than 33: the system's allocator keeps blocks of up to 32 MiB and gives them out again,
+    which is another thing than getting fresh memory.
+    """
+    large, small = _drip(contender, count, 64), _drip(contender, count, 33)
+    return large._replace(value=large.value / small.value)
+
+
+def _drip(contender: str, count: int, mib: int) -> Sample:
+    size = mib * MIB
+    chunks = _cut(b"MSG b.a 1 %d\r\n" % size + bytes(size) + b"\r\n", CHUNK)
+
+    async def main() -> Span:
+        # The fastest of them: the first ones are about getting memory from the system.
+        spans: list[Span] = [await DECODERS[contender]().feed(chunks) for _ in range(count)]
+        return min(spans, key=lambda span: span.seconds)
+
+    return each(asyncio.run(main()), 1, 1e-3)
+
+
+def _cut(stream: bytes, size: int) -> list[bytes]:
+    return [stream[at : at + size] for at in range(0, len(stream), size)]

@@ -1,0 +1,38 @@
+"""What importing costs: a fresh interpreter that does, against one that does nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from .rows import PEERS
+from .sample import Sample
+
+_ALONE = "from tests.benchmarks.peers import nats_core_alone; nats_core_alone(); "
+_CODE = {
+    "nats-py": "import nats",
+    "natsio": "import natsio",
+    "nats-core": "import nats.client",
+}
+
+
+def import_time(contender: str, count: int, module: str) -> Sample:
+    """Milliseconds; the fastest of so many starts."""
+    code = _CODE[contender] if contender in PEERS else f"import {module}"
+    bare = "pass"
+    if contender == "nats-core":
+        # Without nats-py, in whose package it lives. Having it so costs imports of ours, which are
+        # then a part of the interpreter that does nothing.
+        code, bare = _ALONE + code, _ALONE
+    with_it, without = [], []
+    for _ in range(count):
+        with_it.append(_start(code))
+        without.append(_start(bare))
+    return Sample((min(with_it) - min(without)) * 1e3, 0.0)
+
+
+def _start(code: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - start

@@ -1,0 +1,122 @@
+"""What the tables say, cell by cell; how they look is the business of `tables` and `markdown`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .figures import ratio as ratio_of
+from .figures import short
+from .rows import BEST_PEER, NASQ, PEERS, PLAIN, RAW
+from .verdicts import Summary, Verdict
+
+# The unit that is not written behind a row's name.
+MOST_ROWS = "msg/s"
+
+
+class Cell(NamedTuple):
+    """A figure, and where a goal goes with it the goal and whether it is reached."""
+
+    text: str = ""
+    goal: str = ""
+    met: bool = False
+    main: bool = False
+
+
+class Grid(NamedTuple):
+    """A table."""
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    lines: list[list[Cell]]
+
+
+def grids(found: Sequence[Summary]) -> list[Grid]:
+    """All tables that have a line. None is wide: 80 columns are enough."""
+    made = (_beside_peers(found), _transports(found), _bounds(found))
+    return [grid for grid in made if grid.lines]
+
+
+def _beside_peers(found: Sequence[Summary]) -> Grid:
+    return Grid(
+        "nasq beside its peers",
+        f"in {MOST_ROWS} unless said; a ratio is nasq's figure to theirs",
+        ("nasq", *PEERS, "to nats-py", "to the best"),
+        [
+            [
+                _name(summary),
+                Cell(short(summary.figure), main=True),
+                *(_figure(summary, peer) for peer in PEERS),
+                _ratio(summary, "nats-py"),
+                _ratio(summary, BEST_PEER),
+            ]
+            for summary in found
+            if summary.best_peer is not None and summary.figure is not None
+        ],
+    )
+
+
+def _transports(found: Sequence[Summary]) -> Grid:
+    return Grid(
+        "nasq on each transport",
+        f"in {MOST_ROWS} unless said; on the right: speed as a part of that on asyncio",
+        (*NASQ, "trio", "blocking"),
+        [
+            [
+                _name(summary),
+                *(_figure(summary, name) for name in NASQ),
+                *(_judged(summary.sibling(name), at_least=True) for name in ("trio", "blocking")),
+            ]
+            for summary in found
+            if sum(name in summary.medians for name in NASQ) > 1
+        ],
+    )
+
+
+def _bounds(found: Sequence[Summary]) -> Grid:
+    return Grid(
+        "nasq beside what bounds it",
+        "",
+        ("nasq", "bound", "its figure", "ratio"),
+        [
+            [
+                _name(summary),
+                Cell(short(summary.figure), main=True),
+                Cell(against or ""),
+                Cell(short(summary.medians[against]) if against else ""),
+                _ratio(summary, against),
+            ]
+            for summary in found
+            for against in (PLAIN, *RAW, None)
+            if summary.figure is not None
+            and (against in summary.medians or summary.verdict(against) is not None)
+        ],
+    )
+
+
+def _name(summary: Summary) -> Cell:
+    row = summary.row
+    return Cell(row.name if row.unit == MOST_ROWS else f"{row.name}, {row.unit}")
+
+
+def _figure(summary: Summary, contender: str) -> Cell:
+    value = summary.medians.get(contender)
+    return Cell() if value is None else Cell(short(value))
+
+
+def _ratio(summary: Summary, against: str | None) -> Cell:
+    verdict = summary.verdict(against)
+    if verdict is not None:
+        return _judged(verdict, at_least=not summary.row.less)
+    ratio = summary.ratio(against)
+    if any(goal.against is None for goal in summary.row.goals):
+        return Cell()  # its figure is a ratio already
+    return Cell() if ratio is None else Cell(ratio_of(ratio))
+
+
+def _judged(verdict: Verdict | None, *, at_least: bool) -> Cell:
+    if verdict is None:
+        return Cell()
+    goal = f"{'≥' if at_least else '≤'}{verdict.goal.bound:g}"
+    return Cell(ratio_of(verdict.ratio), goal, verdict.met)

@@ -1,0 +1,259 @@
+"""The other Python clients, each with the calls and the settings that its documentation has.
+
+What they have in common (coroutines on asyncio, `publish`, `flush`, an async iterator) is written
+once in `Peer`. A loop here calls the client's own bound method: nothing of ours is in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import time
+import tracemalloc
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Callable, Coroutine
+from importlib.machinery import PathFinder
+from types import ModuleType
+from typing import Any
+
+from .sample import Sample, Span, bytes_each, median, rate
+
+Body = Callable[[Any], Coroutine[Any, Any, Sample]]
+
+
+class Peer(ABC):
+    """A client of another library.
+
+    Attributes:
+        subject: where it publishes, in the type that it takes with the least work.
+        pace: after so many messages without a pause `echo` waits for a flush; 0: never. Without
+            it a client whose `publish` never suspends reads nothing until everything is written.
+    """
+
+    subject: str | bytes = "b.a"
+    pace = 0
+
+    @abstractmethod
+    async def connect(self, port: int) -> Any:
+        """A connected client."""
+
+    @abstractmethod
+    async def subscribe(self, client: Any) -> Any:
+        """A subscription without bounds, as nasq's queue has none: a burst must not be dropped."""
+
+    @abstractmethod
+    def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """The method that gives one message, given a timeout."""
+
+    @abstractmethod
+    def pending(self, subscription: Any) -> int:
+        """Messages that nobody has taken yet."""
+
+    def messages(self, subscription: Any) -> AsyncIterable[Any]:
+        """The async iterator."""
+        return subscription  # type: ignore[no-any-return]  # a peer's, of unknown type
+
+    def _run(self, port: int, body: Body) -> Sample:
+        async def main() -> Sample:
+            client = await self.connect(port)
+            try:
+                return await body(client)
+            finally:
+                await client.close()
+
+        return asyncio.run(main())
+
+    def publish(self, port: int, count: int, size: int) -> Sample:
+        """Publish until the server has confirmed it all."""
+
+        async def body(client: Any) -> Sample:
+            publish, subject, payload = client.publish, self.subject, b"x" * size
+            with Span() as span:
+                for _ in range(count):
+                    await publish(subject, payload)
+                await client.flush(timeout=60)
+            return rate(span, count)
+
+        return self._run(port, body)
+
+    def push_many(self, port: int, count: int, size: int) -> Sample:
+        """None has it: what its users write is a loop."""
+        return self.publish(port, count, size)
+
+    def receive(self, port: int, count: int, how: str) -> Sample:
+        """Take what the source sends. None has batches: then its iterator, which is faster."""
+
+        async def body(client: Any) -> Sample:
+            subscription = await self.subscribe(client)
+            await client.flush(timeout=60)
+            take = self.next_of(subscription)
+            seen = 0
+            with Span() as span:
+                await client.publish("b.go", str(count).encode())
+                if how == "pop":
+                    while seen < count:
+                        seen += len((await take(timeout=60)).data) > 0
+                else:
+                    async for message in self.messages(subscription):
+                        seen += len(message.data) > 0
+                        if seen == count:
+                            break
+            return rate(span, count)
+
+        return self._run(port, body)
+
+    def echo(self, port: int, count: int) -> Sample:
+        """Through the server and back, on one connection."""
+
+        async def body(client: Any) -> Sample:
+            subscription = await self.subscribe(client)
+            await client.flush(timeout=60)
+            payload, subject, pace = b"x" * 128, self.subject, self.pace
+
+            async def push() -> None:
+                for n in range(count):
+                    await client.publish(subject, payload)
+                    if pace and n % pace == 0:
+                        await client.flush(timeout=60)
+
+            async def pop() -> None:
+                seen = 0
+                async for _ in self.messages(subscription):
+                    seen += 1
+                    if seen == count:
+                        break
+
+            with Span() as span:
+                await asyncio.gather(push(), pop())
+            return rate(span, count)
+
+        return self._run(port, body)
+
+    def request(self, port: int, count: int, flights: int) -> Sample:
+        """Requests: the median of one after the other, or how many a second side by side."""
+
+        async def body(client: Any) -> Sample:
+            seconds: list[float] = []
+            subject = self.subject
+
+            async def ask() -> None:
+                for _ in range(count // flights):
+                    begun = time.perf_counter()
+                    await client.request(subject, b"x" * 128, timeout=60)
+                    seconds.append(time.perf_counter() - begun)
+
+            with Span() as span:
+                await asyncio.gather(*(ask() for _ in range(flights)))
+            return median(span, seconds) if flights == 1 else rate(span, len(seconds))
+
+        return self._run(port, body)
+
+    def held(self, port: int, count: int) -> Sample:
+        """The memory that messages take which nobody has taken yet."""
+
+        async def body(client: Any) -> Sample:
+            subscription = await self.subscribe(client)
+            await client.flush(timeout=60)
+            tracemalloc.start()
+            with Span() as span:
+                before = tracemalloc.get_traced_memory()[0]
+                await client.publish("b.go", str(count).encode())
+                while self.pending(subscription) < count:
+                    await client.flush(timeout=60)
+                held = tracemalloc.get_traced_memory()[0] - before
+            return bytes_each(span, count, held)
+
+        return self._run(port, body)
+
+
+class NatsPy(Peer):
+    """nats-py: the official client."""
+
+    pace = 500  # the fastest of 100, 500 and 2000; with 0 its reader starves
+
+    async def connect(self, port: int) -> Any:
+        """With room for what is published in a burst: with the defaults it flushes all the time."""
+        import nats
+
+        return await nats.connect(
+            f"nats://127.0.0.1:{port}", pending_size=64 * 1024 * 1024, flusher_queue_size=10_000
+        )
+
+    async def subscribe(self, client: Any) -> Any:
+        """By default it drops what exceeds half a million messages or 128 MiB."""
+        limit = 1 << 30
+        return await client.subscribe("b.>", pending_msgs_limit=limit, pending_bytes_limit=limit)
+
+    def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """See `Peer`."""
+        return subscription.next_msg  # type: ignore[no-any-return]  # a peer's, of unknown type
+
+    def pending(self, subscription: Any) -> int:
+        """See `Peer`."""
+        return int(subscription.pending_msgs)
+
+    def messages(self, subscription: Any) -> AsyncIterable[Any]:
+        """See `Peer`."""
+        return subscription.messages  # type: ignore[no-any-return]  # a peer's, of unknown type
+
+
+class Natsio(Peer):
+    """natsio. In `echo` it is fastest without a pause."""
+
+    async def connect(self, port: int) -> Any:
+        """Its defaults."""
+        return await importlib.import_module("natsio").connect(f"nats://127.0.0.1:{port}")
+
+    async def subscribe(self, client: Any) -> Any:
+        """0 is no bound; by default it drops what exceeds 65,536 messages."""
+        return client.subscribe("b.>", pending_msgs_limit=0, pending_bytes_limit=0)
+
+    def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """See `Peer`."""
+        return subscription.next_msg  # type: ignore[no-any-return]  # a peer's, of unknown type
+
+    def pending(self, subscription: Any) -> int:
+        """See `Peer`."""
+        return int(subscription.pending_msgs)
+
+
+class NatsCore(Peer):
+    """nats-core, the new client of the authors of nats-py."""
+
+    subject = b"b.a"  # "bytes for zero-copy optimization", it says
+    pace = 2000  # the fastest of 0, 100, 500 and 2000
+
+    async def connect(self, port: int) -> Any:
+        """Its defaults. (The timer that costs each request 5 ms is no option of it.)"""
+        nats_core_alone()
+        client = importlib.import_module("nats.client")
+        return await client.connect(f"nats://127.0.0.1:{port}")
+
+    async def subscribe(self, client: Any) -> Any:
+        """By default it drops what exceeds 65,536 messages."""
+        return await client.subscribe("b.>", max_pending_messages=None, max_pending_bytes=None)
+
+    def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """See `Peer`."""
+        return subscription.next  # type: ignore[no-any-return]  # a peer's, of unknown type
+
+    def pending(self, subscription: Any) -> int:
+        """See `Peer`."""
+        return int(subscription.pending[0])
+
+
+def nats_core_alone() -> None:
+    """Have `nats.client` importable without nats-py.
+
+    Both live in the package `nats`, and its `__init__` is nats-py's: with both installed, importing
+    nats-core would load all of nats-py, which is no fault of nats-core.
+    """
+    spec = PathFinder.find_spec("nats")
+    assert spec is not None, "nats-core is installed"
+    package = ModuleType("nats")
+    package.__path__ = list(spec.submodule_search_locations or [])
+    sys.modules["nats"] = package
+
+
+PEERS: dict[str, Callable[[], Peer]] = {"nats-py": NatsPy, "natsio": Natsio, "nats-core": NatsCore}

@@ -1,0 +1,80 @@
+"""A round trip with no client: the bytes of one request, and the wait for those of its reply.
+
+What a client adds to this is its own; less than this is not to be had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+from .sample import Sample, Span, median
+
+_REQUEST = b"PUB b.a _INBOX.raw.1 128\r\n" + b"x" * 128 + b"\r\n"
+_REPLY = b"MSG _INBOX.raw.1 1 128\r\n" + b"x" * 128 + b"\r\n"
+_HELLO = b"CONNECT {}\r\nSUB _INBOX.raw.* 1\r\nPING\r\n"
+
+
+def on_a_socket(port: int, count: int) -> Sample:
+    """send and recv, on a blocking socket."""
+    seconds = []
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(_HELLO)
+        held = b""
+        while not held.endswith(b"PONG\r\n"):
+            held += sock.recv(4096)
+        with Span() as span:
+            for _ in range(count):
+                begun = time.perf_counter()
+                sock.sendall(_REQUEST)
+                left = len(_REPLY)
+                while left:
+                    left -= len(sock.recv(4096))
+                seconds.append(time.perf_counter() - begun)
+    return median(span, seconds)
+
+
+class _Replies(asyncio.Protocol):
+    """Resolves `reply` when as many bytes are in as were asked for."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.reply: asyncio.Future[None] | None = None
+        self.left = 0
+
+    def data_received(self, data: bytes) -> None:
+        if self.reply is None:
+            if data.endswith(b"PONG\r\n"):
+                self.ready.set()
+            return
+        self.left -= len(data)
+        if not self.left:
+            self.reply.set_result(None)
+
+
+def on_asyncio(port: int, count: int) -> Sample:
+    """A bare Protocol, and one future for each request."""
+
+    async def main() -> Sample:
+        loop = asyncio.get_running_loop()
+        transport, replies = await loop.create_connection(_Replies, "127.0.0.1", port)
+        transport.write(_HELLO)
+        await replies.ready.wait()
+        seconds = []
+        with Span() as span:
+            for _ in range(count):
+                begun = time.perf_counter()
+                replies.left = len(_REPLY)
+                replies.reply = loop.create_future()
+                transport.write(_REQUEST)
+                await replies.reply
+                seconds.append(time.perf_counter() - begun)
+        transport.close()
+        return median(span, seconds)
+
+    return asyncio.run(main())
+
+
+RAW = {"raw socket": on_a_socket, "raw asyncio": on_asyncio}

@@ -1,0 +1,128 @@
+"""The rows of the table, and what is wanted of nasq in each of them: data, nothing that runs."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+NASQ: Final = ("asyncio", "uvloop", "trio", "blocking")
+PEERS: Final = ("nats-py", "natsio", "nats-core")
+BEST_PEER: Final = "best peer"
+# nasq's decoder without its fast path, and what a round trip costs with no client at all.
+PLAIN: Final = "plain decoder"
+RAW: Final = ("raw socket", "raw asyncio")
+
+
+class Goal(NamedTuple):
+    """nasq's figure shall be at least (or, where less is better, at most) `bound` x another's.
+
+    Attributes:
+        bound: the ratio.
+        against: a contender, or `BEST_PEER`; None: `bound` is a figure, not a ratio.
+    """
+
+    bound: float
+    against: str | None
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        name: as shown.
+        kind: what the worker does for it.
+        detail: which of several, to the worker: a size, a traffic, a number of requests.
+        other_end: what serves it; empty: no connection.
+        for_nasq: messages for nasq, such that it takes 0.3 s at least.
+        for_peers: messages for a peer: fewer, where it takes longer for each.
+        unit: of the figures: messages (requests) a second; ns for a message (a byte); and so on.
+        goals: what nasq (on asyncio, where it is on several) is to reach.
+        less: whether less is better.
+        contenders: who takes part.
+        blocking: the speed that the blocking transport is to have, as a part of asyncio's.
+        least: fewer than this many measure nothing, at whatever scale.
+    """
+
+    name: str
+    kind: str
+    detail: str
+    other_end: str
+    for_nasq: int
+    for_peers: int
+    unit: str
+    goals: tuple[Goal, ...]
+    less: bool = False
+    contenders: tuple[str, ...] = NASQ + PEERS
+    blocking: float = 0.7
+    least: int = 1000
+
+    @property
+    def main(self) -> str:
+        """The contender that the goals are for."""
+        return self.contenders[0]
+
+    def messages(self, contender: str, scale: float) -> int:
+        """How many for this contender."""
+        count = self.for_peers if contender in PEERS + RAW else self.for_nasq
+        return max(self.least, int(count * scale))
+
+
+# trio is as fast as asyncio to this part, on every row where both are.
+TRIO: Final = 0.7
+
+_PUBLISH: Final = (Goal(4.0, "nats-py"), Goal(2.5, BEST_PEER))
+_DECODING: Final = ("asyncio", PLAIN, *PEERS)
+
+
+def _best(bound: float) -> tuple[Goal, ...]:
+    return (Goal(bound, BEST_PEER),)
+
+
+def _py(bound: float) -> tuple[Goal, ...]:
+    return (Goal(bound, "nats-py"),)
+
+
+ROWS: Final = (
+    Row("publish 16 B", "publish", "16", "sink", 1_000_000, 400_000, "msg/s", _PUBLISH),
+    Row("publish 128 B", "publish", "128", "sink", 1_000_000, 400_000, "msg/s", _PUBLISH),
+    Row("publish 1 KiB", "publish", "1024", "sink", 600_000, 200_000, "msg/s", _PUBLISH),
+    Row("publish 64 KiB", "publish", "65536", "sink", 20_000, 10_000, "msg/s", (), least=100),
+    Row("push_many 128 B", "push_many", "128", "sink", 2_000_000, 400_000, "msg/s", _py(6.0)),
+    Row("iterate uniform", "receive", "iterate", "source uniform", 600_000, 60_000, "msg/s",
+        _best(6.0)),
+    Row("iterate mixed", "receive", "iterate", "source mixed", 300_000, 60_000, "msg/s",
+        _best(3.0)),
+    Row("iterate unique", "receive", "iterate", "source unique", 300_000, 60_000, "msg/s",
+        _best(1.0)),
+    Row("iterate headers", "receive", "iterate", "source headers", 400_000, 60_000, "msg/s",
+        _best(3.0)),
+    Row("iterate 64 KiB", "receive", "iterate", "source large", 10_000, 8_000, "msg/s", (),
+        least=100),
+    Row("pop one by one", "receive", "pop", "source uniform", 600_000, 60_000, "msg/s",
+        _best(6.0)),
+    Row("pop in batches", "receive", "pop_many", "source uniform", 2_000_000, 60_000, "msg/s",
+        _best(15.0)),
+    Row("echo 128 B", "echo", "", "server", 300_000, 60_000, "msg/s", _best(5.0)),
+    Row("request p50", "request", "1", "echo", 5_000, 3_000, "µs", _py(0.6), less=True,
+        contenders=NASQ + PEERS + RAW, least=100),
+    Row("100 in flight", "request", "100", "echo", 40_000, 20_000, "msg/s", _best(2.2),
+        blocking=0.3),
+    Row("held message", "held", "", "source uniform", 50_000, 50_000, "bytes", _best(0.8),
+        less=True),
+    Row("decode MSG", "decode", "MSG", "", 3_000_000, 300_000, "ns", _py(0.2), less=True,
+        contenders=_DECODING),
+    Row("decode HMSG", "decode", "HMSG", "", 2_000_000, 200_000, "ns", _py(0.15), less=True,
+        contenders=_DECODING),
+    Row("decode unique", "decode", "unique", "", 600_000, 300_000, "ns", (Goal(1.1, PLAIN),),
+        less=True, contenders=_DECODING),
+    Row("one-byte chunks", "decode", "bytes", "", 2_000_000, 1_000_000, "ns", _best(1.0),
+        less=True, contenders=_DECODING),
+    Row("64 MiB dripping", "drip", "", "", 10, 10, "ms", _best(1.0), less=True,
+        contenders=_DECODING, least=3),
+    Row("64 to 33 MiB", "growth", "", "", 5, 5, "x", (Goal(3.0, None),), less=True,
+        contenders=("asyncio", *PEERS), least=3),
+    Row("import nasq", "import", "nasq", "", 10, 10, "ms", _py(0.6), less=True,
+        contenders=("asyncio", *PEERS), least=3),
+    Row("import blocking", "import", "nasq.blocking", "", 10, 10, "ms", _py(0.35), less=True,
+        contenders=("blocking", *PEERS), least=3),
+)  # fmt: skip
+BY_NAME: Final = {row.name: row for row in ROWS}

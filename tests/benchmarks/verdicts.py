@@ -1,0 +1,103 @@
+"""From figures to medians, ratios, and whether a goal is reached. No output of its own."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .rows import BEST_PEER, BY_NAME, PEERS, TRIO, Goal, Row
+
+Repetitions = Sequence[Mapping[str, float]]
+
+
+class Verdict(NamedTuple):
+    """What is wanted, what it is, and whether that will do."""
+
+    goal: Goal
+    ratio: float
+    met: bool
+
+
+class Summary(NamedTuple):
+    """A row, with the medians of those that took part."""
+
+    row: Row
+    medians: dict[str, float]
+
+    @property
+    def figure(self) -> float | None:
+        """nasq's."""
+        return self.medians.get(self.row.main)
+
+    @property
+    def best_peer(self) -> str | None:
+        """The fastest of the others; None where there is none."""
+        there = [peer for peer in PEERS if peer in self.medians]
+        best = min if self.row.less else max
+        return best(there, key=self.medians.__getitem__) if there else None
+
+    def ratio(self, against: str | None) -> float | None:
+        """nasq's figure as a multiple of another's; None where one of them is missing."""
+        if self.figure is None or against is None:
+            return self.figure
+        other = self.best_peer if against == BEST_PEER else against
+        base = self.medians.get(other) if other is not None else None
+        return self.figure / base if base else None
+
+    def speed(self, contender: str, against: str) -> float | None:
+        """How many times as fast (or as small) as another one is; more is better, always."""
+        one, other = self.medians.get(contender), self.medians.get(against)
+        if not one or not other:
+            return None
+        return other / one if self.row.less else one / other
+
+    def verdict(self, against: str | None) -> Verdict | None:
+        """On the goal against this one; None where there is no such goal, or nothing to judge."""
+        for goal in self.row.goals:
+            if goal.against == against:
+                ratio = self.ratio(against)
+                if ratio is not None:
+                    met = ratio <= goal.bound if self.row.less else ratio >= goal.bound
+                    return Verdict(goal, ratio, met)
+        return None
+
+    def verdicts(self) -> list[Verdict]:
+        """On every goal that can be judged here."""
+        found = [self.verdict(goal.against) for goal in self.row.goals]
+        return [verdict for verdict in found if verdict is not None]
+
+    def sibling(self, contender: str) -> Verdict | None:
+        """How fast nasq is on trio or blocking sockets, as a part of its speed on asyncio."""
+        speed = self.speed(contender, "asyncio")
+        if speed is None or self.row.main != "asyncio":
+            return None
+        bound = {"trio": TRIO, "blocking": self.row.blocking}[contender]
+        return Verdict(Goal(bound, "asyncio"), speed, speed >= bound)
+
+
+def summaries(results: Mapping[str, Mapping[str, Repetitions]]) -> list[Summary]:
+    """One for each row that was measured."""
+    return [
+        Summary(
+            BY_NAME[name],
+            {
+                contender: statistics.median(sample["value"] for sample in samples)
+                for contender, samples in mine.items()
+                if samples
+            },
+        )
+        for name, mine in results.items()
+    ]
+
+
+def score(found: Sequence[Summary]) -> tuple[int, int]:
+    """How many goals are reached, of how many."""
+    verdicts = [v for summary in found for v in summary.verdicts()]
+    verdicts += [
+        v
+        for summary in found
+        for contender in ("trio", "blocking")
+        if (v := summary.sibling(contender)) is not None
+    ]
+    return sum(v.met for v in verdicts), len(verdicts)
