@@ -414,11 +414,6 @@ class Client:
         )
 
     @property
-    def has_actions(self) -> bool:
-        """Whether `next_action` has something to give."""
-        return bool(self._actions)
-
-    @property
     def has_notices(self) -> bool:
         """Whether `take_notices` has something to give."""
         return bool(self._notices)

@@ -242,11 +242,6 @@ class BaseTransport(ABC):
                 self._ended = True
                 self._stop()
                 return
-        self._pump_stream()
-
-    def _pump_stream(self) -> None:
-        """The part of it that is about the present stream."""
-        client = self.client
         self._written_early = False
         self._pump_output()
         if client.wants_read is not self._reading:

@@ -1,15 +1,10 @@
-"""The transport for plain blocking code: a monitor, and a daemon thread.
+"""The transport for plain blocking code: a monitor, and one daemon thread that serves it.
 
 Whoever uses the client holds `lock`. `wait` lets go of the lock while it sleeps, as
 `Condition.wait` does: so a coroutine of the facade, run to its end by `run_sync` under the lock, is
-as atomic between two waits as it is on an event loop.
-
-One thread at a time polls the socket. A thread of the user's that waits alone does it itself, so
-that what it waits for costs no switch of threads. Where several wait, or none does, it is the
-daemon thread: it keeps the connection alive and reconnects, whatever the user's threads do. When it
-has served somebody it steps aside for a moment, since who has waited once soon does so again.
-
-A short-lived thread opens each stream, since resolving a name can't be interrupted.
+as atomic between two waits as it is on an event loop. The thread reads, keeps the connection alive
+and reconnects, whatever the user's threads do. A short-lived thread opens each stream, since
+resolving a name can't be interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +13,6 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import starmap
 from typing import Any, Final, TypeVar
@@ -33,15 +27,8 @@ __all__ = ["BlockingTransport"]
 # A signal that comes just before a thread falls asleep does not wake it, and its handler runs in
 # the main thread alone: so that one looks up now and then. In seconds.
 _GLANCE: Final = 0.5
-# Selectors refuse more than some weeks.
-_LONGEST: Final = 3600.0
-# How long the daemon thread steps aside, in seconds: longer than most programs take between two
-# waits, and short enough for what comes in meanwhile.
-_ASIDE: Final = 0.005
 
 T = TypeVar("T")
-R = TypeVar("R")
-Ready = list[tuple[selectors.SelectorKey, int]]
 
 
 class BlockingTransport(BaseTransport):
@@ -67,23 +54,10 @@ class BlockingTransport(BaseTransport):
 
     def _begin(self) -> None:
         self._finished = False
+        self._kicked = False
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_out, selectors.EVENT_READ)
-        self._registered: tuple[OutputSocket, int] | None = None
-        # Who polls, a thread's number, and whether it is in the middle of it; 0: nobody.
-        self._poller = 0
-        self._polling = False
-        # Threads that sleep until another one has done what they wait for.
-        self._asleep = 0
-        # The daemon thread: has something to do; parks, and how; lets others poll until then.
-        self._kicked = False
-        self._parking = threading.Lock()
-        self._parking.acquire()
-        self._parks_for_long = False
-        self._aside_until = 0.0
         self._timeout_at: float | None = None
         self._opening: set[int] = set()
         self._attempt = 0
@@ -92,30 +66,30 @@ class BlockingTransport(BaseTransport):
         self._thread.start()
 
     def kick(self) -> None:
-        """Wake the daemon thread, once until it has looked."""
+        """Wake the thread, once until it has looked."""
         if not self._kicked:
             self._kicked = True
-            if self._poller and self._poller == self._thread.ident:
-                self._poke()
-            else:
-                self._parking.release()
-
-    def _poke(self) -> None:
-        """Wake whoever polls."""
-        with suppress(OSError):  # full, so it will wake; or closed: all has ended
-            self._wake_in.send(b"\0")
-
-    # ------------------------------------------------------------------ threads that wait
+            with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
+                self._wake_in.send(b"\0")
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
         if not op.done:
             self._say()
-            _Waiter(self, op).wait(deadline)
+            waker = threading.Lock()
+            waker.acquire()
+            op.on_done(waker.release)
+            main = threading.current_thread() is threading.main_thread()
+            longest = _GLANCE if main else threading.TIMEOUT_MAX
+            while not op.done:
+                left = longest if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self._sleep(waker, min(left, longest))
         return op.result()
 
-    def _unlocked(self, sleep: Callable[[], R]) -> R:
-        """Let go of the lock for the time of `sleep`.
+    def _sleep(self, waker: threading.Lock, seconds: float) -> None:
+        """Let go of the lock until `waker` is released.
 
         As `Condition.wait`, which KeyboardInterrupt can leave without the lock: whether it was let
         go of is noted in the same step of the interpreter in which that is done.
@@ -124,7 +98,7 @@ class BlockingTransport(BaseTransport):
         held: list[Any] = []
         try:
             held.extend(starmap(lock._release_save, ((),)))
-            return sleep()
+            waker.acquire(timeout=seconds)
         finally:
             if held:
                 lock._acquire_restore(held[0])
@@ -137,59 +111,7 @@ class BlockingTransport(BaseTransport):
         """Nothing cancels a thread."""
         return nullcontext()
 
-    # ------------------------------------------------------------------ whoever polls
-
-    def _poll(self, seconds: float | None) -> Ready:
-        """Wait for the socket, under the lock, which is let go of meanwhile."""
-        try:
-            self._register()
-            self._polling = True
-            return self._unlocked(lambda: self._selector.select(seconds))
-        finally:
-            self._polling = False
-            self._poller = 0
-            if self._finished:
-                self._close_selector()
-
-    def _register(self) -> None:
-        """Have the selector watch the present socket for what it waits for."""
-        if self._finished:
-            return
-        output = self._socket
-        events = 0
-        if output is not None:
-            events = selectors.EVENT_READ if self._reading or output.broken else 0
-            events |= selectors.EVENT_WRITE if output.left else 0
-        wanted = (output, events) if output is not None and events else None
-        registered, self._registered = self._registered, wanted
-        if wanted != registered:
-            if registered is not None and registered[0].sock in self._selector.get_map():
-                self._selector.unregister(registered[0].sock)
-            if wanted is not None:
-                self._selector.register(wanted[0].sock, events)
-            if self._polling:
-                self._poke()
-
-    def _serve(self, ready: Ready) -> None:
-        if self._finished:
-            return
-        for key, events in ready:
-            if key.fileobj is self._wake_out:
-                _empty(self._wake_out)
-            elif self._socket is not None and key.fileobj is self._socket.sock:
-                if events & selectors.EVENT_WRITE:
-                    self._socket.send()
-                if events & selectors.EVENT_READ:
-                    self._receive(self._socket)
-
-    def _close_selector(self) -> None:
-        """By the last one who uses it: the daemon thread, or a thread that still polls."""
-        if not self._polling:
-            self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
-
-    # ------------------------------------------------------------------ the daemon thread
+    # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
         try:
@@ -202,49 +124,57 @@ class BlockingTransport(BaseTransport):
                     self.client.close()
                     while self.client.next_action() is not None:
                         pass
-                if self._polling:
-                    self._poke()
-                else:
-                    self._close_selector()
         self._tell()
 
     def _serve_all(self) -> None:
-        while True:
-            with self._lock:
-                if self._kicked:
-                    self._kicked = False
-                    self._parking.acquire(blocking=False)
-                now = time.monotonic()
-                due = self.client.next_timeout()
-                if due is not None and due <= now:
-                    self.client.handle_timeout(now)
-                self._pump()
-                if self._finished:
-                    return
-                self._register()
-                polls = not self._poller and (self._asleep > 0 or now >= self._aside_until)
-                if polls and not self.client.has_notices:
-                    self._poller = threading.get_ident()
-                    self._serve(self._poll(self._seconds()))
-                    continue
-                self._parks_for_long = bool(self._poller) and now >= self._aside_until
-                seconds = self._seconds(None if self._parks_for_long else _ASIDE)
-            self._tell()
-            if not polls:
-                self._parking.acquire(timeout=-1 if seconds is None else seconds)
+        with selectors.DefaultSelector() as selector, self._wake_in, self._wake_out:
+            selector.register(self._wake_out, selectors.EVENT_READ)
+            registered: tuple[OutputSocket, int] | None = None
+            while True:
+                with self._lock:
+                    self._pump()
+                    if self._finished:
+                        break
+                    registered = self._register(selector, registered)
+                    timeout = self._timeout_at
+                self._tell()
+                if timeout is not None:
+                    timeout = max(0.0, timeout - time.monotonic())
+                ready = selector.select(timeout)
+                self._serve(ready)
 
-    def _let_poll(self) -> None:
-        """A thread that has polled goes on with something else, and may soon be back."""
-        self._aside_until = time.monotonic() + _ASIDE
-        if self._asleep or self._parks_for_long:
-            self.kick()
+    def _register(
+        self, selector: selectors.BaseSelector, registered: tuple[OutputSocket, int] | None
+    ) -> tuple[OutputSocket, int] | None:
+        """Have the selector watch the present socket for what it waits for."""
+        output = self._socket
+        events = 0
+        if output is not None:
+            events = selectors.EVENT_READ if self._reading or output.broken else 0
+            events |= selectors.EVENT_WRITE if output.left else 0
+        wanted = (output, events) if output is not None and events else None
+        if wanted != registered:
+            if registered is not None and registered[0].sock in selector.get_map():
+                selector.unregister(registered[0].sock)
+            if wanted is not None:
+                selector.register(wanted[0].sock, events)
+        return wanted
 
-    def _seconds(self, most: float | None = None) -> float | None:
-        """Until the client's deadline, `most` at most; None: for ever."""
-        if self._timeout_at is None:
-            return most
-        left = max(0.0, self._timeout_at - time.monotonic())
-        return left if most is None else min(left, most)
+    def _serve(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        with self._lock:
+            self._kicked = False
+            for key, events in ready:
+                if key.fileobj is self._wake_out:
+                    _empty(self._wake_out)
+                elif self._socket is not None and key.fileobj is self._socket.sock:
+                    if events & selectors.EVENT_WRITE:
+                        self._socket.send()
+                    if events & selectors.EVENT_READ:
+                        self._receive(self._socket)
+            now = time.monotonic()
+            due = self.client.next_timeout()
+            if due is not None and due <= now:
+                self.client.handle_timeout(now)
 
     def _receive(self, output: OutputSocket) -> None:
         reason: Exception | None = None
@@ -322,89 +252,11 @@ class BlockingTransport(BaseTransport):
             self.kick()
 
     def _arm(self, deadline: float | None) -> None:
-        before, self._timeout_at = self._timeout_at, deadline
-        earlier = deadline is not None and (before is None or deadline < before)
-        if earlier and threading.current_thread() is not self._thread:
-            self.kick()
+        self._timeout_at = deadline
 
     def _stop(self) -> None:
         self._finished = True
         self._drop_socket()
-
-
-class _Waiter:
-    """A thread that waits for an op: polls the socket when it is alone, or sleeps."""
-
-    __slots__ = ("_asleep", "_op", "_polls", "_transport", "_waker")
-
-    def __init__(self, transport: BlockingTransport, op: Op[Any]) -> None:
-        self._transport = transport
-        self._op = op
-        self._waker = threading.Lock()
-        self._waker.acquire()
-        self._asleep = False
-        self._polls = False
-
-    def wait(self, deadline: float | None) -> None:
-        """Return when the op is done.
-
-        Raises:
-            TimeoutError: the deadline came first.
-        """
-        op, transport = self._op, self._transport
-        op.on_done(self._wake)
-        main = threading.current_thread() is threading.main_thread()
-        longest = _GLANCE if main else _LONGEST
-        has_polled = False
-        try:
-            while not op.done:
-                left = longest if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                if transport._poller or transport._asleep or transport._finished:
-                    self._sleep(min(left, longest))
-                else:
-                    has_polled = True
-                    self._poll(min(left, longest))
-        finally:
-            if has_polled:
-                transport._let_poll()
-
-    def _wake(self) -> None:
-        self._waker.release()
-        if self._asleep:
-            self._asleep = False
-            self._transport._asleep -= 1
-            self._transport._aside_until = time.monotonic() + _ASIDE
-        if self._polls and self._transport._polling:
-            self._transport._poke()
-
-    def _sleep(self, seconds: float) -> None:
-        transport = self._transport
-        try:
-            # In this order: where it is interrupted, one too many makes the daemon thread poll.
-            transport._asleep += 1
-            self._asleep = True
-            transport._unlocked(lambda: self._waker.acquire(timeout=seconds))
-        finally:
-            if self._asleep:
-                self._asleep = False
-                transport._asleep -= 1
-
-    def _poll(self, seconds: float) -> None:
-        transport = self._transport
-        client = transport.client
-        try:
-            self._polls = True
-            transport._poller = threading.get_ident()
-            transport._serve(transport._poll(seconds))
-            if transport._ended or client.has_actions or client.has_notices:
-                transport.kick()  # the daemon thread opens, closes and calls `on_event`
-            else:
-                transport._pump_stream()
-        finally:
-            self._polls = False
-            transport._poller = 0
 
 
 def _empty(sock: socket.socket) -> None:
