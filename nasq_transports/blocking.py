@@ -75,7 +75,8 @@ class BlockingTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
         if not op.done:
-            self._say()
+            # What this thread has to say, it says itself: the reply is one thread switch nearer.
+            self._pump_output()
             waker = threading.Lock()
             waker.acquire()
             op.on_done(waker.release)

@@ -77,7 +77,8 @@ class TrioTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         if not op.done:
-            self._say()
+            if self.client.output.frames:
+                self.kick()
             if deadline is None:
                 await self._sleep_until_done(op)
             else:
