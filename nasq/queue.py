@@ -835,20 +835,6 @@ class NASQueue:
         """
         output = self._output
         on_credit = output.credit > 0 and self._thread() == self._home_thread
-        if on_credit and headers is None:
-            body = message if type(message) is bytes else encode_payload(message)
-            size = len(body)
-            try:
-                route = self._routes[subject]
-                line = route.lines[size]
-            except (KeyError, TypeError):
-                pass
-            else:
-                if size <= output.max_payload and (route.local is None or not keep):
-                    # `Publisher.publish` on credit, unfolded: this is the hot path.
-                    output.frames += (line, body, CRLF)
-                    output.credit -= size + COST
-                    return True
         if not on_credit:
             # The first of a turn of the loop, or nothing is sent by turns.
             if (
@@ -865,6 +851,14 @@ class NASQueue:
         except (KeyError, TypeError):
             route = self._route(subject)
         local = route.local if keep else None
+        if on_credit and headers is None and local is None:
+            size = len(body)
+            line = route.lines.get(size)
+            if line is not None and size <= output.max_payload:
+                # `Publisher.publish` on credit, unfolded: this is the hot path.
+                output.frames += (line, body, CRLF)
+                output.credit -= size + COST
+                return True
         if local is not None and self._inbox.bounded:
             return False
         if headers is None:

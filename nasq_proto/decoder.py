@@ -113,7 +113,7 @@ class Decoder:
     def __init__(self, role: Role, limits: Limits | None = None, *, fast: bool = True) -> None:
         self._role = role
         self._limits = limits or Limits()
-        self._decode = self._decode_fast if fast and role is Role.CLIENT else self._decode_plain
+        self._fast = fast and role is Role.CLIENT
         self._partial: bytes | bytearray = b""
         self._need = 0
         self._failed = False
@@ -165,6 +165,11 @@ class Decoder:
             self._partial = bytearray(self._partial)
         self._partial += data
         return True
+
+    def _decode(self, data: bytes, frames: list[Frame]) -> int:
+        if self._fast:
+            return self._decode_fast(data, frames)
+        return self._decode_plain(data, frames)
 
     def _decode_plain(self, data: bytes, frames: list[Frame]) -> int:
         """Append the complete frames of `data`; give where the incomplete one starts."""

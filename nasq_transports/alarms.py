@@ -41,9 +41,16 @@ class Alarms:
         """A future that was added is done otherwise."""
         self._finished += 1
         if self._finished > _KEPT and self._finished * 2 > len(self._heap):
-            self._heap = [alarm for alarm in self._heap if not alarm[2].done()]
-            heapify(self._heap)
-            self._finished = 0
+            self.forget_finished()
+
+    def forget_finished(self) -> None:
+        """Keep those that are still waited for, and no timer when there are none."""
+        self._heap = [alarm for alarm in self._heap if not alarm[2].done()]
+        heapify(self._heap)
+        self._finished = 0
+        if not self._heap and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _arm(self, at: float) -> None:
         if self._timer is not None:

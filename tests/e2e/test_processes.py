@@ -103,6 +103,29 @@ async def test_another_thread_is_refused(async_kit: Kit, other: str) -> None:
         assert [m.text for m in await queue.pop_many(5)] == ["two", "three"]
 
 
+async def test_another_thread_is_refused_between_two_writes(async_kit: Kit) -> None:
+    """In one turn of the owner's loop: what was looked at for its push holds for it only."""
+    async with async_kit.queue() as queue:
+        await queue.subscribe_and_queue("a")
+        await queue.push("a", "mine")
+        assert client_of(queue).output.credit > 0
+        refused: list[UsageError] = []
+
+        def push() -> None:
+            try:
+                anyio.run(queue.push, "a", "theirs")
+            except UsageError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=push)
+        thread.start()
+        thread.join()
+        assert len(refused) == 1
+        await queue.flush()
+        assert [m.text for m in await queue.pop_many(5)] == ["mine"]
+        assert queue.stats().messages_out == 1
+
+
 async def test_another_thread_while_the_owner_waits(async_kit: Kit) -> None:
     kit = async_kit
     async with kit.queue() as queue:
