@@ -86,7 +86,7 @@ def _about(report: dict[str, Any]) -> str:
     peers = ", ".join(f"{name} {version}" for name, version in report["peers"].items())
     return (
         f"Python {report['python']} on {report['machine']}; {peers or 'no peer'}; medians of "
-        f"{report['repeat']}."
+        f"{report['repeat']}, at {report['scale']:g} of the counts."
     )
 
 
