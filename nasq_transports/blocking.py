@@ -196,7 +196,7 @@ class BlockingTransport(BaseTransport):
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
-            self._socket.sock.close()
+            self._socket.close()
             self._socket = None
 
     # ------------------------------------------------------------------ hooks

@@ -184,7 +184,7 @@ class TrioTransport(BaseTransport):
                 if self._socket is output:
                     self._socket = None
                 trio.lowlevel.notify_closing(output.sock)
-                output.sock.close()
+                output.close()
             client.transport_closed(attempt, reason, self.now())
             self.kick()
 

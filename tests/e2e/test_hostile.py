@@ -32,6 +32,7 @@ from nasq import (
     TLSRequiredError,
 )
 from nasq_proto import Notice
+from nasq_transports.base import BaseTransport
 from tests.conftest import Kit
 from tests.e2e.hostile import INFO, HostileServer, Script, Victim
 from tests.e2e.tools import LONG, client_of, unsent_bytes
@@ -378,6 +379,34 @@ async def test_half_close_while_the_peer_reads_nothing(kit: Kit, hostile: Hostil
         victim.gone.set()
     await recovers(kit, hostile, queue)
     await queue.disconnect()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_closing_in_the_same_moment_that_the_socket_is_full(
+    async_kit: Kit, hostile: HostileServer, seed: int
+) -> None:
+    """trio: the task for what the socket did not take began when the socket was closed already,
+    and took the whole program with it. trio draws which of two tasks is first."""
+    kit = async_kit
+
+    def script(victim: Victim) -> None:
+        victim.handshake()
+        victim.gone.wait(20.0)
+
+    hostile.hostile(script)
+    queue = make(kit, hostile, Watch(), connect_timeout=5.0)
+    assert await queue.connect() is True
+    client, transport = client_of(queue), queue._transport
+    assert isinstance(transport, BaseTransport)
+    for _ in range(200):
+        client.publish("a", bytes(65536))
+    transport._pump()
+    client.close()
+    transport._pump()
+    for victim in list(hostile.victims):
+        victim.gone.set()
+    await queue.disconnect()
+    assert not queue.is_connected()
 
 
 async def test_a_flood_of_pings_is_answered(kit: Kit, hostile: HostileServer) -> None:
