@@ -23,8 +23,6 @@ class AsyncioTransport(BaseTransport):
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pump_scheduled = False
-        # Between two pumps: something was written for one who waits.
-        self._written_early = False
         self._alarms = Alarms(self._loop)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -52,22 +50,8 @@ class AsyncioTransport(BaseTransport):
 
     def _turn(self) -> None:
         self._pump_scheduled = False
-        self._written_early = False
         self._pump()
         self._tell()
-
-    def _say(self) -> None:
-        """Somebody is about to wait: what it waits for may be the answer to what was just said.
-
-        The first one to wait between two pumps has it written at once: a request that is alone
-        saves a turn of the loop. What the others say is gathered for the pump.
-        """
-        if self.client.output.frames and not self._ended:
-            if self._written_early:
-                self.kick()
-            else:
-                self._written_early = True
-                self._pump_output()
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""

@@ -75,8 +75,7 @@ class BlockingTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
         if not op.done:
-            # What this thread has to say, it says itself: the reply is one thread switch nearer.
-            self._pump_output()
+            self._say()
             waker = threading.Lock()
             waker.acquire()
             op.on_done(waker.release)
