@@ -498,7 +498,7 @@ def test_a_process_with_a_queue_open_ends_at_once(
         assert process.returncode == 1
         assert err.endswith("ValueError: the user's own\n")
     else:
-        assert process.returncode == -signal.SIGINT
+        assert process.returncode == -signal.SIGINT, err
         assert err.endswith("KeyboardInterrupt\n")
 
 
