@@ -7,7 +7,6 @@ comes after its request was given up finds nobody, and is counted.
 from __future__ import annotations
 
 import random
-import string
 from typing import Final
 
 from .decoder import Head
@@ -17,7 +16,7 @@ from .ops import Op
 
 __all__ = ["PendingReply", "Requests"]
 
-_ALPHABET: Final = string.ascii_letters + string.digits
+_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _NO_RESPONDERS: Final = b"NATS/1.0 503"
 
 

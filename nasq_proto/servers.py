@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import random
 import re
-from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -191,6 +190,8 @@ def _host(match: re.Match[str]) -> str | None:
         return name.lower()
     # In a URL the % before a zone is itself percent-encoded (RFC 6874); people write both.
     address: str = match["ipv6"].replace("%25", "%", 1)
+    from ipaddress import IPv6Address  # few URLs hold one
+
     try:
         IPv6Address(address)
     except ValueError:
