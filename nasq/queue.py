@@ -189,9 +189,8 @@ class NASQueue:
         self._inbox = inbox = Inbox(max_messages, max_bytes, _overflow(overflow))
         inbox.on_room = self._kick
         self._client.watch(inbox)
-        self._items = inbox.items
+        self._bodies, self._arrivals = inbox.bodies, inbox.arrivals
         self._output = self._client.output
-        self._take = inbox.take if inbox.bounded else inbox.items.popleft
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
         self._owner: object = None
@@ -211,7 +210,7 @@ class NASQueue:
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} {self._namespace.name!r} {self._client.state.value}, "
-            f"{len(self._inbox.items)} messages>"
+            f"{len(self._bodies)} messages>"
         )
 
     # ------------------------------------------------------------------ connection
@@ -463,7 +462,7 @@ class NASQueue:
         except BaseException:
             client.abandon(op)
             raise
-        return Message(held, self._namespace, self._wall_offset)
+        return Message(*held, self._namespace, self._wall_offset)
 
     async def respond(
         self, message: Message, reply: Payload, headers: HeadersLike | None = None
@@ -476,7 +475,7 @@ class NASQueue:
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
-        to = message._held[0].reply
+        to = message._arrival[0].reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         await self._send_raw(to, reply, None, headers)
@@ -541,19 +540,22 @@ class NASQueue:
         """
         message = self._pop_now()
         if message is None and await self._something(timeout):
-            message = Message(self._take(), self._namespace, self._wall_offset)
+            message = Message(*self._inbox.take(), self._namespace, self._wall_offset)
         return message
 
     def _pop_now(self) -> Message | None:
         """The oldest message, where nothing has to be waited for, told or refused first."""
         if (
-            self._items
+            self._bodies
             and self._calls_left > 0
             and not self._inbox.untold
             and self._caller() is self._owner
         ):
             self._calls_left -= 1
-            return Message(self._take(), self._namespace, self._wall_offset)
+            if self._inbox.bounded:
+                return Message(*self._inbox.take(), self._namespace, self._wall_offset)
+            body = self._bodies.popleft()
+            return Message(self._arrivals.popleft(), body, self._namespace, self._wall_offset)
         return None
 
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
@@ -570,9 +572,12 @@ class NASQueue:
             )
         if not await self._something(timeout):
             return []
-        take, namespace, offset = self._take, self._namespace, self._wall_offset
-        count = min(max_messages, len(self._inbox.items))
-        return [Message(take(), namespace, offset) for _ in range(count)]
+        arrivals, bodies = self._inbox.take_many(max_messages)
+        namespace, offset = self._namespace, self._wall_offset
+        return [
+            Message(arrival, body, namespace, offset)
+            for arrival, body in zip(arrivals, bodies, strict=True)
+        ]
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages as they come, until the queue is disconnected and empty."""
@@ -586,15 +591,15 @@ class NASQueue:
         transport, inbox = self._transport, self._inbox
         if transport is None:
             self._tell_drops()
-            if waits and not inbox.items:
+            if waits and not inbox.bodies:
                 raise NotConnectedError("nothing can come: call connect() first")
-            return bool(inbox.items)
+            return bool(inbox.bodies)
         await self._checkpoint(transport)
         self._calls_left = _CALLS_PER_CHECKPOINT
         # Not before: what is dropped at the checkpoint wakes nobody who waits after it.
         self._tell_drops()
         again = False
-        while waits and not inbox.items and self._client.state is not ClientState.CLOSED:
+        while waits and not inbox.bodies and self._client.state is not ClientState.CLOSED:
             op = inbox.waiter(again=again)
             try:
                 await transport.wait(op, deadline)
@@ -607,7 +612,7 @@ class NASQueue:
                 raise
             again = True
         self._set_clock(transport)
-        return bool(inbox.items)
+        return bool(inbox.bodies)
 
     def _tell_drops(self) -> None:
         """Raise what `overflow="error"` asks for, once for all that was dropped since."""
@@ -685,7 +690,7 @@ class NASQueue:
 
     def queue_size(self) -> int:
         """Messages in the local queue."""
-        return len(self._inbox.items)
+        return len(self._bodies)
 
     def clear_queue(self) -> None:
         """Remove every message from the local queue."""
@@ -704,7 +709,7 @@ class NASQueue:
             bytes_in=inbox.bytes_in,
             messages_out=client.output.messages_out,
             bytes_out=client.output.bytes_out,
-            pending=len(inbox.items),
+            pending=len(inbox),
             dropped=inbox.dropped,
             unsent=client.dropped_unsent,
             unrouted=client.unrouted,
@@ -808,7 +813,7 @@ class NASQueue:
             raise QueueFullError("the local queue is full: this message was not pushed")
         while (
             inbox.overflow is Overflow.BLOCK
-            and inbox.items
+            and inbox.bodies
             and transport is not None
             and self._client.state is not ClientState.CLOSED
             and not inbox.has_room(size)

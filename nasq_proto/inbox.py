@@ -1,8 +1,9 @@
 """Messages that have come in and are not yet taken, and those who wait for them.
 
-Messages stay as `(head, body, received)` until somebody takes them: no object is built for one
-that is cleared or dropped. Whoever waits gets a bare wake-up and looks again; a wake-up given to
-someone who was cancelled goes to the next (`abandon`): none is lost, no message travels in it.
+A message stays as its body and its arrival, which all messages of a run share: no object is built
+for one that is cleared or dropped, and however many are held, they give the garbage collector
+nothing to look at. Whoever waits gets a bare wake-up and looks again; a wake-up given to someone
+who was cancelled goes to the next (`abandon`): none is lost, no message travels in it.
 
 An inbox is unbounded unless bounds are given; then `overflow` says what happens to a message too
 many. Whatever is dropped is counted.
@@ -19,9 +20,11 @@ from .decoder import Head
 from .errors import InvalidOptionError
 from .ops import Op
 
-__all__ = ["Held", "Inbox", "Overflow"]
+__all__ = ["Arrival", "Held", "Inbox", "Overflow"]
 
-Held = tuple[Head, bytes, float]
+# Its control line, and when it was received.
+Arrival = tuple[Head, float]
+Held = tuple[Arrival, bytes]
 
 
 class Overflow(enum.Enum):
@@ -43,7 +46,7 @@ class Inbox:
         overflow: what happens to a message too many.
 
     Attributes:
-        items: what is held, oldest first.
+        bodies, arrivals: what is held, oldest first; one of each for each message.
         bounded: whether there are bounds; `take` is then the only way to take a message.
         messages_in: messages that came from the server, ever, dropped ones included.
         bytes_in: their payload and header bytes.
@@ -59,11 +62,12 @@ class Inbox:
         "_room",
         "_told",
         "_waiters",
+        "arrivals",
         "blocked",
+        "bodies",
         "bounded",
         "bytes_in",
         "dropped",
-        "items",
         "messages_in",
         "on_room",
         "overflow",
@@ -79,7 +83,8 @@ class Inbox:
         for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
             if value is not None and (type(value) is not int or value < 1):
                 raise InvalidOptionError(f"{name} must be a number of at least 1, not {value!r}")
-        self.items: deque[Held] = deque()
+        self.bodies: deque[bytes] = deque()
+        self.arrivals: deque[Arrival] = deque()
         self.bounded = max_messages is not None or max_bytes is not None
         self.overflow = overflow
         self.messages_in = 0
@@ -95,6 +100,18 @@ class Inbox:
         self._waiters: deque[Op[None]] = deque()
         self._room: list[Op[None]] = []
 
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def __bool__(self) -> bool:
+        """An inbox is one, also when it is empty."""
+        return True
+
+    @property
+    def items(self) -> list[Held]:
+        """What is held, oldest first: a list made at each look."""
+        return list(zip(self.arrivals, self.bodies, strict=True))
+
     # ------------------------------------------------------------------ in
 
     def deliver(self, head: Head, bodies: list[bytes], now: float) -> None:
@@ -102,55 +119,62 @@ class Inbox:
         count = len(bodies)
         self.messages_in += count
         self.bytes_in += head.size * count
-        if self.bounded:
-            for body in bodies:
-                self._squeeze((head, body, now))
-        elif count == 1:
-            self.items.append((head, bodies[0], now))
-        else:
-            self.items.extend(zip(repeat(head, count), bodies, repeat(now)))
-        if self._waiters:
-            self._wake(count)
+        self._put_run((head, now), bodies, head.size * count)
 
     def put(self, head: Head, body: bytes, now: float) -> None:
         """Take one message that never was on the wire."""
-        if self.bounded:
-            self._squeeze((head, body, now))
-        else:
-            self.items.append((head, body, now))
-        if self._waiters:
-            self._wake(1)
+        self._put_run((head, now), [body], len(body))
 
     def put_many(self, head: Head, bodies: list[bytes], now: float) -> None:
-        """Take messages that never were on the wire; only for an inbox without bounds."""
-        self.items.extend(zip(repeat(head), bodies, repeat(now)))
-        if self._waiters:
-            self._wake(len(bodies))
+        """Take messages that never were on the wire."""
+        self._put_run((head, now), bodies, sum(map(len, bodies)))
 
-    def _squeeze(self, held: Held) -> None:
-        size = len(held[1])
+    def _put_run(self, arrival: Arrival, bodies: list[bytes], size: int) -> None:
+        count = len(bodies)
+        if self.bounded:
+            if not self._fits(len(self.bodies) + count, self._bytes + size):
+                for body in bodies:
+                    self._squeeze(arrival, body)
+                if self._waiters:
+                    self._wake(count)
+                return
+            self._bytes += size
+        if count == 1:
+            self.bodies.append(bodies[0])
+            self.arrivals.append(arrival)
+        else:
+            self.bodies.extend(bodies)
+            self.arrivals.extend(repeat(arrival, count))
+        if self._waiters:
+            self._wake(count)
+
+    def _squeeze(self, arrival: Arrival, body: bytes) -> None:
+        """Take a message of a run that does not fit in full."""
+        size = len(body)
         if self.has_room(size):
-            self._append(held)
+            self._append(arrival, body)
         elif self.overflow is Overflow.BLOCK:
-            self._append(held)
+            self._append(arrival, body)
             self.blocked = True
         elif self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
             while not self.has_room(size):
-                self._bytes -= len(self.items.popleft()[1])
+                self._bytes -= len(self.bodies.popleft())
+                self.arrivals.popleft()
                 self.dropped += 1
-            self._append(held)
+            self._append(arrival, body)
         else:
             self.dropped += 1
             if self.overflow is Overflow.ERROR:
                 self.untold += 1
 
-    def _append(self, held: Held) -> None:
-        self.items.append(held)
-        self._bytes += len(held[1])
+    def _append(self, arrival: Arrival, body: bytes) -> None:
+        self.bodies.append(body)
+        self.arrivals.append(arrival)
+        self._bytes += len(body)
 
     def has_room(self, size: int) -> bool:
         """Whether a message of `size` bytes fits beside what is held."""
-        return not self.bounded or self._fits(len(self.items) + 1, self._bytes + size)
+        return not self.bounded or self._fits(len(self.bodies) + 1, self._bytes + size)
 
     def _fits(self, messages: int, size: int) -> bool:
         return (self._max_messages is None or messages <= self._max_messages) and (
@@ -167,15 +191,30 @@ class Inbox:
 
     def take(self) -> Held:
         """The oldest message. Raises IndexError when there is none."""
-        held = self.items.popleft()
+        held = self.arrivals.popleft(), self.bodies.popleft()
         if self.bounded:
             self._bytes -= len(held[1])
             self._made_room()
         return held
 
+    def take_many(self, most: int) -> tuple[list[Arrival], list[bytes]]:
+        """Arrivals and bodies of the oldest messages: all, but `most` at most."""
+        arrivals, bodies = self.arrivals, self.bodies
+        if len(bodies) <= most:
+            taken = list(arrivals), list(bodies)
+            self.clear()
+        else:
+            turns = range(most)
+            taken = [arrivals.popleft() for _ in turns], [bodies.popleft() for _ in turns]
+            if self.bounded:
+                self._bytes -= sum(map(len, taken[1]))
+                self._made_room()
+        return taken
+
     def clear(self) -> None:
         """Remove everything; nothing of it counts as dropped."""
-        self.items.clear()
+        self.bodies.clear()
+        self.arrivals.clear()
         self._bytes = 0
         self._made_room()
 
@@ -186,7 +225,7 @@ class Inbox:
 
     def _made_room(self) -> None:
         # Half empty before reading goes on: else every message would stop and start it.
-        if self.blocked and self._fits(2 * len(self.items), 2 * self._bytes):
+        if self.blocked and self._fits(2 * len(self.bodies), 2 * self._bytes):
             self.blocked = False
             if self.on_room is not None:
                 self.on_room()
@@ -212,7 +251,7 @@ class Inbox:
             self._room.remove(op)
         elif not op.done:
             self._waiters.remove(op)
-        elif self.items:
+        elif self.bodies:
             self._wake(1)
 
     def wake_all(self) -> None:

@@ -76,7 +76,7 @@ class Requests:
         if head.header_size == len(body) and body.startswith(_NO_RESPONDERS):
             op.fail(NoRespondersError(f"nobody answers on {op.asked!r}: no subscriber is there"))
         else:
-            op.resolve((head, body, now))
+            op.resolve(((head, now), body))
 
     def abandon(self, op: PendingReply) -> None:
         """Nobody waits for this reply any more."""

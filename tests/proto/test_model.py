@@ -328,7 +328,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.inbox.abandon(op)
 
     def _take(self) -> None:
-        head, body, _ = self.inbox.take()
+        (head, _), body = self.inbox.take()
         self.popped.append((head.sid, int(body)))
 
     def _forget(self, op: Op[None]) -> None:
@@ -427,7 +427,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def messages_are_pending_or_popped_and_keep_their_order(self) -> None:
-        pending = [(head.sid, int(body)) for head, body, _ in self.inbox.items]
+        pending = [(head.sid, int(body)) for (head, _), body in self.inbox.items]
         assert self.popped + pending == self.arrived
         assert len(set(self.arrived)) == len(self.arrived), "a message came twice"
 
