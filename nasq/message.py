@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from nasq_proto import Arrival, Headers, InvalidHeaderError, parse_headers
+from nasq_proto import Head, Headers, InvalidHeaderError, parse_headers
 
 from .namespace import Namespace
 
@@ -26,44 +26,50 @@ class Message(Mapping[str, Any]):
     ('orders', b'Order #1001', 'Order #1001')
     """
 
-    __slots__ = ("_arrival", "_body", "_namespace", "_wall_offset")
+    __slots__ = ("_body", "_head", "_namespace", "_received", "_wall_offset")
 
     def __init__(
-        self, arrival: Arrival, body: bytes, namespace: Namespace, wall_offset: float
+        self,
+        head: Head,
+        body: bytes,
+        received: float,
+        namespace: Namespace,
+        wall_offset: float,
     ) -> None:
-        self._arrival = arrival
+        self._head = head
         self._body = body
+        self._received = received
         self._namespace = namespace
         self._wall_offset = wall_offset
 
     @property
     def subject(self) -> str:
         """Where it was pushed to, without the namespace."""
-        return self._namespace.shorten(self._arrival[0].subject)
+        return self._namespace.shorten(self._head.subject)
 
     @property
     def message(self) -> bytes:
         """The payload."""
-        cut = self._arrival[0].header_size
+        cut = self._head.header_size
         return self._body[cut:] if cut else self._body
 
     @property
     def headers(self) -> Headers | None:
         """Its headers; None when it has none, or when `header_error` says why not."""
-        if not self._arrival[0].header_size:
+        if not self._head.header_size:
             return None
         try:
-            return parse_headers(self._body[: self._arrival[0].header_size]).headers
+            return parse_headers(self._body[: self._head.header_size]).headers
         except InvalidHeaderError:
             return None
 
     @property
     def header_error(self) -> str | None:
         """What is wrong with its header block. Any publisher can send a broken one."""
-        if not self._arrival[0].header_size:
+        if not self._head.header_size:
             return None
         try:
-            parse_headers(self._body[: self._arrival[0].header_size])
+            parse_headers(self._body[: self._head.header_size])
         except InvalidHeaderError as error:
             return str(error)
         return None
@@ -71,13 +77,13 @@ class Message(Mapping[str, Any]):
     @property
     def reply_to(self) -> str | None:
         """Where a reply is wanted: a subject of this namespace, or an inbox. See `respond`."""
-        reply = self._arrival[0].reply
+        reply = self._head.reply
         return None if reply is None else self._namespace.shorten(reply)
 
     @property
     def timestamp(self) -> datetime:
         """When it was received, in local time, without a zone (as the seed's `datetime.now()`)."""
-        return datetime.fromtimestamp(self._arrival[1] + self._wall_offset)
+        return datetime.fromtimestamp(self._received + self._wall_offset)
 
     @property
     def text(self) -> str:

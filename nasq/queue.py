@@ -189,7 +189,7 @@ class NASQueue:
         self._inbox = inbox = Inbox(max_messages, max_bytes, _overflow(overflow))
         inbox.on_room = self._kick
         self._client.watch(inbox)
-        self._bodies, self._arrivals = inbox.bodies, inbox.arrivals
+        self._heads, self._bodies, self._times = inbox.heads, inbox.bodies, inbox.times
         self._output = self._client.output
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
@@ -475,7 +475,7 @@ class NASQueue:
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
-        to = message._arrival[0].reply
+        to = message._head.reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         await self._send_raw(to, reply, None, headers)
@@ -552,10 +552,18 @@ class NASQueue:
             and self._caller() is self._owner
         ):
             self._calls_left -= 1
-            if self._inbox.bounded:
-                return Message(*self._inbox.take(), self._namespace, self._wall_offset)
+            # `Inbox.take`, unfolded: this is the hot path.
             body = self._bodies.popleft()
-            return Message(self._arrivals.popleft(), body, self._namespace, self._wall_offset)
+            message = Message(
+                self._heads.popleft(),
+                body,
+                self._times.popleft(),
+                self._namespace,
+                self._wall_offset,
+            )
+            if self._inbox.bounded:
+                self._inbox.took(len(body))
+            return message
         return None
 
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
@@ -572,12 +580,15 @@ class NASQueue:
             )
         if not await self._something(timeout):
             return []
-        arrivals, bodies = self._inbox.take_many(max_messages)
+        head, body, received = self._heads.popleft, self._bodies.popleft, self._times.popleft
         namespace, offset = self._namespace, self._wall_offset
-        return [
-            Message(arrival, body, namespace, offset)
-            for arrival, body in zip(arrivals, bodies, strict=True)
+        messages = [
+            Message(head(), body(), received(), namespace, offset)
+            for _ in range(min(max_messages, len(self._bodies)))
         ]
+        if self._inbox.bounded:
+            self._inbox.took(sum(len(message._body) for message in messages))
+        return messages
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages as they come, until the queue is disconnected and empty."""

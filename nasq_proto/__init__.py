@@ -38,7 +38,7 @@ from .events import (
     Unsub,
 )
 from .headers import HeaderBlock, Headers, encode_headers, parse_headers
-from .inbox import Arrival, Held, Inbox, Overflow
+from .inbox import Held, Inbox, Overflow
 from .limits import Limits
 from .notices import (
     Closed,
@@ -59,7 +59,6 @@ from .subscriptions import Subscription
 
 __all__ = [
     "Action",
-    "Arrival",
     "Client",
     "ClientOptions",
     "ClientState",

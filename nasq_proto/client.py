@@ -296,8 +296,8 @@ class Client:
                 self._drop(_injected(current.server), now)
                 return
             if isinstance(frame, tuple):
-                head, bodies = frame
-                sub = by_sid.get(head.sid)
+                sid, heads, bodies = frame
+                sub = by_sid.get(sid)
                 if sub is None:
                     self._unrouted += len(bodies)
                     continue
@@ -305,8 +305,8 @@ class Client:
                     # Sent before the server knew of the maximum, and however they were cut.
                     left = sub.max_msgs - sub.delivered
                     self._unrouted += len(bodies) - left
-                    bodies = bodies[:left]
-                sub.deliver(head, bodies, now)
+                    heads, bodies = heads[:left], bodies[:left]
+                sub.deliver(heads, bodies, now)
                 sub.delivered += len(bodies)
                 if sub.delivered == sub.max_msgs:
                     self.subscriptions.remove(sub)

@@ -3,20 +3,21 @@
 Theory of operation
 -------------------
 `Decoder.receive` takes a chunk and gives the frames that are now complete. A frame is an `Event`
-or, for a client's MSG and HMSG, a *run*: `(Head, [body, …])`, consecutive messages that share one
-control line to the byte. A run costs one dictionary look-up however long it is, which is why the
-`Client` works on runs; `Connection.receive_data` unfolds them into `Msg` events.
+or, for a client's MSG and HMSG, a *run*: `(sid, [head, …], [body, …])`, consecutive messages for
+one subscription. Whatever is done once for a run, and not for each message, costs next to nothing,
+which is why the `Client` works on runs; `Connection.receive_data` unfolds them into `Msg` events.
 
 Cost per byte is constant however the stream is cut: an incomplete frame waits in `_partial`
 together with the number of bytes it needs (`_need`, 0 while its control line is incomplete), and
 is looked at again only when they are there.
 
 The fast path (a client's messages) rests on one observation: the slice that would be the next
-control line *if it is as long as the last one*, with the CRLF on both of its sides, is a
+control line *if it is as long as the last two*, with the CRLF on both of its sides, is a
 dictionary key. A hit proves the previous terminator and the whole line with no find, split, int
-or decode. On a miss the line is looked for, and looked up; one that is new is parsed, by
-`_usual_head` if it is written as servers do. `fast=False` switches all of this off: the plain path
-is the oracle of the property tests.
+or decode; messages behind it whose control line is the same to the byte are cut in one go. On a
+miss the line is looked for, and looked up; one that is new is parsed, by `_usual_head` if it is
+written as servers do. `fast=False` switches all of this off: the plain path is the oracle of the
+property tests.
 
 Known imperfections: a peer that sends garbage without a line end is noticed at the line limit or
 by the handshake's deadline, not at the first byte.
@@ -72,7 +73,8 @@ class Head:
         self.size = size
 
 
-Run = tuple[Head, list[bytes]]
+# The subscription of all of them, and one head and one body for each message.
+Run = tuple[bytes, list[Head], list[bytes]]
 Frame = Event | Run
 
 _CACHED_LINES: Final = 1024
@@ -93,12 +95,13 @@ def unfold(frame: Frame) -> list[Event]:
     """The events of a frame: itself, or one `Msg` for each body of a run."""
     if not isinstance(frame, tuple):
         return [frame]
-    head, bodies = frame
-    sid = head.sid.decode("utf-8", "surrogateescape")
-    cut = head.header_size
-    if not cut:
-        return [Msg(head.subject, sid, body, head.reply) for body in bodies]
-    return [Msg(head.subject, sid, body[cut:], head.reply, body[:cut]) for body in bodies]
+    sid = _text(frame[0])
+    messages: list[Event] = []
+    for head, body in zip(frame[1], frame[2], strict=True):
+        cut = head.header_size
+        headers = body[:cut] if cut else None
+        messages.append(Msg(head.subject, sid, body[cut:], head.reply, headers))
+    return messages
 
 
 class Decoder:
@@ -119,6 +122,7 @@ class Decoder:
         self._failed = False
         self._lines: dict[bytes, Head] = {}
         self._guess = 0
+        self._steady = False
         self._luck = _LUCK
 
     @property
@@ -191,7 +195,9 @@ class Decoder:
                 raise _bad_terminator(head, data[stop : stop + 2])
             body = data[end:stop]
             if self._role is Role.CLIENT:
-                frames.append((head, [body]))
+                heads, bodies = _run_for(head.sid, frames)
+                heads.append(head)
+                bodies.append(body)
             else:
                 cut = head.header_size
                 headers = body[:cut] if cut else None
@@ -206,16 +212,26 @@ class Decoder:
         lines = self._lines
         longest = self._limits.control_line
         luck = self._luck
+        guess, steady = self._guess, self._steady
+        sid: bytes | None = None
+        heads: list[Head] = []
+        bodies: list[bytes] = []
         while at < size:
-            if luck > 0 and at > 1:
+            if steady and luck > 0 and at > 1:
                 # The two bytes before `at` end the previous frame, already checked.
-                key = data[at - 2 : at + self._guess]
+                key = data[at - 2 : at + guess]
                 head = lines.get(key)
                 if head is not None:
                     luck = _LUCK
-                    at = self._take_run(data, at, key, head, frames)
-                    if self._need:
+                    equal = self._equal(data, at, key, head)
+                    if not equal:
                         break
+                    if head.sid != sid:
+                        sid = head.sid
+                        heads, bodies = _run_for(sid, frames)
+                    bodies += equal
+                    heads += [head] * len(equal)
+                    at += (guess + head.size + 2) * len(equal)
                     continue
             end = data.find(b"\n", at) + 1
             if (end - 1 if end else size) - at > longest:
@@ -227,7 +243,8 @@ class Decoder:
                 head = lines.get(key)
                 if head is not None:
                     luck = _LUCK
-                    self._guess = end - at
+                    steady = end - at == guess
+                    guess = end - at
                 else:
                     head = self._new_line(data[at:end], frames)
                     if head is not None:
@@ -237,6 +254,7 @@ class Decoder:
                 luck = luck - 1 if luck > -_PATIENCE else _TRIES
                 head = self._new_line(data[at:end], frames)
             if head is None:
+                sid = None
                 at = end
                 continue
             stop = end + head.size
@@ -245,9 +263,14 @@ class Decoder:
                 break
             if data[stop : stop + 2] != b"\r\n":
                 raise _bad_terminator(head, data[stop : stop + 2])
-            frames.append((head, [data[end:stop]]))
+            if head.sid != sid:
+                sid = head.sid
+                heads, bodies = _run_for(sid, frames)
+            heads.append(head)
+            bodies.append(data[end:stop])
             at = stop + 2
         self._luck = luck
+        self._guess, self._steady = guess, steady
         return at
 
     def _new_line(self, line: bytes, frames: list[Frame]) -> Head | None:
@@ -267,32 +290,29 @@ class Decoder:
             if len(self._lines) >= _CACHED_LINES:
                 self._lines.clear()
             self._lines[key] = head
-            self._guess = len(key) - 2
 
-    def _take_run(self, data: bytes, at: int, key: bytes, head: Head, frames: list[Frame]) -> int:
-        """Take the message at `at`, and those behind it with the same line: `key`, with the end of
-        the message before it. Gives where the next frame starts."""
+    def _equal(self, data: bytes, at: int, key: bytes, head: Head) -> list[bytes]:
+        """The bodies of the message at `at`, and of those behind it with the same line: `key`, with
+        the end of the message before it. None when the first is incomplete."""
         length = head.size
         step = len(key) + length
         first = last = at + len(key) - 2
         room = len(data) - length - 2
         if first > room:
             self._need = step
-            return at
+            return []
         startswith = data.startswith
         while startswith(key, last + length) and last + step <= room:
             last += step
         stop = last + length
         if data[stop : stop + 2] != b"\r\n":
-            if last > first:
-                frames.append((head, [data[i : i + length] for i in range(first, last, step)]))
-            raise _bad_terminator(head, data[stop : stop + 2])
+            if first == last:
+                raise _bad_terminator(head, data[stop : stop + 2])
+            last -= step  # the next look at it finds it first
         if first == last:
-            frames.append((head, [data[first:stop]]))
-        else:
-            # Up to `last` itself, not to `stop`: without payload the two are the same.
-            frames.append((head, [data[i : i + length] for i in range(first, last + 1, step)]))
-        return stop + 2
+            return [data[first : first + length]]
+        # Up to `last` itself, not to its end: without payload the two are the same.
+        return [data[i : i + length] for i in range(first, last + 1, step)]
 
     def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
         """Read one control line: append its event, or give the head of a frame with a body."""
@@ -380,6 +400,15 @@ class Decoder:
 
 _BLANK: Final = (b" ", b"\t")
 _SEPARATORS: Final = bytes.maketrans(b"\t\r", b"  ")
+
+
+def _run_for(sid: bytes, frames: list[Frame]) -> tuple[list[Head], list[bytes]]:
+    """Where the next message for this subscription goes: the run that comes last, or a new one."""
+    last = frames[-1] if frames else None
+    if not isinstance(last, tuple) or last[0] != sid:
+        last = (sid, [], [])
+        frames.append(last)
+    return last[1], last[2]
 
 
 def _bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:

@@ -1,9 +1,9 @@
 """Messages that have come in and are not yet taken, and those who wait for them.
 
-A message stays as its body and its arrival, which all messages of a run share: no object is built
-for one that is cleared or dropped, and however many are held, they give the garbage collector
-nothing to look at. Whoever waits gets a bare wake-up and looks again; a wake-up given to someone
-who was cancelled goes to the next (`abandon`): none is lost, no message travels in it.
+Messages stay as they are until somebody takes them: no object is built for one that is cleared or
+dropped, and however many are held, they give the garbage collector nothing to look at. Whoever
+waits gets a bare wake-up and looks again; a wake-up given to someone who was cancelled goes to the
+next (`abandon`): none is lost, no message travels in it.
 
 An inbox is unbounded unless bounds are given; then `overflow` says what happens to a message too
 many. Whatever is dropped is counted.
@@ -20,11 +20,10 @@ from .decoder import Head
 from .errors import InvalidOptionError
 from .ops import Op
 
-__all__ = ["Arrival", "Held", "Inbox", "Overflow"]
+__all__ = ["Held", "Inbox", "Overflow"]
 
-# Its control line, and when it was received.
-Arrival = tuple[Head, float]
-Held = tuple[Arrival, bytes]
+# Its control line, its headers and payload, and when it was received.
+Held = tuple[Head, bytes, float]
 
 
 class Overflow(enum.Enum):
@@ -46,8 +45,9 @@ class Inbox:
         overflow: what happens to a message too many.
 
     Attributes:
-        bodies, arrivals: what is held, oldest first; one of each for each message.
-        bounded: whether there are bounds; `take` is then the only way to take a message.
+        heads, bodies, times: what is held, oldest first; one of each for each message. Whoever
+            takes one from the left of all three says so with `took`, if `bounded`.
+        bounded: whether there are bounds.
         messages_in: messages that came from the server, ever, dropped ones included.
         bytes_in: their payload and header bytes.
         dropped: messages dropped, ever.
@@ -62,15 +62,16 @@ class Inbox:
         "_room",
         "_told",
         "_waiters",
-        "arrivals",
         "blocked",
         "bodies",
         "bounded",
         "bytes_in",
         "dropped",
+        "heads",
         "messages_in",
         "on_room",
         "overflow",
+        "times",
         "untold",
     )
 
@@ -83,8 +84,9 @@ class Inbox:
         for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
             if value is not None and (type(value) is not int or value < 1):
                 raise InvalidOptionError(f"{name} must be a number of at least 1, not {value!r}")
+        self.heads: deque[Head] = deque()
         self.bodies: deque[bytes] = deque()
-        self.arrivals: deque[Arrival] = deque()
+        self.times: deque[float] = deque()
         self.bounded = max_messages is not None or max_bytes is not None
         self.overflow = overflow
         self.messages_in = 0
@@ -110,67 +112,60 @@ class Inbox:
     @property
     def items(self) -> list[Held]:
         """What is held, oldest first: a list made at each look."""
-        return list(zip(self.arrivals, self.bodies, strict=True))
+        return list(zip(self.heads, self.bodies, self.times, strict=True))
 
     # ------------------------------------------------------------------ in
 
-    def deliver(self, head: Head, bodies: list[bytes], now: float) -> None:
+    def deliver(self, heads: list[Head], bodies: list[bytes], now: float) -> None:
         """Take a run that came from the server."""
-        count = len(bodies)
-        self.messages_in += count
-        self.bytes_in += head.size * count
-        self._put_run((head, now), bodies, head.size * count)
+        self.messages_in += len(bodies)
+        size = sum(map(len, bodies))
+        self.bytes_in += size
+        self._put(heads, bodies, size, now)
 
     def put(self, head: Head, body: bytes, now: float) -> None:
         """Take one message that never was on the wire."""
-        self._put_run((head, now), [body], len(body))
+        self._put([head], [body], len(body), now)
 
     def put_many(self, head: Head, bodies: list[bytes], now: float) -> None:
         """Take messages that never were on the wire."""
-        self._put_run((head, now), bodies, sum(map(len, bodies)))
+        self._put([head] * len(bodies), bodies, sum(map(len, bodies)), now)
 
-    def _put_run(self, arrival: Arrival, bodies: list[bytes], size: int) -> None:
+    def _put(self, heads: list[Head], bodies: list[bytes], size: int, now: float) -> None:
         count = len(bodies)
-        if self.bounded:
-            if not self._fits(len(self.bodies) + count, self._bytes + size):
-                for body in bodies:
-                    self._squeeze(arrival, body)
-                if self._waiters:
-                    self._wake(count)
-                return
+        if not self.bounded or self._fits(len(self.bodies) + count, self._bytes + size):
+            self.heads += heads
+            self.bodies += bodies
+            self.times.extend(repeat(now, count))
             self._bytes += size
-        if count == 1:
-            self.bodies.append(bodies[0])
-            self.arrivals.append(arrival)
         else:
-            self.bodies.extend(bodies)
-            self.arrivals.extend(repeat(arrival, count))
+            for head, body in zip(heads, bodies, strict=True):
+                self._squeeze(head, body, now)
         if self._waiters:
             self._wake(count)
 
-    def _squeeze(self, arrival: Arrival, body: bytes) -> None:
-        """Take a message of a run that does not fit in full."""
+    def _squeeze(self, head: Head, body: bytes, now: float) -> None:
+        """Take a message that may be one too many."""
         size = len(body)
-        if self.has_room(size):
-            self._append(arrival, body)
-        elif self.overflow is Overflow.BLOCK:
-            self._append(arrival, body)
-            self.blocked = True
-        elif self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
+        if self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
             while not self.has_room(size):
-                self._bytes -= len(self.bodies.popleft())
-                self.arrivals.popleft()
+                self._drop_oldest()
+        if not self.has_room(size):
+            if self.overflow is not Overflow.BLOCK:
                 self.dropped += 1
-            self._append(arrival, body)
-        else:
-            self.dropped += 1
-            if self.overflow is Overflow.ERROR:
-                self.untold += 1
-
-    def _append(self, arrival: Arrival, body: bytes) -> None:
+                self.untold += self.overflow is Overflow.ERROR
+                return
+            self.blocked = True
+        self.heads.append(head)
         self.bodies.append(body)
-        self.arrivals.append(arrival)
-        self._bytes += len(body)
+        self.times.append(now)
+        self._bytes += size
+
+    def _drop_oldest(self) -> None:
+        self.heads.popleft()
+        self.times.popleft()
+        self._bytes -= len(self.bodies.popleft())
+        self.dropped += 1
 
     def has_room(self, size: int) -> bool:
         """Whether a message of `size` bytes fits beside what is held."""
@@ -191,39 +186,25 @@ class Inbox:
 
     def take(self) -> Held:
         """The oldest message. Raises IndexError when there is none."""
-        held = self.arrivals.popleft(), self.bodies.popleft()
-        if self.bounded:
-            self._bytes -= len(held[1])
-            self._made_room()
+        held = self.heads.popleft(), self.bodies.popleft(), self.times.popleft()
+        self.took(len(held[1]))
         return held
-
-    def take_many(self, most: int) -> tuple[list[Arrival], list[bytes]]:
-        """Arrivals and bodies of the oldest messages: all, but `most` at most."""
-        arrivals, bodies = self.arrivals, self.bodies
-        if len(bodies) <= most:
-            taken = list(arrivals), list(bodies)
-            self.clear()
-        else:
-            turns = range(most)
-            taken = [arrivals.popleft() for _ in turns], [bodies.popleft() for _ in turns]
-            if self.bounded:
-                self._bytes -= sum(map(len, taken[1]))
-                self._made_room()
-        return taken
 
     def clear(self) -> None:
         """Remove everything; nothing of it counts as dropped."""
+        self.heads.clear()
         self.bodies.clear()
-        self.arrivals.clear()
-        self._bytes = 0
-        self._made_room()
+        self.times.clear()
+        self.took(self._bytes)
 
     def new_drops(self) -> int:
         """Messages dropped since this was last asked."""
         new, self._told = self.dropped - self._told, self.dropped
         return new
 
-    def _made_room(self) -> None:
+    def took(self, size: int) -> None:
+        """A message, or several, of that size were taken."""
+        self._bytes -= size
         # Half empty before reading goes on: else every message would stop and start it.
         if self.blocked and self._fits(2 * len(self.bodies), 2 * self._bytes):
             self.blocked = False

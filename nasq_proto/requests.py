@@ -66,17 +66,19 @@ class Requests:
         self._pending[op.token] = op
         return op
 
-    def deliver(self, head: Head, bodies: list[bytes], now: float) -> None:
+    def deliver(self, heads: list[Head], bodies: list[bytes], now: float) -> None:
         """Take what came on the inbox. Only the first reply to a request counts."""
-        op = self._pending.pop(head.subject[len(self.prefix) :], None)
-        self.late += len(bodies) - (op is not None)
-        if op is None:
-            return
-        body = bodies[0]
-        if head.header_size == len(body) and body.startswith(_NO_RESPONDERS):
-            op.fail(NoRespondersError(f"nobody answers on {op.asked!r}: no subscriber is there"))
-        else:
-            op.resolve(((head, now), body))
+        pending, start = self._pending, len(self.prefix)
+        for head, body in zip(heads, bodies, strict=True):
+            op = pending.pop(head.subject[start:], None)
+            if op is None:
+                self.late += 1
+            elif head.header_size == len(body) and body.startswith(_NO_RESPONDERS):
+                op.fail(
+                    NoRespondersError(f"nobody answers on {op.asked!r}: no subscriber is there")
+                )
+            else:
+                op.resolve((head, body, now))
 
     def abandon(self, op: PendingReply) -> None:
         """Nobody waits for this reply any more."""

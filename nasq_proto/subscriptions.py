@@ -12,7 +12,8 @@ from .ops import Op
 
 __all__ = ["Subscription", "Subscriptions"]
 
-Deliver = Callable[[Head, list[bytes], float], None]
+# The heads and bodies of messages that came one behind the other, and when that was.
+Deliver = Callable[[list[Head], list[bytes], float], None]
 
 
 class Subscription:

@@ -150,7 +150,7 @@ async def carries_bytes_both_ways_in_order(
             rig.transport.kick()
     await rig.flush()
     await rig.until(lambda: len(rig.inbox.items) == len(sent))
-    assert [body for _, body in rig.inbox.items] == sent
+    assert [body for _, body, _ in rig.inbox.items] == sent
     await rig.close()
 
 

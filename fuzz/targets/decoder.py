@@ -58,9 +58,10 @@ def _check_failed(decoder: Decoder) -> None:
 def _flatten(frames: list[Frame], events: list[object]) -> None:
     for frame in frames:
         if type(frame) is tuple:
-            head, bodies = frame
+            sid, heads, bodies = frame
             assert bodies, "an empty run"
-            for body in bodies:
+            for head, body in zip(heads, bodies, strict=True):
+                assert head.sid == sid, "a message of another subscription in a run"
                 assert len(body) == head.size, "a body of another size than its head says"
                 events.append((head.subject, head.sid, head.reply, head.header_size, body))
         elif type(frame) is Pub:

@@ -88,7 +88,7 @@ class Rig:
         return [event for event in self.session.received if isinstance(event, kind)]
 
     def bodies(self) -> list[bytes]:
-        return [body for _, body in self.inbox.items]
+        return [body for _, body, _ in self.inbox.items]
 
 
 def test_connects_and_tells_the_server_who_it_is() -> None:
@@ -471,7 +471,7 @@ def test_requests_work_after_a_reconnect() -> None:
     rig.link.advance(2.0)
     reply = rig.client.request("svc", b"2")
     rig.link.pump()
-    (head, _), _ = rig.inbox.items[-1]
+    head, _, _ = rig.inbox.items[-1]
     assert head.reply is not None
     rig.client.publish(head.reply, b"answer")
     rig.link.pump()

@@ -251,7 +251,7 @@ def test_a_chunk_may_be_changed_after_it_was_received() -> None:
 def test_frames_leave_messages_in_runs() -> None:
     connection = connection_in(OPEN, CLIENT)
     frames = connection.receive_frames(b"MSG a 1 1\r\nx\r\n" * 3)
-    assert sum(len(frame[1]) for frame in frames if isinstance(frame, tuple)) == 3
+    assert sum(len(frame[2]) for frame in frames if isinstance(frame, tuple)) == 3
 
 
 def test_limits_reach_the_decoder() -> None:

@@ -208,14 +208,14 @@ def test_the_server_stream_is_cut_at_every_byte(step: int) -> None:
             client.receive_data(attempt, stream[at : min(cut, at + step)], rig.link.now)
         whole = max(end for end in ends if end <= cut)
         expected = bodies_of(stream[:whole])
-        assert [body for _, body in rig.inbox.items] == expected
+        assert [body for _, body, _ in rig.inbox.items] == expected
         rig.link.cut()
         rig.reconnect()
         # The next connection starts anew: nothing of the half frame is glued to it.
         assert rig.session.subs.keys() == {"1"}
         rig.session.say(b"MSG a.x 1 4\r\nanew\r\n")
         rig.link.pump()
-        assert [body for _, body in rig.inbox.items] == [*expected, b"anew"]
+        assert [body for _, body, _ in rig.inbox.items] == [*expected, b"anew"]
         late = client.flush()
         rig.link.pump()
         assert late.done
@@ -509,9 +509,7 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
     @invariant()
     def delivered_in_order_once_and_whole(self) -> None:
         for inbox in self.inboxes:
-            bodies = [
-                body[head.header_size :] for (head, _), body in inbox.items if body[:1] != b"x"
-            ]
+            bodies = [body[head.header_size :] for head, body, _ in inbox.items if body[:1] != b"x"]
             got = [int(body[1:].split(b">")[0]) for body in bodies]
             assert got == sorted(set(got))
             assert all(body.strip(b"x").endswith(b">") for body in bodies)

@@ -229,7 +229,7 @@ def test_a_lame_duck_is_left_and_nothing_is_lost_on_the_way() -> None:
     assert net.client.data_to_send() == b""
     session.receive_data(last_words)
     notices = net.settle()
-    assert [body for _, body in inbox.items] == [b"1", b"2", b"3"]
+    assert [body for _, body, _ in inbox.items] == [b"1", b"2", b"3"]
     assert not first.sessions
     (moved,) = second.sessions
     assert [e.payload for e in moved.received if isinstance(e, Pub)] == [b"2", b"3"]

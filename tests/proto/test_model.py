@@ -33,6 +33,7 @@ from nasq_proto import (
     ConnectionLostError,
     Decoder,
     Err,
+    Head,
     Inbox,
     Info,
     Msg,
@@ -223,10 +224,13 @@ class ClientMachine(RuleBasedStateMachine):
     def subscribe(self, pattern: str, group: str | None) -> None:
         box: list[Subscription] = []
 
-        def deliver(head: Any, bodies: list[bytes], now: float) -> None:
+        def deliver(heads: list[Head], bodies: list[bytes], now: float) -> None:
             assert not box[0].ended.done, "a message for a subscription that has ended"
-            self.arrived += [(head.sid, int(body)) for body in bodies]
-            self.inbox.deliver(head, bodies, now)
+            assert {head.sid for head in heads} == {box[0].raw_sid}
+            self.arrived += [
+                (head.sid, int(body)) for head, body in zip(heads, bodies, strict=True)
+            ]
+            self.inbox.deliver(heads, bodies, now)
 
         try:
             sub = self.client.subscribe(pattern, group, deliver)
@@ -328,7 +332,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.inbox.abandon(op)
 
     def _take(self) -> None:
-        (head, _), body = self.inbox.take()
+        head, body, _ = self.inbox.take()
         self.popped.append((head.sid, int(body)))
 
     def _forget(self, op: Op[None]) -> None:
@@ -427,7 +431,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def messages_are_pending_or_popped_and_keep_their_order(self) -> None:
-        pending = [(head.sid, int(body)) for (head, _), body in self.inbox.items]
+        pending = [(head.sid, int(body)) for head, body, _ in self.inbox.items]
         assert self.popped + pending == self.arrived
         assert len(set(self.arrived)) == len(self.arrived), "a message came twice"
 
