@@ -26,6 +26,8 @@ by the handshake's deadline, not at the first byte.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 from .errors import RemoteProtocolError
@@ -86,6 +88,8 @@ _CACHED_LINE: Final = 512
 _LUCK: Final = 64
 _TRIES: Final = 8
 _PATIENCE: Final = 256
+# Messages with one control line that are cut in one go.
+_BLOCK: Final = 32
 _PING: Final = Ping()
 _PONG: Final = Pong()
 _OK: Final = Ok()
@@ -124,6 +128,7 @@ class Decoder:
         self._guess = 0
         self._steady = False
         self._luck = _LUCK
+        self._block = _BLOCK
 
     @property
     def buffered(self) -> int:
@@ -296,23 +301,35 @@ class Decoder:
         the end of the message before it. None when the first is incomplete."""
         length = head.size
         step = len(key) + length
-        first = last = at + len(key) - 2
-        room = len(data) - length - 2
+        # From key to key: the end of a message is a part of the next key.
+        first = at - 2
+        room = len(data) - step - 2
         if first > room:
             self._need = step
             return []
+        next_ = first + step
         startswith = data.startswith
-        while startswith(key, last + length) and last + step <= room:
-            last += step
-        stop = last + length
-        if data[stop : stop + 2] != b"\r\n":
-            if first == last:
-                raise _bad_terminator(head, data[stop : stop + 2])
-            last -= step  # the next look at it finds it first
-        if first == last:
-            return [data[first : first + length]]
-        # Up to `last` itself, not to its end: without payload the two are the same.
-        return [data[i : i + length] for i in range(first, last + 1, step)]
+        block = self._block
+        most = min(room, first + (block - 1) * step)
+        while next_ <= most and startswith(key, next_):
+            next_ += step
+        # Up to the last body's start, not to its end: without payload the two are the same.
+        starts = range(first + len(key), next_ - length + 1, step)
+        bodies = [data[i : i + length] for i in starts]
+        if len(bodies) == block:
+            # Many: from here on a block at a time is cut, and its keys compared, in one go.
+            cut, keys = _cutter(len(key), length, block).unpack_from, (key,) * block
+            while next_ + (block - 1) * step <= room:
+                pieces = cut(data, next_)
+                if pieces[::2] != keys:
+                    break
+                bodies += pieces[1::2]
+                next_ += block * step
+        if data[next_ : next_ + 2] != b"\r\n":
+            if len(bodies) == 1:
+                raise _bad_terminator(head, data[next_ : next_ + 2])
+            bodies.pop()  # the next look at it finds it first
+        return bodies
 
     def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
         """Read one control line: append its event, or give the head of a frame with a body."""
@@ -400,6 +417,12 @@ class Decoder:
 
 _BLANK: Final = (b" ", b"\t")
 _SEPARATORS: Final = bytes.maketrans(b"\t\r", b"  ")
+
+
+@lru_cache(maxsize=64)
+def _cutter(key_size: int, body_size: int, count: int) -> Struct:
+    """Cuts so many keys and bodies, in turn."""
+    return Struct(f"{key_size}s{body_size}s" * count)
 
 
 def _run_for(sid: bytes, frames: list[Frame]) -> tuple[list[Head], list[bytes]]:

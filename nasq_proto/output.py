@@ -154,6 +154,9 @@ class Output:
         empty = not self.frames
         self.frames += pieces
         self._settled += len(pieces)
+        if self.credit > 0:
+            self.credit -= size + count * COST
+            self._granted = self.credit
         return empty
 
     def check(self, frame: bytes, size: int, subject: str) -> None:

@@ -78,9 +78,11 @@ def test_one_input(data: bytes) -> Hashable:
     limits = LIMITS[how >> 1 & 1]
     small, large = 1 + (how >> 2 & 7), 1 + (how >> 5) * 5
     most = limits.control_line + limits.message + 4
-    whole = _read(Decoder(role, limits), (stream,), most)
-    unlucky = Decoder(role, limits)
-    unlucky._luck = 1  # so that short streams come to lines that are not looked up
+    # So that short streams come to blocks of messages, and to lines that are not looked up.
+    in_blocks, unlucky = Decoder(role, limits), Decoder(role, limits)
+    in_blocks._block = 1 + (how >> 2 & 1)
+    unlucky._luck = 1
+    whole = _read(in_blocks, (stream,), most)
     for name, decoder, chunks in (
         ("byte by byte", Decoder(role, limits), map(_SINGLE.__getitem__, stream)),
         ("in chunks", unlucky, _chunks(stream, small, large)),

@@ -57,11 +57,14 @@ def events_of(
     *,
     fast: bool = True,
     luck: int | None = None,
+    block: int | None = None,
 ) -> list[Event]:
     """The events of a stream in these chunks, up to the failure if there is one."""
     decoder = Decoder(role, limits, fast=fast)
     if luck is not None:
         decoder._luck = luck
+    if block is not None:
+        decoder._block = block
     events: list[Event] = []
     for chunk in chunks:
         events += [event for frame in decoder.receive(chunk) for event in unfold(frame)]
@@ -543,8 +546,9 @@ def test_the_fast_path_reads_repetitive_streams_as_the_plain_one(
     plain = events_of(CLIENT, [stream], fast=False)
     assert events_of(CLIENT, [stream]) == plain
     assert events_of(CLIENT, data.draw(chunks_of(stream))) == plain
-    for luck in (0, 1, 2):
-        assert events_of(CLIENT, data.draw(chunks_of(stream)), luck=luck) == plain
+    for few in (0, 1, 2):
+        assert events_of(CLIENT, data.draw(chunks_of(stream)), luck=few) == plain
+        assert events_of(CLIENT, data.draw(chunks_of(stream)), block=few + 1) == plain
 
 
 @settings(max_examples=200)
@@ -555,6 +559,21 @@ def test_the_fast_path_reads_broken_streams_as_the_plain_one(
     plain = events_of(CLIENT, [stream], fast=False)
     assert events_of(CLIENT, [stream]) == plain
     assert events_of(CLIENT, data.draw(chunks_of(stream))) == plain
+    assert events_of(CLIENT, [stream], block=data.draw(st.integers(1, 3))) == plain
+
+
+@pytest.mark.parametrize("size", [0, 1, 128])
+@pytest.mark.parametrize("count", [31, 32, 33, 34, 64, 65, 66, 97, 98, 99, 131])
+@pytest.mark.parametrize("cut", [0, 1, 2, 5])
+def test_blocks_of_messages_read_as_the_plain_path_does(size: int, count: int, cut: int) -> None:
+    run = _msg(b"MSG a 1", *[bytes([n % 256]) * size for n in range(count)])
+    for stream in (
+        run[: len(run) - cut],
+        run + _msg(b"MSG b 1", b"y" * size, b"z" * size) + run,
+        run + b"PING\r\n" + run[: len(run) - cut],
+        run[:-2] + b".." + run,
+    ):
+        assert events_of(CLIENT, [stream]) == events_of(CLIENT, [stream], fast=False)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000, 1 << 20])
