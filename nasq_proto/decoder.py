@@ -7,9 +7,9 @@ or, for a client's MSG and HMSG, a *run*: `(sid, [head, …], [body, …])`, con
 one subscription. Whatever is done once for a run, and not for each message, costs next to nothing,
 which is why the `Client` works on runs; `Connection.receive_data` unfolds them into `Msg` events.
 
-Cost per byte is constant however the stream is cut: an incomplete frame waits in `_partial`
-together with the number of bytes it needs (`_need`, 0 while its control line is incomplete), and
-is looked at again only when they are there.
+Cost per byte is constant however the stream is cut. An incomplete control line waits in `_line`,
+and is looked at again when a line feed is there. A message whose body is incomplete is `_underway`:
+its pieces are gathered, and joined once it is there in full, with no look at them before.
 
 The fast path (a client's messages) rests on one observation: the slice that would be the next
 control line *if it is as long as the last two*, with the CRLF on both of its sides, is a
@@ -46,6 +46,7 @@ from .events import (
     Unsub,
 )
 from .limits import Limits
+from .underway import Head, Underway, bad_terminator
 
 __all__ = ["Decoder", "Frame", "Head", "Role", "Run", "unfold"]
 
@@ -55,24 +56,6 @@ class Role(enum.Enum):
 
     CLIENT = "client"
     SERVER = "server"
-
-
-class Head:
-    """The control line of a frame with a body: where to, and how long.
-
-    `header_size` bytes of the `size` bytes that follow are the header block; 0 means none.
-    """
-
-    __slots__ = ("header_size", "reply", "sid", "size", "subject")
-
-    def __init__(
-        self, subject: str, sid: bytes, reply: str | None, header_size: int, size: int
-    ) -> None:
-        self.subject = subject
-        self.sid = sid
-        self.reply = reply
-        self.header_size = header_size
-        self.size = size
 
 
 # The subscription of all of them, and one head and one body for each message.
@@ -121,8 +104,8 @@ class Decoder:
         self._role = role
         self._limits = limits or Limits()
         self._fast = fast and role is Role.CLIENT
-        self._partial: bytes | bytearray = b""
-        self._need = 0
+        self._line: bytes | bytearray = b""
+        self._underway: Underway | None = None
         self._failed = False
         self._lines: dict[bytes, Head] = {}
         self._guess = 0
@@ -133,7 +116,7 @@ class Decoder:
     @property
     def buffered(self) -> int:
         """Bytes of the frame under way."""
-        return len(self._partial)
+        return len(self._line) if self._underway is None else self._underway.held
 
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes. After bad input the last one is `ProtocolFailed`.
@@ -144,45 +127,62 @@ class Decoder:
         if self._failed:
             raise RemoteProtocolError("the stream has failed before; nothing more can be read")
         frames: list[Frame] = []
+        at = 0
         try:
-            partial = self._partial
-            if partial:
-                if self._still_incomplete(data):
+            underway = self._underway
+            if underway is not None:
+                at = underway.missing
+                if at > len(data):
+                    underway.add(data)
                     return frames
-                data = b"".join((partial, data))
-                self._partial = b""
-                self._need = 0
-            at = self._decode(data, frames)
+                self._underway = None
+                self._take(underway.head, underway.complete(data), frames)
+            elif self._line:
+                if self._still_no_line(data):
+                    return frames
+                data = b"".join((self._line, data))
+                self._line = b""
+            at = self._decode(data, at, frames)
             if at < len(data):
-                self._partial = data[at:] if at else data
+                self._line = data[at:] if at else data
         except RemoteProtocolError as error:
             self._failed = True
-            self._partial = b""
+            self._line = b""
             frames.append(ProtocolFailed(error))
         return frames
 
-    def _still_incomplete(self, data: bytes) -> bool:
-        held = len(self._partial) + len(data)
-        if self._need:
-            if held >= self._need:
-                return False
-        elif b"\n" in data:
+    def _still_no_line(self, data: bytes) -> bool:
+        if b"\n" in data:
             return False
-        elif held > self._limits.control_line:
+        if len(self._line) + len(data) > self._limits.control_line:
             raise self._line_too_long()
-        if not isinstance(self._partial, bytearray):
-            self._partial = bytearray(self._partial)
-        self._partial += data
+        if not isinstance(self._line, bytearray):
+            self._line = bytearray(self._line)
+        self._line += data
         return True
 
-    def _decode(self, data: bytes, frames: list[Frame]) -> int:
-        if self._fast:
-            return self._decode_fast(data, frames)
-        return self._decode_plain(data, frames)
+    def _wait_for_body(self, head: Head, data: bytes, at: int, end: int) -> int:
+        """The message at `at`, with its body from `end` on, is incomplete."""
+        self._underway = Underway(head, end - at, memoryview(data)[end:])
+        return len(data)
 
-    def _decode_plain(self, data: bytes, frames: list[Frame]) -> int:
-        """Append the complete frames of `data`; give where the incomplete one starts."""
-        at = 0
+    def _take(self, head: Head, body: bytes, frames: list[Frame]) -> None:
+        """A message is complete."""
+        if self._role is Role.CLIENT:
+            heads, bodies = _run_for(head.sid, frames)
+            heads.append(head)
+            bodies.append(body)
+        else:
+            cut = head.header_size
+            frames.append(Pub(head.subject, body[cut:], head.reply, body[:cut] if cut else None))
+
+    def _decode(self, data: bytes, at: int, frames: list[Frame]) -> int:
+        if self._fast:
+            return self._decode_fast(data, at, frames)
+        return self._decode_plain(data, at, frames)
+
+    def _decode_plain(self, data: bytes, at: int, frames: list[Frame]) -> int:
+        """Append the frames of `data` from `at` on; give where an incomplete line starts."""
         size = len(data)
         while at < size:
             end = self._end_of_line(data, at)
@@ -194,25 +194,15 @@ class Decoder:
                 continue
             stop = end + head.size
             if stop + 2 > size:
-                self._need = stop + 2 - at
-                return at
+                return self._wait_for_body(head, data, at, end)
             if data[stop : stop + 2] != b"\r\n":
-                raise _bad_terminator(head, data[stop : stop + 2])
-            body = data[end:stop]
-            if self._role is Role.CLIENT:
-                heads, bodies = _run_for(head.sid, frames)
-                heads.append(head)
-                bodies.append(body)
-            else:
-                cut = head.header_size
-                headers = body[:cut] if cut else None
-                frames.append(Pub(head.subject, body[cut:], head.reply, headers))
+                raise bad_terminator(head, data[stop : stop + 2])
+            self._take(head, data[end:stop], frames)
             at = stop + 2
         return at
 
-    def _decode_fast(self, data: bytes, frames: list[Frame]) -> int:
+    def _decode_fast(self, data: bytes, at: int, frames: list[Frame]) -> int:
         """The same for a client, with the lines of messages looked up where that pays."""
-        at = 0
         size = len(data)
         lines = self._lines
         longest = self._limits.control_line
@@ -230,6 +220,7 @@ class Decoder:
                     luck = _LUCK
                     equal = self._equal(data, at, key, head)
                     if not equal:
+                        at = self._wait_for_body(head, data, at, at + guess)
                         break
                     if head.sid != sid:
                         sid = head.sid
@@ -244,7 +235,7 @@ class Decoder:
             if not end:
                 break
             if luck > 0:
-                key = data[at - 2 : end] if at > 1 else b"\r\n" + data[:end]
+                key = data[at - 2 : end] if at > 1 else b"\r\n" + data[at:end]
                 head = lines.get(key)
                 if head is not None:
                     luck = _LUCK
@@ -264,10 +255,10 @@ class Decoder:
                 continue
             stop = end + head.size
             if stop + 2 > size:
-                self._need = stop + 2 - at
+                at = self._wait_for_body(head, data, at, end)
                 break
             if data[stop : stop + 2] != b"\r\n":
-                raise _bad_terminator(head, data[stop : stop + 2])
+                raise bad_terminator(head, data[stop : stop + 2])
             if head.sid != sid:
                 sid = head.sid
                 heads, bodies = _run_for(sid, frames)
@@ -305,7 +296,6 @@ class Decoder:
         first = at - 2
         room = len(data) - step - 2
         if first > room:
-            self._need = step
             return []
         next_ = first + step
         startswith = data.startswith
@@ -327,7 +317,7 @@ class Decoder:
                 next_ += block * step
         if data[next_ : next_ + 2] != b"\r\n":
             if len(bodies) == 1:
-                raise _bad_terminator(head, data[next_ : next_ + 2])
+                raise bad_terminator(head, data[next_ : next_ + 2])
             bodies.pop()  # the next look at it finds it first
         return bodies
 
@@ -432,12 +422,6 @@ def _run_for(sid: bytes, frames: list[Frame]) -> tuple[list[Head], list[bytes]]:
         last = (sid, [], [])
         frames.append(last)
     return last[1], last[2]
-
-
-def _bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        f"payload of {head.size} bytes on {head.subject!r} is followed by {found!r}, not by CRLF"
-    )
 
 
 def _usual_head(line: bytes, most: int) -> Head | None:

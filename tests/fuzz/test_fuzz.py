@@ -119,12 +119,12 @@ def test_every_branch_of_decoder_and_headers_is_reached_from_the_corpus(tmp_path
 
 def test_a_fault_of_the_decoder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A harness that finds nothing may be blind: this fault is one that only cutting shows."""
-    original = Decoder._still_incomplete
+    original = Decoder._still_no_line
 
     def forgets_a_line_feed(self: Decoder, data: bytes) -> bool:
-        return original(self, data) or (data == b"\n" and self.buffered > 9)
+        return original(self, data) or (data == b"\n" and self.buffered > 5)
 
-    monkeypatch.setattr(Decoder, "_still_incomplete", forgets_a_line_feed)
+    monkeypatch.setattr(Decoder, "_still_no_line", forgets_a_line_feed)
     result = builtin.run(TARGETS["decoder"], 20.0, 1, lambda result: None, keep=False, most=20_000)
     assert result.crashes
     assert "byte by byte" in result.crashes[0]

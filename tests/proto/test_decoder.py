@@ -679,9 +679,9 @@ class Weighed(Decoder):
 
     looked_at = 0
 
-    def _decode(self, data: bytes, frames: list[Frame]) -> int:
-        self.looked_at += len(data)
-        return super()._decode(data, frames)
+    def _decode(self, data: bytes, at: int, frames: list[Frame]) -> int:
+        self.looked_at += len(data) - at
+        return super()._decode(data, at, frames)
 
 
 def _long_stream(size: int) -> bytes:
@@ -721,7 +721,8 @@ def test_a_payload_that_drips_in_is_gathered_in_one_place() -> None:
     for at in range(len(stream) - 1):
         decoder.receive(stream[at : at + 1])
         if at > 20:
-            places.add(id(decoder._partial))
+            assert decoder._underway is not None
+            places.update(map(id, decoder._underway._pieces))
     # One bytearray that grows in place; a new object per byte would copy the payload each time.
     assert len(places) == 1
 
@@ -732,7 +733,19 @@ def test_buffering_a_payload_takes_little_more_than_its_size() -> None:
     for at in range(0, len(stream) - 1, 100):
         decoder.receive(stream[at : min(at + 100, len(stream) - 1)])
     assert decoder.buffered == len(stream) - 1
-    assert sys.getsizeof(decoder._partial) < 1.5 * len(stream)
+    assert decoder._underway is not None
+    assert sum(map(sys.getsizeof, decoder._underway._pieces)) < 1.5 * len(stream)
+
+
+def test_a_large_payload_in_pieces_comes_out_whole_wherever_it_is_cut() -> None:
+    payload = bytes(range(256)) * 100
+    stream = _msg(b"MSG a 1", payload, payload) + b"PING\r\n"
+    expected = events_of(CLIENT, [stream], fast=False)
+    for chunk in (4095, 4096, 5000, 12_800, len(payload) + 16, len(payload) + 17):
+        for first in (1, 13, 14, 15, 16, 4200, len(payload) + 15, len(payload) + 16):
+            chunks = [stream[:first]]
+            chunks += [stream[at : at + chunk] for at in range(first, len(stream), chunk)]
+            assert events_of(CLIENT, chunks) == expected, (chunk, first)
 
 
 def test_a_long_control_line_is_not_guessed_at_each_later_frame() -> None:

@@ -1,0 +1,87 @@
+"""A message as its control line announces it, and one whose body is still coming in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .errors import RemoteProtocolError
+
+__all__ = ["Head", "Underway", "bad_terminator"]
+
+# Pieces smaller than this are gathered in one place: a list of many tiny ones takes many times
+# their size, and a peer chooses how it cuts.
+_PIECE: Final = 4096
+
+
+class Head:
+    """The control line of a frame with a body: where to, and how long.
+
+    `header_size` bytes of the `size` bytes that follow are the header block; 0 means none.
+    """
+
+    __slots__ = ("header_size", "reply", "sid", "size", "subject")
+
+    def __init__(
+        self, subject: str, sid: bytes, reply: str | None, header_size: int, size: int
+    ) -> None:
+        self.subject = subject
+        self.sid = sid
+        self.reply = reply
+        self.header_size = header_size
+        self.size = size
+
+
+class Underway:
+    """A message whose body is not there in full. What is large is copied once: when it is.
+
+    Attributes:
+        head: its control line.
+        held: bytes of the frame that are there, the control line included.
+        missing: bytes that are not, the CRLF behind the body included.
+    """
+
+    __slots__ = ("_pieces", "head", "held", "missing")
+
+    def __init__(self, head: Head, line_size: int, start: memoryview) -> None:
+        self.head = head
+        self.held = line_size
+        self.missing = head.size + 2
+        self._pieces: list[bytes | bytearray | memoryview] = []
+        self.add(start)
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Some more, but not all of it."""
+        pieces = self._pieces
+        if len(data) >= _PIECE:
+            pieces.append(data)
+        elif pieces and isinstance(pieces[-1], bytearray):
+            pieces[-1] += data
+        else:
+            pieces.append(bytearray(data))
+        self.held += len(data)
+        self.missing -= len(data)
+
+    def complete(self, data: bytes) -> bytes:
+        """The body, when what was missing is at the start of `data`.
+
+        Raises:
+            RemoteProtocolError: it is not followed by CRLF.
+        """
+        pieces, stop = self._pieces, self.missing - 2
+        if stop >= 0:
+            pieces.append(memoryview(data)[:stop])
+            end = data[stop : stop + 2]
+        else:  # cut between the two bytes of the CRLF
+            last = pieces.pop()
+            pieces.append(last[:-1])
+            end = bytes(last[-1:]) + data[:1]
+        if end != b"\r\n":
+            raise bad_terminator(self.head, end)
+        return b"".join(pieces)
+
+
+def bad_terminator(head: Head, found: bytes) -> RemoteProtocolError:
+    """What stands behind a payload is not what has to."""
+    return RemoteProtocolError(
+        f"payload of {head.size} bytes on {head.subject!r} is followed by {found!r}, not by CRLF"
+    )
