@@ -144,12 +144,12 @@ def drip(contender: str, count: int) -> Sample:
 
 
 def growth(contender: str, count: int) -> Sample:
-    """How much longer a payload of 8 MiB takes than one of 4: 2 times if it is linear, 4 if square.
+    """How much longer it takes than one of 33 MiB: 1.9 times if it is linear, 3.8 if it is square.
 
-    Not of more than 31: the system's allocator keeps blocks of up to 32 MiB and gives them out
-    again, which is another thing than getting fresh memory.
+    Not less than 33, and that one first: the system's allocator keeps blocks of up to 32 MiB, and
+    what was freed before, and gives them out again, which is another thing than fresh memory.
     """
-    large, small = _drip(contender, count, 8), _drip(contender, count, 4)
+    small, large = _drip(contender, count, 33), _drip(contender, count, 64)
     return large._replace(value=large.value / small.value)
 
 

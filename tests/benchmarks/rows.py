@@ -118,7 +118,7 @@ ROWS: Final = (
         less=True, contenders=_DECODING),
     Row("64 MiB dripping", "drip", "", "", 10, 10, "ms", _best(1.0), less=True,
         contenders=_DECODING, least=3),
-    Row("8 to 4 MiB", "growth", "", "", 5, 5, "x", (Goal(3.0, None),), less=True,
+    Row("64 to 33 MiB", "growth", "", "", 5, 5, "x", (Goal(3.0, None),), less=True,
         contenders=("asyncio", *PEERS), least=3),
     Row("import nasq", "import", "nasq", "", 10, 10, "ms", _py(0.6), less=True,
         contenders=("asyncio", *PEERS), least=3),
