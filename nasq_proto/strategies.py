@@ -332,7 +332,8 @@ _random: Final[dict[Role, list[st.SearchStrategy[Event]]]] = {
     Role.SERVER: [
         st.builds(
             Err,
-            server_errors | st.text(st.characters(exclude_characters="\r\n"), max_size=8),
+            server_errors
+            | st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=8),
         ),
         infos,
         st.builds(Msg, _subject, _sid, payloads, _reply, _block),
