@@ -458,6 +458,7 @@ class NASQueue:
             output.grant()
         transport = self._transport
         assert transport is not None, "the client is open"
+        transport.say()
         try:
             held = await transport.wait(op, deadline)
         except TimeoutError:
@@ -499,7 +500,8 @@ class NASQueue:
         self._check()
         deadline = self._deadline(timeout)
         op = self._client.flush()
-        self._kick()
+        if self._transport is not None:
+            self._transport.say()
         await self._within(op, deadline, timeout, "not flushed")
 
     async def drain(self, timeout: float | None = 30.0) -> None:

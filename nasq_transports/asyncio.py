@@ -56,7 +56,6 @@ class AsyncioTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         if not op.done:
-            self._say()
             future: asyncio.Future[None] = self._loop.create_future()
 
             def wake() -> None:

@@ -100,8 +100,11 @@ class Transport(Protocol):
     def kick(self) -> None:
         """The client has bytes, an action or another deadline. Cheap, and coalesced."""
 
+    def say(self) -> None:
+        """As `kick`, by one who is about to wait for the answer to what the client has to say."""
+
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
-        """The result of `op`. What the client has to say goes out meanwhile, without a `kick`.
+        """The result of `op`.
 
         Raises:
             TimeoutError: the deadline came first. Success beats a simultaneous deadline.
@@ -181,6 +184,10 @@ class BaseTransport(ABC):
 
     # ------------------------------------------------------------------ hooks
 
+    def _hurry(self) -> None:
+        """As `kick`, for one who waits."""
+        self.kick()
+
     @abstractmethod
     def _begin(self) -> None:
         """Start whatever the framework needs."""
@@ -247,18 +254,17 @@ class BaseTransport(ABC):
             self._read_on(self._reading)
         self._arm(client.next_timeout())
 
-    def _say(self) -> None:
-        """Somebody is about to wait: what it waits for may be the answer to what was just said.
+    def say(self) -> None:
+        """See `Transport.say`.
 
-        The first one to wait between two pumps has it written at once: a request that is alone
-        saves a turn of the loop. What the others say is gathered for the pump.
+        The first one between two pumps has it written at once: a request that is alone saves a
+        turn of the loop. What the others say is gathered for the pump.
         """
-        if self.client.output.frames and not self._ended:
-            if self._written_early:
-                self.kick()
-            else:
-                self._written_early = True
-                self._pump_output()
+        if self._written_early or self._ended or not self.client.output.frames:
+            self._hurry()
+        else:
+            self._written_early = True
+            self._pump_output()
 
     def _pump_output(self) -> None:
         if self._can_write():

@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import starmap
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from nasq_proto import Op, Server
 
@@ -27,8 +27,21 @@ __all__ = ["BlockingTransport"]
 # A signal that comes just before a thread falls asleep does not wake it, and its handler runs in
 # the main thread alone: so that one looks up now and then. In seconds.
 _GLANCE: Final = 0.5
+# Pushes in quick succession are sent as often as that. In seconds; select knows nothing shorter.
+_GATHER: Final = 0.001
+# As much as that, since waking a thread costs more than a turn of a loop.
+_READ_SIZE: Final = 2 * READ_SIZE
 
 T = TypeVar("T")
+
+
+class _Seen(NamedTuple):
+    """What the thread saw of a socket: it can be written to; what it read, b"" at its end."""
+
+    output: OutputSocket
+    writable: bool
+    data: bytes | None
+    reason: Exception | None
 
 
 class BlockingTransport(BaseTransport):
@@ -55,6 +68,7 @@ class BlockingTransport(BaseTransport):
     def _begin(self) -> None:
         self._finished = False
         self._kicked = False
+        self._gathering = False
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -66,7 +80,11 @@ class BlockingTransport(BaseTransport):
         self._thread.start()
 
     def kick(self) -> None:
-        """Wake the thread, once until it has looked."""
+        """Wake the thread, once until it has looked, if it will not look soon by itself."""
+        if not self._gathering:
+            self._hurry()
+
+    def _hurry(self) -> None:
         if not self._kicked:
             self._kicked = True
             with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
@@ -75,7 +93,6 @@ class BlockingTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
         if not op.done:
-            self._say()
             waker = threading.Lock()
             waker.acquire()
             op.on_done(waker.release)
@@ -130,8 +147,16 @@ class BlockingTransport(BaseTransport):
         with selectors.DefaultSelector() as selector, self._wake_in, self._wake_out:
             selector.register(self._wake_out, selectors.EVENT_READ)
             registered: tuple[OutputSocket, int] | None = None
+            ready: list[tuple[selectors.SelectorKey, int]] = []
             while True:
+                # Reading lets other threads run: not under the lock, which they would run into.
+                seen = self._read(ready, registered)
                 with self._lock:
+                    self._kicked = False
+                    # Who pushes one message will push another: waking this thread for each costs
+                    # more than it does to look again by itself.
+                    self._gathering = bool(self.client.output.frames)
+                    self._serve(seen)
                     self._pump()
                     if self._finished:
                         break
@@ -140,8 +165,9 @@ class BlockingTransport(BaseTransport):
                 self._tell()
                 if timeout is not None:
                     timeout = max(0.0, timeout - time.monotonic())
+                if self._gathering:
+                    timeout = _GATHER if timeout is None else min(timeout, _GATHER)
                 ready = selector.select(timeout)
-                self._serve(ready)
 
     def _register(
         self, selector: selectors.BaseSelector, registered: tuple[OutputSocket, int] | None
@@ -160,38 +186,47 @@ class BlockingTransport(BaseTransport):
                 selector.register(wanted[0].sock, events)
         return wanted
 
-    def _serve(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        with self._lock:
-            self._kicked = False
-            for key, events in ready:
-                if key.fileobj is self._wake_out:
-                    _empty(self._wake_out)
-                elif self._socket is not None and key.fileobj is self._socket.sock:
-                    if events & selectors.EVENT_WRITE:
-                        self._socket.send()
-                    if events & selectors.EVENT_READ:
-                        self._receive(self._socket)
-            now = time.monotonic()
-            due = self.client.next_timeout()
-            if due is not None and due <= now:
-                self.client.handle_timeout(now)
+    def _read(
+        self,
+        ready: list[tuple[selectors.SelectorKey, int]],
+        registered: tuple[OutputSocket, int] | None,
+    ) -> _Seen | None:
+        """Read what is ready. Sockets are closed by this thread alone: this one is open."""
+        seen = None
+        for key, events in ready:
+            if key.fileobj is self._wake_out:
+                with suppress(BlockingIOError):
+                    self._wake_out.recv(4096)
+            elif registered is not None:
+                output = registered[0]
+                data: bytes | None = None
+                reason: Exception | None = None
+                if events & selectors.EVENT_READ:
+                    try:
+                        if output.broken is not None and not self._reading:
+                            raise output.broken
+                        data = output.sock.recv(_READ_SIZE)
+                    except (BlockingIOError, InterruptedError):
+                        pass
+                    except OSError as error:
+                        data, reason = b"", error
+                seen = _Seen(output, bool(events & selectors.EVENT_WRITE), data, reason)
+        return seen
 
-    def _receive(self, output: OutputSocket) -> None:
-        reason: Exception | None = None
-        try:
-            if output.broken is not None and not self._reading:
-                raise output.broken
-            data = output.sock.recv(READ_SIZE)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            data, reason = b"", error
-        if data:
-            self._received(self._attempt, data)
-        else:
-            attempt = self._attempt
-            self._drop_socket()
-            self.client.transport_closed(attempt, reason, time.monotonic())
+    def _serve(self, seen: _Seen | None) -> None:
+        if seen is not None and seen.output is self._socket:
+            if seen.writable:
+                seen.output.send()
+            if seen.data:
+                self._received(self._attempt, seen.data)
+            elif seen.data is not None:
+                attempt = self._attempt
+                self._drop_socket()
+                self.client.transport_closed(attempt, seen.reason, time.monotonic())
+        now = time.monotonic()
+        due = self.client.next_timeout()
+        if due is not None and due <= now:
+            self.client.handle_timeout(now)
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
@@ -257,9 +292,3 @@ class BlockingTransport(BaseTransport):
     def _stop(self) -> None:
         self._finished = True
         self._drop_socket()
-
-
-def _empty(sock: socket.socket) -> None:
-    with suppress(BlockingIOError):
-        while sock.recv(4096):
-            pass

@@ -96,8 +96,9 @@ class _Rig:
             await self.pause(0.005)
 
     async def flush(self) -> None:
-        # Not kicked: to wait is enough to be heard.
-        await self.wait(self.client.flush())
+        op = self.client.flush()
+        self.transport.say()
+        await self.wait(op)
 
     async def close(self) -> None:
         op = self.client.close()

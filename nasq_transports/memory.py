@@ -372,6 +372,10 @@ class MemoryTransport:
             self._kicked = True
             self._simulation.call_soon(self._tick)
 
+    def say(self) -> None:
+        """See `Transport.say`."""
+        self.kick()
+
     def _tick(self) -> None:
         self._kicked = False
         self.link.now = self._simulation.now
@@ -388,8 +392,6 @@ class MemoryTransport:
         """See `Transport.wait`."""
         simulation = self._simulation
         if not op.done:
-            if self.link.client.output.frames:
-                self.kick()
             task = simulation._running()
             wake = simulation._waker(task)
             op.on_done(wake)

@@ -77,7 +77,6 @@ class TrioTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         if not op.done:
-            self._say()
             if deadline is None:
                 await self._sleep_until_done(op)
             else:
