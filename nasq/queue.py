@@ -38,16 +38,16 @@ from nasq_proto import (
     UsageError,
     encode_headers,
     parse_server,
-    subject_matches,
 )
 from nasq_proto.options import Authenticator, Secret
-from nasq_proto.output import COST, CREDIT, CRLF, HIGH_WATER, Publisher
+from nasq_proto.output import COST, CREDIT, CRLF, HIGH_WATER
 from nasq_transports import OnEvent, Transport, running_transport
 
 from .auth import Source, credentials_authenticator, nkey_authenticator
 from .message import Message
 from .namespace import Namespace
 from .payload import Payload, encode_payload
+from .routes import Routes
 from .stats import Stats
 
 if TYPE_CHECKING:
@@ -68,20 +68,6 @@ _TURN: Final = 0.001
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
 _LINGER: Final = 5.0
 _STOP: Final = 0.5
-_CACHED_ROUTES: Final = 1024
-
-
-class _Route:
-    """Where a push to one subject goes: on the wire, and into the local queue or not."""
-
-    __slots__ = ("lines", "local", "publish", "publish_many", "subject")
-
-    def __init__(self, publisher: Publisher, local: Head | None) -> None:
-        self.subject = publisher.subject
-        self.publish = publisher.publish
-        self.publish_many = publisher.publish_many
-        self.lines = publisher.lines
-        self.local = local
 
 
 class _Messages:
@@ -207,7 +193,9 @@ class NASQueue:
         self._transport: Transport | None = None
         self._connecting = 0
         self._subscriptions: dict[int, Subscription] = {}
-        self._routes: dict[str, _Route] = {}
+        self._routes = Routes(self._client, self._namespace, self._subscriptions)
+        self._push_lines = self._routes.push_lines
+        self._publish_lines = self._routes.publish_lines
         self._calls_left = 0
         self._rounds_left = 0
         self._turn_began = 0.0
@@ -449,10 +437,7 @@ class NASQueue:
             output.credit < 0 or output.size > HIGH_WATER or self._caller() is not self._owner
         ):
             await self._breathe()
-        try:
-            route = self._routes[subject]
-        except (KeyError, TypeError):
-            route = self._route(subject)
+        route = self._routes[subject]
         op = client.request(route.subject, body, headers)
         if not output.credit:
             output.grant()
@@ -873,35 +858,36 @@ class NASQueue:
             False when something has to be waited for, or refused: then nothing was done.
         """
         output = self._output
-        on_credit = output.credit > 0 and self._thread() == self._home_thread
-        if not on_credit:
-            # The first of a turn of the loop, or nothing is sent by turns.
-            if (
-                output.credit < 0
-                or self._calls_left <= 0
-                or output.size > HIGH_WATER
-                or self._caller() is not self._owner
-            ):
-                return False
-            self._calls_left -= 1
         body = message if type(message) is bytes else encode_payload(message)
-        try:
-            route = self._routes[subject]
-        except (KeyError, TypeError):
-            route = self._route(subject)
-        local = route.local if keep else None
-        if on_credit and headers is None and local is None:
-            size = len(body)
-            line = route.lines.get(size)
-            if line is not None and size <= output.max_payload:
+        if output.credit > 0 and self._thread() == self._home_thread:
+            if headers is None:
                 # `Publisher.publish` on credit, unfolded: this is the hot path.
-                output.frames += (line, body, CRLF)
-                output.credit -= size + COST
-                return True
+                lines = self._push_lines if keep else self._publish_lines
+                size = len(body)
+                try:
+                    line = lines[subject].get(size)
+                except (KeyError, TypeError):
+                    line = None
+                if line is not None and size <= output.max_payload:
+                    output.frames += (line, body, CRLF)
+                    output.credit -= size + COST
+                    return True
+        elif (
+            output.credit < 0
+            or self._calls_left <= 0
+            or output.size > HIGH_WATER
+            or self._caller() is not self._owner
+        ):
+            return False
+        else:
+            # The first of a turn of the loop, or nothing is sent by turns.
+            self._calls_left -= 1
+        route = self._routes[subject]
+        local = route.local if keep else None
         if local is not None and self._inbox.bounded:
             return False
         if headers is None:
-            first = route.publish(body)
+            first = route.publisher.publish(body)
         else:
             first = self._client.publish(route.subject, body, None, headers)
         if first:
@@ -917,11 +903,11 @@ class NASQueue:
         """What `_send_now` does, with whatever has to be waited for."""
         body = message if type(message) is bytes else encode_payload(message)
         await self._breathe()
-        route = self._route(subject)
+        route = self._routes[subject]
         if keep and route.local is not None and self._inbox.bounded:
             await self._find_room(len(body) + (len(encode_headers(headers)) if headers else 0))
             # Meanwhile there may be a subscription that brings it back.
-            route = self._routes.get(subject) or self._route(subject)
+            route = self._routes[subject]
         if self._client.publish(route.subject, body, None, headers):
             self._kick()
             self._output.grant()
@@ -951,7 +937,7 @@ class NASQueue:
             start += len(batch)
             if self._output.credit <= 0 or self._thread() != self._home_thread:
                 await self._breathe()
-            route = self._routes.get(subject) or self._route(subject)
+            route = self._routes[subject]
             bodies = _encoded(batch)
             if (
                 bodies is None
@@ -962,26 +948,12 @@ class NASQueue:
                 for message in batch:
                     await self.push(subject, message)
                 continue
-            if route.publish_many(bodies):
+            if route.publisher.publish_many(bodies):
                 self._kick()
                 self._output.grant()
             if route.local is not None:
                 self._inbox.put_many(route.local, bodies, self._now())
         return len(messages)
-
-    def _route(self, subject: str) -> _Route:
-        full = self._namespace.qualify(subject)
-        brought_back = any(
-            subject_matches(sub.subject, full)
-            for sub in self._subscriptions.values()
-            if not sub.closing
-        )
-        local = None if brought_back else Head(full, b"", None, 0, 0)
-        route = _Route(self._client.publisher(full), local)
-        if len(self._routes) >= _CACHED_ROUTES:
-            self._routes.clear()
-        self._routes[subject] = route
-        return route
 
     def _keep(self, head: Head, body: bytes, headers: HeadersLike | None) -> None:
         """Put a pushed message into the local queue: the server will not bring it back."""
