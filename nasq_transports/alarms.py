@@ -1,70 +1,69 @@
-"""Deadlines of those who wait on an asyncio loop: one timer of the loop for all of them.
+"""Deadlines of those who wait: one timer of the loop for all of them, and for the client's own.
 
-Nearly every wait ends before its deadline, and `call_later` and `cancel` for each of them would be
-a seventh of what a request costs.
+Nearly every wait ends before its deadline. A timer for each would be a seventh of what a request
+costs on asyncio, and a cancel scope for each a third on trio.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["Alarms"]
 
-# So many finished waits are kept in the heap before it is cleaned, or as many as there are others.
+# So many that are over are kept in the heap before it is cleaned, or as many as there are others.
 _KEPT: Final = 64
+
+# When, a number that tells two of the same time apart, and what to call; None: it is over.
+Alarm = list[Any]
 
 
 class Alarms:
-    """Wakes futures when their time has come."""
+    """Calls whoever wants to be called when its time has come."""
 
-    __slots__ = ("_count", "_finished", "_heap", "_loop", "_timer", "_timer_at")
+    __slots__ = ("_count", "_heap", "_over")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._heap: list[tuple[float, int, asyncio.Future[None]]] = []
+    def __init__(self) -> None:
+        self._heap: list[Alarm] = []
         self._count = 0
-        self._finished = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._over = 0
 
-    def add(self, at: float, future: asyncio.Future[None]) -> None:
-        """Give `future` a result at `at`, on the monotonic clock, if it has none by then."""
+    def add(self, at: float, wake: Callable[[], None]) -> Alarm:
+        """Have `wake` called at `at`, unless it is `over` by then."""
         self._count += 1
-        heappush(self._heap, (at, self._count, future))
-        if self._timer is None or at < self._timer_at:
-            self._arm(at)
+        alarm = [at, self._count, wake]
+        heappush(self._heap, alarm)
+        return alarm
 
-    def finished(self) -> None:
-        """A future that was added is done otherwise."""
-        self._finished += 1
-        if self._finished > _KEPT and self._finished * 2 > len(self._heap):
-            self.forget_finished()
+    def over(self, alarm: Alarm) -> None:
+        """Nobody waits for it any more. Idempotent."""
+        if alarm[2] is None:
+            return
+        alarm[2] = None
+        self._over += 1
+        if self._over > _KEPT and self._over * 2 > len(self._heap):
+            self._heap = [alarm for alarm in self._heap if alarm[2] is not None]
+            heapify(self._heap)
+            self._over = 0
 
-    def forget_finished(self) -> None:
-        """Keep those that are still waited for, and no timer when there are none."""
-        self._heap = [alarm for alarm in self._heap if not alarm[2].done()]
-        heapify(self._heap)
-        self._finished = 0
-        if not self._heap and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _arm(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_later(at - time.monotonic(), self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
+    def next(self, deadline: float | None) -> float | None:
+        """When the first of them is due, or `deadline` if that is earlier; None: never."""
         heap = self._heap
-        now = time.monotonic()
-        while heap and (heap[0][0] <= now or heap[0][2].done()):
-            future = heappop(heap)[2]
-            if not future.done():
-                future.set_result(None)
-        if heap:
-            self._arm(heap[0][0])
+        while heap and heap[0][2] is None:
+            heappop(heap)
+            self._over -= 1
+        if heap and (deadline is None or heap[0][0] < deadline):
+            at: float = heap[0][0]
+            return at
+        return deadline
+
+    def ring(self, now: float) -> None:
+        """Call those whose time has come."""
+        heap = self._heap
+        while heap and (heap[0][2] is None or heap[0][0] <= now):
+            wake = heappop(heap)[2]
+            if wake is None:
+                self._over -= 1
+            else:
+                wake()

@@ -23,7 +23,7 @@ class AsyncioTransport(BaseTransport):
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pump_scheduled = False
-        self._alarms = Alarms(self._loop)
+        self._alarms = Alarms()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -66,11 +66,13 @@ class AsyncioTransport(BaseTransport):
             if deadline is None:
                 await future
             else:
-                self._alarms.add(deadline, future)
+                alarm = self._alarms.add(deadline, wake)
+                if self._timer is None or deadline < self._timer_at:
+                    self._arm(deadline)
                 try:
                     await future
                 finally:
-                    self._alarms.finished()
+                    self._alarms.over(alarm)
         if not op.done:
             raise TimeoutError
         return op.result()
@@ -126,6 +128,7 @@ class AsyncioTransport(BaseTransport):
         self._current.transport.write(data)
 
     def _arm(self, deadline: float | None) -> None:
+        deadline = self._alarms.next(deadline)
         # A deadline that moved later is found out when the timer fires: it costs nothing now.
         if deadline is None:
             self._disarm()
@@ -142,14 +145,16 @@ class AsyncioTransport(BaseTransport):
     def _on_timer(self) -> None:
         self._timer = None
         now = self.now()
+        self._alarms.ring(now)
         due = self.client.next_timeout()
         if due is not None and due <= now:
             self.client.handle_timeout(now)
         self._turn()
+        if self._ended:
+            self._arm(None)  # somebody may wait for something else
 
     def _stop(self) -> None:
-        self._disarm()
-        self._alarms.forget_finished()
+        self._arm(None)
 
 
 class _Stream(asyncio.Protocol):

@@ -15,6 +15,7 @@ import trio
 
 from nasq_proto import Op, Server, UsageError
 
+from .alarms import Alarms
 from .base import READ_SIZE, BaseTransport, connect_error
 from .sockets import OutputSocket
 
@@ -34,12 +35,20 @@ class TrioTransport(BaseTransport):
     def __init__(self, nursery: trio.Nursery | None = None) -> None:
         super().__init__()
         self._given_nursery = nursery
+        self._clock: trio.abc.Clock | None = None
+
+    def now(self) -> float:
+        """See `Transport.now`: trio's clock, which a test may have put another in place of."""
+        if self._clock is None:
+            self._clock = trio.lowlevel.current_clock()
+        return self._clock.current_time()
 
     def _begin(self) -> None:
         self._parked: trio.lowlevel.Task | None = None
         self._kicked = False
         self._finished = False
-        self._alarm = trio.CancelScope()
+        self._alarms = Alarms()
+        self._timer = trio.CancelScope()
         self._scopes: dict[int, trio.CancelScope] = {}
         self._socket: OutputSocket | None = None
         self._sending = False
@@ -77,32 +86,37 @@ class TrioTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         if not op.done:
+            asleep = True
+            task = trio.lowlevel.current_task()
+
+            def wake() -> None:
+                nonlocal asleep
+                if asleep:
+                    asleep = False
+                    trio.lowlevel.reschedule(task)
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                nonlocal asleep
+                asleep = False
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            op.on_done(wake)
             if deadline is None:
-                await self._sleep_until_done(op)
+                await trio.lowlevel.wait_task_rescheduled(abort)
+            elif self._finished:  # nobody looks at the alarms any more
+                with trio.CancelScope(deadline=deadline):
+                    await trio.lowlevel.wait_task_rescheduled(abort)
             else:
-                with trio.move_on_after(max(0.0, deadline - self.now())):
-                    await self._sleep_until_done(op)
+                alarm = self._alarms.add(deadline, wake)
+                if deadline < self._timer.deadline:
+                    self._timer.deadline = deadline
+                try:
+                    await trio.lowlevel.wait_task_rescheduled(abort)
+                finally:
+                    self._alarms.over(alarm)
         if not op.done:
             raise TimeoutError
         return op.result()
-
-    async def _sleep_until_done(self, op: Op[Any]) -> None:
-        asleep = True
-        task = trio.lowlevel.current_task()
-
-        def wake() -> None:
-            nonlocal asleep
-            if asleep:
-                asleep = False
-                trio.lowlevel.reschedule(task)
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            nonlocal asleep
-            asleep = False
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        op.on_done(wake)
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def checkpoint(self) -> None:
         """See `Transport.checkpoint`."""
@@ -124,19 +138,21 @@ class TrioTransport(BaseTransport):
                 self.client.close()
                 while self.client.next_action() is not None:
                     pass
+            self._alarms.ring(math.inf)
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             while not self._finished:
-                # The scope ends the sleep when the client's deadline has come (`_arm`).
-                with trio.CancelScope() as self._alarm:
+                # The scope ends the sleep when a deadline has come (`_arm`).
+                with trio.CancelScope() as self._timer:
                     while not self._finished:
                         self._kicked = False
                         self._turn()
                         if not self._kicked and not self._finished:
                             await self._park()
                 now = self.now()
+                self._alarms.ring(now)
                 due = self.client.next_timeout()
                 if due is not None and due <= now:
                     self.client.handle_timeout(now)
@@ -239,9 +255,10 @@ class TrioTransport(BaseTransport):
             self.kick()
 
     def _arm(self, deadline: float | None) -> None:
-        self._alarm.deadline = (
-            math.inf if deadline is None else trio.current_time() + deadline - self.now()
-        )
+        deadline = self._alarms.next(deadline)
+        at = math.inf if deadline is None else deadline
+        if at != self._timer.deadline:
+            self._timer.deadline = at
 
     def _stop(self) -> None:
         self._finished = True

@@ -152,7 +152,6 @@ def test_transports_do_not_know_the_facade(path: Path) -> None:
 
 
 MAY_IMPORT = {
-    "nasq_transports/alarms.py": {"asyncio"},
     "nasq_transports/asyncio.py": {"asyncio"},
     "nasq_transports/dial.py": {"asyncio"},
     "nasq_transports/trio.py": {"trio"},
