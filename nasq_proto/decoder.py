@@ -425,21 +425,35 @@ def _run_for(sid: bytes, frames: list[Frame]) -> tuple[list[Head], list[bytes]]:
 
 
 def _usual_head(line: bytes, most: int) -> Head | None:
-    """The head of a MSG as servers write it; None for anything else."""
-    if line[:4] != b"MSG " or b"\t" in line or line.find(b"\r") != len(line) - 2:
+    """The head of a MSG as servers write it: one blank between fields, CRLF. None for any else."""
+    fields = line.split()
+    count = len(fields)
+    if count == 4:
+        verb, subject, sid, number = fields
+        reply = None
+        size_of_all = len(subject) + len(sid) + len(number) + 8
+    elif count == 5:
+        verb, subject, sid, reply, number = fields
+        size_of_all = len(subject) + len(sid) + len(reply) + len(number) + 9
+    else:
         return None
-    fields = line[4:-2].split(b" ")
-    number = fields[-1]
-    if b"" in fields or len(number) > 9 or not number.isdigit():
+    if (
+        verb != b"MSG"
+        # Nothing but the fields, so many blanks, and CRLF: `split` takes more for a separator.
+        or size_of_all != len(line)
+        or line.count(b" ") != count - 1
+        or line[-2] != 13
+        or len(number) > 9
+        or not number.isdigit()
+    ):
         return None
     size = int(number)
     if size > most:
         return None
-    if len(fields) == 3:
-        return Head(fields[0].decode("utf-8", "surrogateescape"), fields[1], None, 0, size)
-    if len(fields) == 4:
-        return Head(_text(fields[0]), fields[1], _text(fields[2]), 0, size)
-    return None
+    try:
+        return Head(subject.decode(), sid, None if reply is None else reply.decode(), 0, size)
+    except UnicodeDecodeError:
+        return None
 
 
 def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
