@@ -74,28 +74,31 @@ def source(sock: socket.socket, traffic: str) -> None:
 def echo(sock: socket.socket, traffic: str) -> None:
     """Answer each request."""
     held, sid = b"", b"1"
-    request = re.compile(rb"PUB \S+ (\S+) (\d+)\r\n")
+    request = re.compile(rb"PUB \S+ (\S+) (\d+)\r\n").match
     while data := sock.recv(1 << 20):
         held += data
         out = []
+        at = 0
         while True:
-            end = held.find(b"\r\n")
+            if match := request(held, at):
+                reply, size = match.groups()
+                start = match.end()
+                stop = start + int(size) + 2
+                if stop > len(held):
+                    break
+                out.append(b"MSG %b %b %b\r\n%b" % (reply, sid, size, held[start:stop]))
+                at = stop
+                continue
+            end = held.find(b"\r\n", at)
             if end < 0:
                 break
-            line = held[: end + 2]
-            if match := request.match(line):
-                size = int(match[2])
-                if len(held) < end + size + 4:
-                    break
-                body = held[end + 2 : end + 2 + size]
-                out.append(b"MSG %b %b %d\r\n%b\r\n" % (match[1], sid, size, body))
-                held = held[end + size + 4 :]
-                continue
-            if line == b"PING\r\n":
+            line = held[at:end]
+            if line == b"PING":
                 out.append(b"PONG\r\n")
             elif line.startswith(b"SUB "):
                 sid = line.split()[-1]
-            held = held[end + 2 :]
+            at = end + 2
+        held = held[at:]
         if out:
             sock.sendall(b"".join(out))
 
