@@ -445,7 +445,7 @@ class NASQueue:
         assert transport is not None, "the client is open"
         transport.say()
         try:
-            held = await transport.wait(op, deadline)
+            head, reply, received = await transport.wait(op, deadline)
         except TimeoutError:
             client.abandon(op)
             raise OperationTimeoutError(
@@ -454,7 +454,7 @@ class NASQueue:
         except BaseException:
             client.abandon(op)
             raise
-        return Message(*held, self._namespace, self._wall_offset)
+        return Message(head, reply, received, self._namespace, self._wall_offset)
 
     async def respond(
         self, message: Message, reply: Payload, headers: HeadersLike | None = None
@@ -753,17 +753,18 @@ class NASQueue:
 
     def _deadline(self, timeout: float | None) -> float | None:
         """A timeout of the public edge as a time on the transport's clock."""
-        if timeout is None or timeout == math.inf:
+        if timeout is None:
             return None
         try:
-            makes_sense = timeout >= 0.0  # NaN is not either
+            if 0.0 <= timeout < math.inf:
+                return timeout + self._now()
         except TypeError:
             raise TypeError(
                 f"a timeout must be a number of seconds or None, not {timeout!r}"
             ) from None
-        if not makes_sense:
-            raise InvalidOptionError(f"a timeout must be a number of seconds, not {timeout!r}")
-        return timeout + (self._transport.now() if self._transport is not None else 0.0)
+        if timeout == math.inf:
+            return None
+        raise InvalidOptionError(f"a timeout must be a number of seconds, not {timeout!r}")
 
     async def _wait(self, op: Op[T], deadline: float | None = None) -> T:
         assert self._transport is not None, "an op comes from a client that was opened"

@@ -574,7 +574,8 @@ class Client:
         Fails with `NoRespondersError`, or `ConnectionLostError` when the connection breaks first.
         Raises what `publish` raises.
         """
-        self._check_open()
+        if not self._live:
+            self._check_open()
         op = self._requests.new(subject)
         try:
             if self._reply_inbox is None or self._reply_inbox.ended.done:

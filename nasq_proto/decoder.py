@@ -205,7 +205,7 @@ class Decoder:
         """The same for a client, with the lines of messages looked up where that pays."""
         size = len(data)
         lines = self._lines
-        longest = self._limits.control_line
+        longest, most = self._limits
         luck = self._luck
         guess, steady = self._guess, self._steady
         sid: bytes | None = None
@@ -242,13 +242,15 @@ class Decoder:
                     steady = end - at == guess
                     guess = end - at
                 else:
-                    head = self._new_line(data[at:end], frames)
+                    line = data[at:end]
+                    head = _usual_head(line, most) or self._control_line(line, frames)
                     if head is not None:
                         luck -= 1
                         self._remember(key, head)
             else:
                 luck = luck - 1 if luck > -_PATIENCE else _TRIES
-                head = self._new_line(data[at:end], frames)
+                line = data[at:end]
+                head = _usual_head(line, most) or self._control_line(line, frames)
             if head is None:
                 sid = None
                 at = end
@@ -268,9 +270,6 @@ class Decoder:
         self._luck = luck
         self._guess, self._steady = guess, steady
         return at
-
-    def _new_line(self, line: bytes, frames: list[Frame]) -> Head | None:
-        return _usual_head(line, self._limits.message) or self._control_line(line, frames)
 
     def _end_of_line(self, data: bytes, at: int) -> int:
         """Where the line that starts at `at` ends, its line feed included; -1: not in `data`."""

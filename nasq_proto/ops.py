@@ -24,7 +24,7 @@ class Op(Generic[T]):
         self.done = False
         self._value: T | None = None
         self._error: Exception | None = None
-        self._wakers: list[Callable[[], None]] = []
+        self._wakers: tuple[Callable[[], None], ...] = ()
 
     @classmethod
     def resolved(cls, value: T) -> Op[T]:
@@ -45,7 +45,7 @@ class Op(Generic[T]):
         if self.done:
             waker()
         else:
-            self._wakers.append(waker)
+            self._wakers += (waker,)
 
     def resolve(self, value: T) -> None:
         """It succeeded. Ignored when it is done already: the first outcome stands."""
@@ -61,7 +61,7 @@ class Op(Generic[T]):
 
     def _finish(self) -> None:
         self.done = True
-        wakers, self._wakers = self._wakers, []
+        wakers, self._wakers = self._wakers, ()
         for waker in wakers:
             waker()
 

@@ -30,7 +30,7 @@ class PendingReply(Op[Held]):
         self.done = False
         self._value = None
         self._error = None
-        self._wakers = []
+        self._wakers = ()
         self.token = token
         self.asked = asked
         # Where it has to go, as it stands on the wire.
