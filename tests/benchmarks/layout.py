@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .figures import ratio as ratio_of
 from .figures import short
@@ -74,25 +74,36 @@ def _transports(found: Sequence[Summary]) -> Grid:
     )
 
 
+# Whom a bound is for, where it is not for whom the goals are.
+_BOUND_OF: Final[dict[str | None, str]] = {"raw threads": "blocking"}
+
+
 def _bounds(found: Sequence[Summary]) -> Grid:
     return Grid(
         "nasq beside what bounds it",
         "",
         ("nasq", "bound", "its figure", "ratio"),
         [
-            [
-                _name(summary),
-                Cell(short(summary.figure), main=True),
-                Cell(against or ""),
-                Cell(short(summary.medians[against]) if against else ""),
-                _ratio(summary, against),
-            ]
+            _bound_line(summary, against)
             for summary in found
             for against in (PLAIN, *RAW, None)
-            if summary.figure is not None
+            if _BOUND_OF.get(against, summary.row.main) in summary.medians
             and (against in summary.medians or summary.verdict(against) is not None)
         ],
     )
+
+
+def _bound_line(summary: Summary, against: str | None) -> list[Cell]:
+    bounded = _BOUND_OF.get(against, summary.row.main)
+    name, figure = _name(summary), summary.medians[bounded]
+    if bounded != summary.row.main:
+        name = Cell(f"{name.text}, {bounded}")
+    if against is None or bounded == summary.row.main:
+        ratio = _ratio(summary, against)
+    else:
+        ratio = Cell(ratio_of(figure / summary.medians[against]))
+    bound = Cell() if against is None else _figure(summary, against)
+    return [name, Cell(short(figure), main=True), Cell(against or ""), bound, ratio]
 
 
 def _name(summary: Summary) -> Cell:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 
-from .sample import Sample, Span, median
+from .sample import Sample, Span, median, rate
 
 _REQUEST = b"PUB b.a _INBOX.raw.1 128\r\n" + b"x" * 128 + b"\r\n"
 _REPLY = b"MSG _INBOX.raw.1 1 128\r\n" + b"x" * 128 + b"\r\n"
@@ -77,4 +78,53 @@ def on_asyncio(port: int, count: int) -> Sample:
     return asyncio.run(main())
 
 
-RAW = {"raw socket": on_a_socket, "raw asyncio": on_asyncio}
+_THREADS = 100
+
+
+def on_threads(port: int, count: int) -> Sample:
+    """A hundred threads that send and sleep, and one that reads and wakes them."""
+    waiting: dict[bytes, threading.Lock] = {}
+    sending = threading.Lock()
+    frame = len(_REPLY) - len(b"MSG _INBOX.raw.1")  # behind the subject
+
+    def read() -> None:
+        held = b""
+        while data := sock.recv(1 << 18):
+            held += data
+            at = 0
+            while (end := held.find(b" 1 128\r\n", at)) >= 0 and end + frame <= len(held):
+                waiting.pop(held[at + 4 : end]).release()
+                at = end + frame
+            held = held[at:]
+
+    def ask(number: int) -> None:
+        reply = b"_INBOX.raw.%d" % number
+        request = b"PUB b.a %b 128\r\n%b\r\n" % (reply, b"x" * 128)
+        asleep = threading.Lock()
+        asleep.acquire()
+        for _ in range(count // _THREADS):
+            waiting[reply] = asleep
+            with sending:
+                sock.sendall(request)
+            asleep.acquire()
+
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(_HELLO)
+        greeting = b""
+        while not greeting.endswith(b"PONG\r\n"):
+            greeting += sock.recv(4096)
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(_THREADS)]
+        reader = threading.Thread(target=read)
+        reader.start()
+        with Span() as span:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        sock.shutdown(socket.SHUT_RDWR)
+        reader.join()
+    return rate(span, count // _THREADS * _THREADS)
+
+
+RAW = {"raw socket": on_a_socket, "raw asyncio": on_asyncio, "raw threads": on_threads}

@@ -9,7 +9,7 @@ PEERS: Final = ("nats-py", "natsio", "nats-core")
 BEST_PEER: Final = "best peer"
 # nasq's decoder without its fast path, and what a round trip costs with no client at all.
 PLAIN: Final = "plain decoder"
-RAW: Final = ("raw socket", "raw asyncio")
+RAW: Final = ("raw socket", "raw asyncio", "raw threads")
 
 
 class Goal(NamedTuple):
@@ -103,9 +103,9 @@ ROWS: Final = (
         _best(15.0)),
     Row("echo 128 B", "echo", "", "server", 300_000, 60_000, "msg/s", _best(5.0)),
     Row("request p50", "request", "1", "echo", 5_000, 3_000, "µs", _py(0.6), less=True,
-        contenders=NASQ + PEERS + RAW, least=100),
+        contenders=(*NASQ, *PEERS, "raw socket", "raw asyncio"), least=100),
     Row("100 in flight", "request", "100", "echo", 40_000, 20_000, "msg/s", _best(2.2),
-        blocking=0.3),
+        contenders=(*NASQ, *PEERS, "raw threads"), blocking=0.3),
     Row("held message", "held", "", "source uniform", 50_000, 50_000, "bytes", _best(0.8),
         less=True),
     Row("decode MSG", "decode", "MSG", "", 3_000_000, 300_000, "ns", _py(0.2), less=True,
