@@ -525,7 +525,8 @@ class Client:
         Args:
             subject: may hold wildcards.
             queue_group: one member of the group gets each message; None: every one.
-            deliver: called with each run of messages; `Inbox.deliver` fits.
+            deliver: called with the heads and the bodies of each run of messages, and with when
+                they came; `Inbox.deliver` fits.
 
         Raises:
             TypeError, InvalidSubjectError: nothing was sent.
