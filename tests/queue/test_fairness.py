@@ -1,0 +1,113 @@
+"""A loop that never has to wait lets others run all the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import anyio
+import pytest
+
+from nasq import NASQueue
+from tests.conftest import Kit
+
+Take = Callable[[NASQueue], Awaitable[int]]
+
+
+def turns_of(kit: Kit) -> int:
+    """The most that a loop can have between two turns of another: trio shuffles who is ready."""
+    return 2 if kit.backend == "trio" else 1
+
+
+async def one(queue: NASQueue) -> int:
+    assert await queue.pop() is not None
+    return 1
+
+
+async def next_one(queue: NASQueue) -> int:
+    async for _ in queue:
+        return 1
+    raise AssertionError("the queue has ended")
+
+
+async def many(queue: NASQueue) -> int:
+    return len(await queue.pop_many(100))
+
+
+async def few(queue: NASQueue) -> int:
+    return len(await queue.pop_many(1))
+
+
+async def seen_between_turns(
+    kit: Kit, take: Take, messages: int, work: float = 0.0
+) -> tuple[list[int], int]:
+    """How many messages a loop took between two turns of another task, each time; and its calls."""
+    turns: list[int] = []
+    taken = calls = 0
+    done = False
+
+    async with kit.queue() as queue:
+        await queue.push_many("a", [b"x"] * messages)
+
+        async def watch() -> None:
+            while not done:
+                turns.append(taken)
+                await anyio.sleep(0)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await anyio.sleep(0)
+            while taken < messages:
+                taken += await take(queue)
+                calls += 1
+                if work:
+                    time.sleep(work)
+            done = True
+    return [after - before for before, after in pairwise(turns)], calls
+
+
+@pytest.mark.parametrize("take", [one, next_one])
+async def test_popping_one_by_one_starves_nobody(async_kit: Kit, take: Take) -> None:
+    between, _ = await seen_between_turns(async_kit, take, 20_000)
+    assert max(between) <= (2048 + 8) * turns_of(async_kit)
+
+
+@pytest.mark.parametrize("take", [many, few])
+async def test_popping_batches_starves_nobody(async_kit: Kit, take: Take) -> None:
+    between, calls = await seen_between_turns(async_kit, take, 20_000)
+    assert max(between) <= 8 * 20_000 // calls * turns_of(async_kit)
+
+
+@pytest.mark.parametrize("take", [one, next_one])
+async def test_slow_work_between_pops_makes_turns_shorter(async_kit: Kit, take: Take) -> None:
+    between, _ = await seen_between_turns(async_kit, take, 1500, work=0.000_05)
+    assert max(between) <= (256 + 1) * turns_of(async_kit)
+
+
+async def test_a_slow_batch_is_followed_by_a_turn(async_kit: Kit) -> None:
+    between, _ = await seen_between_turns(async_kit, many, 3000, work=0.002)
+    assert max(between) <= 100 * turns_of(async_kit)
+
+
+async def test_pushing_starves_nobody(async_kit: Kit) -> None:
+    turns: list[int] = []
+    pushed, done = 0, False
+    async with async_kit.queue() as queue:
+        await queue.subscribe_and_queue("a")
+
+        async def watch() -> None:
+            while not done:
+                turns.append(pushed)
+                await anyio.sleep(0)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await anyio.sleep(0)
+            for _ in range(10_000):
+                await queue.push("a", b"x" * 100)
+                pushed += 1
+            for _ in range(1_000):
+                pushed += await queue.push_many("a", [b"x" * 100] * 10)
+            done = True
+    assert max(b - a for a, b in pairwise(turns)) < 2_000 * turns_of(async_kit)
