@@ -98,6 +98,12 @@ class BlockingNASQueue:
             on_event=on_event,
             transport=lambda: BlockingTransport(self._lock),
         )
+        # One thread that pushes and another that pops would otherwise hand the lock to each other
+        # for every message. Whoever takes from a bounded queue makes room: that needs the lock.
+        if not self._queue._inbox.bounded:
+            self._queue._taking = threading.Lock()
+        else:
+            self._queue._taking = self._lock
 
     def __repr__(self) -> str:
         return repr(self._queue).replace("NASQueue", type(self).__name__, 1)
@@ -205,7 +211,7 @@ class BlockingNASQueue:
         """See `NASQueue.pop`."""
         queue = self._queue
         if queue._caller() is queue._owner:
-            with self._lock:
+            with queue._taking:
                 message = queue._pop_now()
             if message is not None:
                 return message

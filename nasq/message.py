@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from nasq_proto import Head, Headers, InvalidHeaderError, parse_headers
+from nasq_proto import Headers, Held, InvalidHeaderError, parse_headers
 
 from .namespace import Namespace
 
-__all__ = ["Message"]
+__all__ = ["Message", "Origin"]
 
 _KEYS: Final = ("subject", "message", "headers", "reply_to", "timestamp")
 _EXCERPT: Final = 60
+
+
+class Origin(NamedTuple):
+    """What a message needs of the queue that it came from.
+
+    Attributes:
+        namespace: what its subject begins with.
+        wall_offset: wall time less the time on the queue's clock, in seconds.
+    """
+
+    namespace: Namespace
+    wall_offset: float
 
 
 class Message(Mapping[str, Any]):
@@ -26,50 +38,40 @@ class Message(Mapping[str, Any]):
     ('orders', b'Order #1001', 'Order #1001')
     """
 
-    __slots__ = ("_body", "_head", "_namespace", "_received", "_wall_offset")
+    __slots__ = ("_held", "_origin")
 
-    def __init__(
-        self,
-        head: Head,
-        body: bytes,
-        received: float,
-        namespace: Namespace,
-        wall_offset: float,
-    ) -> None:
-        self._head = head
-        self._body = body
-        self._received = received
-        self._namespace = namespace
-        self._wall_offset = wall_offset
+    def __init__(self, held: Held, origin: Origin) -> None:
+        self._held = held
+        self._origin = origin
 
     @property
     def subject(self) -> str:
         """Where it was pushed to, without the namespace."""
-        return self._namespace.shorten(self._head.subject)
+        return self._origin.namespace.shorten(self._held[0].subject)
 
     @property
     def message(self) -> bytes:
         """The payload."""
-        cut = self._head.header_size
-        return self._body[cut:] if cut else self._body
+        cut = self._held[0].header_size
+        return self._held[1][cut:] if cut else self._held[1]
 
     @property
     def headers(self) -> Headers | None:
         """Its headers; None when it has none, or when `header_error` says why not."""
-        if not self._head.header_size:
+        if not self._held[0].header_size:
             return None
         try:
-            return parse_headers(self._body[: self._head.header_size]).headers
+            return parse_headers(self._held[1][: self._held[0].header_size]).headers
         except InvalidHeaderError:
             return None
 
     @property
     def header_error(self) -> str | None:
         """What is wrong with its header block. Any publisher can send a broken one."""
-        if not self._head.header_size:
+        if not self._held[0].header_size:
             return None
         try:
-            parse_headers(self._body[: self._head.header_size])
+            parse_headers(self._held[1][: self._held[0].header_size])
         except InvalidHeaderError as error:
             return str(error)
         return None
@@ -77,13 +79,13 @@ class Message(Mapping[str, Any]):
     @property
     def reply_to(self) -> str | None:
         """Where a reply is wanted: a subject of this namespace, or an inbox. See `respond`."""
-        reply = self._head.reply
-        return None if reply is None else self._namespace.shorten(reply)
+        reply = self._held[0].reply
+        return None if reply is None else self._origin.namespace.shorten(reply)
 
     @property
     def timestamp(self) -> datetime:
         """When it was received, in local time, without a zone (as the seed's `datetime.now()`)."""
-        return datetime.fromtimestamp(self._received + self._wall_offset)
+        return datetime.fromtimestamp(self._held[2] + self._origin.wall_offset)
 
     @property
     def text(self) -> str:

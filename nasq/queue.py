@@ -13,7 +13,8 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -44,7 +45,7 @@ from nasq_proto.output import COST, CREDIT, CRLF, HIGH_WATER
 from nasq_transports import OnEvent, Transport, running_transport
 
 from .auth import Source, credentials_authenticator, nkey_authenticator
-from .message import Message
+from .message import Message, Origin
 from .namespace import Namespace
 from .payload import Payload, encode_payload
 from .routes import Routes
@@ -179,7 +180,9 @@ class NASQueue:
         self._inbox = inbox = Inbox(max_messages, max_bytes, _overflow(overflow))
         inbox.on_room = self._kick
         self._client.watch(inbox)
-        self._heads, self._bodies, self._times = inbox.heads, inbox.bodies, inbox.times
+        self._times, self._oldest = inbox.times, inbox.oldest.__next__
+        # Held while messages are taken. More than a formality under threads: see BlockingNASQueue.
+        self._taking: AbstractContextManager[object] = nullcontext()
         self._output = self._client.output
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
@@ -199,12 +202,12 @@ class NASQueue:
         self._calls_left = 0
         self._rounds_left = 0
         self._turn_began = 0.0
-        self._wall_offset = 0.0
+        self._origin = Origin(self._namespace, 0.0)
 
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} {self._namespace.name!r} {self._client.state.value}, "
-            f"{len(self._bodies)} messages>"
+            f"{len(self._inbox)} messages>"
         )
 
     # ------------------------------------------------------------------ connection
@@ -445,7 +448,7 @@ class NASQueue:
         assert transport is not None, "the client is open"
         transport.say()
         try:
-            head, reply, received = await transport.wait(op, deadline)
+            held = await transport.wait(op, deadline)
         except TimeoutError:
             client.abandon(op)
             raise OperationTimeoutError(
@@ -454,7 +457,7 @@ class NASQueue:
         except BaseException:
             client.abandon(op)
             raise
-        return Message(head, reply, received, self._namespace, self._wall_offset)
+        return Message(held, self._origin)
 
     async def respond(
         self, message: Message, reply: Payload, headers: HeadersLike | None = None
@@ -467,7 +470,7 @@ class NASQueue:
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
-        to = message._head.reply
+        to = message._held[0].reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         await self._send_raw(to, reply, None, headers)
@@ -532,31 +535,24 @@ class NASQueue:
         Cancelled or timed out, it loses no message and changes no order.
         """
         message = self._pop_now()
-        if message is None and await self._something(timeout):
-            message = Message(*self._inbox.take(), self._namespace, self._wall_offset)
+        if message is None and (messages := await self._take(1, timeout)):
+            message = messages[0]
         return message
 
     def _pop_now(self) -> Message | None:
         """The oldest message, where nothing has to be waited for, told or refused first."""
         if (
-            self._bodies
+            self._times
             and self._calls_left > 0
             and not self._inbox.untold
             and self._caller() is self._owner
         ):
             self._calls_left -= 1
             # `Inbox.take`, unfolded: this is the hot path.
-            body = self._bodies.popleft()
-            message = Message(
-                self._heads.popleft(),
-                body,
-                self._times.popleft(),
-                self._namespace,
-                self._wall_offset,
-            )
+            held = self._oldest()
             if self._inbox.bounded:
-                self._inbox.took(len(body))
-            return message
+                self._inbox.took(len(held[1]))
+            return Message(held, self._origin)
         return None
 
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
@@ -571,24 +567,14 @@ class NASQueue:
             raise InvalidOptionError(
                 f"max_messages must be a number of at least 1, not {max_messages!r}"
             )
-        if not await self._something(timeout):
-            return []
-        head, body, received = self._heads.popleft, self._bodies.popleft, self._times.popleft
-        namespace, offset = self._namespace, self._wall_offset
-        messages = [
-            Message(head(), body(), received(), namespace, offset)
-            for _ in range(min(max_messages, len(self._bodies)))
-        ]
-        if self._inbox.bounded:
-            self._inbox.took(sum(len(message._body) for message in messages))
-        return messages
+        return await self._take(max_messages, timeout)
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages as they come, until the queue is disconnected and empty."""
         return _Messages(self)
 
-    async def _something(self, timeout: float | None) -> bool:
-        """Take a checkpoint, if it is time for one; wait for a message: True when one is there."""
+    async def _take(self, most: int, timeout: float | None) -> list[Message]:
+        """Take a checkpoint, if it is time for one; then `most` messages, or wait for the first."""
         self._check()
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
@@ -597,28 +583,39 @@ class NASQueue:
             self._tell_drops()
             if waits and not inbox.bodies:
                 raise NotConnectedError("nothing can come: call connect() first")
-            return bool(inbox.bodies)
-        if inbox.bodies and self._turn_goes_on():
-            self._tell_drops()
-            return True
-        await self._checkpoint(transport)
+            return self._take_now(most)
+        if not (inbox.bodies and self._turn_goes_on()):
+            await self._checkpoint(transport)
+            self._set_clock(transport)
         # Not before: what is dropped at the checkpoint wakes nobody who waits after it.
         self._tell_drops()
         again = False
-        while waits and not inbox.bodies and self._client.state is not ClientState.CLOSED:
+        while not (messages := self._take_now(most)) and waits:
+            if self._client.state is ClientState.CLOSED:
+                break
             op = inbox.waiter(again=again)
             try:
                 await transport.wait(op, deadline)
                 self._tell_drops()
             except TimeoutError:
                 inbox.abandon(op)
-                break
+                waits = False
             except BaseException:
                 inbox.abandon(op)
                 raise
             again = True
-        self._set_clock(transport)
-        return bool(inbox.bodies)
+            self._set_clock(transport)
+        return messages
+
+    def _take_now(self, most: int) -> list[Message]:
+        """`most` messages of those that are there."""
+        origin = self._origin
+        with self._taking:
+            held = islice(self._inbox.oldest, min(most, len(self._times)))
+            messages = [Message(one, origin) for one in held]
+        if self._inbox.bounded:
+            self._inbox.took(sum(len(message._held[1]) for message in messages))
+        return messages
 
     def _tell_drops(self) -> None:
         """Raise what `overflow="error"` asks for, once for all that was dropped since."""
@@ -696,12 +693,13 @@ class NASQueue:
 
     def queue_size(self) -> int:
         """Messages in the local queue."""
-        return len(self._bodies)
+        return len(self._inbox)
 
     def clear_queue(self) -> None:
         """Remove every message from the local queue."""
         self._check()
-        self._inbox.clear()
+        with self._taking:
+            self._inbox.clear()
 
     def get_namespace(self) -> str:
         """The namespace."""
@@ -748,8 +746,8 @@ class NASQueue:
         of the message in front of it. The clock is looked at wherever a call may have waited.
         """
         offset = time.time() - transport.now()
-        if abs(offset - self._wall_offset) > 0.001:
-            self._wall_offset = offset
+        if abs(offset - self._origin.wall_offset) > 0.001:
+            self._origin = Origin(self._namespace, offset)
 
     def _deadline(self, timeout: float | None) -> float | None:
         """A timeout of the public edge as a time on the transport's clock."""

@@ -1,9 +1,11 @@
 """Messages that have come in and are not yet taken, and those who wait for them.
 
-Messages stay as they are until somebody takes them: no object is built for one that is cleared or
-dropped, and however many are held, they give the garbage collector nothing to look at. Whoever
-waits gets a bare wake-up and looks again; a wake-up given to someone who was cancelled goes to the
-next (`abandon`): none is lost, no message travels in it.
+Messages stay as they are, in columns, until somebody takes them: no object is built for one that is
+cleared or dropped, and however many are held, they give the garbage collector nothing to look at.
+What is put into all columns, or taken from them, is so in one step of the interpreter (a call that
+runs in C from end to end): a KeyboardInterrupt in between would leave one message's subject to the
+next. Whoever waits gets a bare wake-up and looks again; a wake-up given to someone who was
+cancelled goes to the next (`abandon`): none is lost, no message travels in it.
 
 An inbox is unbounded unless bounds are given; then `overflow` says what happens to a message too
 many. Whatever is dropped is counted.
@@ -13,8 +15,9 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable
-from itertools import repeat
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat, starmap
+from typing import Any
 
 from .decoder import Head
 from .errors import InvalidOptionError
@@ -45,8 +48,10 @@ class Inbox:
         overflow: what happens to a message too many.
 
     Attributes:
-        heads, bodies, times: what is held, oldest first; one of each for each message. Whoever
-            takes one from the left of all three says so with `took`, if `bounded`.
+        heads, bodies, times: what is held, oldest first; one of each for each message, in this
+            order: where a time is, there is a message.
+        oldest: takes the oldest message at each `next`; IndexError when there is none. Where the
+            inbox is `bounded`, say so with `took`; `take` does both.
         bounded: whether there are bounds.
         messages_in: messages that came from the server, ever, dropped ones included.
         bytes_in: their payload and header bytes.
@@ -57,6 +62,7 @@ class Inbox:
 
     __slots__ = (
         "_bytes",
+        "_columns",
         "_max_bytes",
         "_max_messages",
         "_room",
@@ -69,6 +75,7 @@ class Inbox:
         "dropped",
         "heads",
         "messages_in",
+        "oldest",
         "on_room",
         "overflow",
         "times",
@@ -87,6 +94,9 @@ class Inbox:
         self.heads: deque[Head] = deque()
         self.bodies: deque[bytes] = deque()
         self.times: deque[float] = deque()
+        self._columns: tuple[deque[Any], ...] = (self.heads, self.bodies, self.times)
+        takers = (starmap(column.popleft, repeat(())) for column in self._columns)
+        self.oldest: Iterator[Any] = zip(*takers, strict=False)
         self.bounded = max_messages is not None or max_bytes is not None
         self.overflow = overflow
         self.messages_in = 0
@@ -134,9 +144,8 @@ class Inbox:
     def _put(self, heads: list[Head], bodies: list[bytes], size: int, now: float) -> None:
         count = len(bodies)
         if not self.bounded or self._fits(len(self.bodies) + count, self._bytes + size):
-            self.heads += heads
-            self.bodies += bodies
-            self.times.extend(repeat(now, count))
+            run: tuple[Iterable[Any], ...] = (heads, bodies, repeat(now, count))
+            any(map(deque.extend, self._columns, run))
             self._bytes += size
         else:
             for head, body in zip(heads, bodies, strict=True):
@@ -149,23 +158,16 @@ class Inbox:
         size = len(body)
         if self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
             while not self.has_room(size):
-                self._drop_oldest()
+                self._bytes -= len(next(self.oldest)[1])
+                self.dropped += 1
         if not self.has_room(size):
             if self.overflow is not Overflow.BLOCK:
                 self.dropped += 1
                 self.untold += self.overflow is Overflow.ERROR
                 return
             self.blocked = True
-        self.heads.append(head)
-        self.bodies.append(body)
-        self.times.append(now)
+        any(map(deque.append, self._columns, (head, body, now)))
         self._bytes += size
-
-    def _drop_oldest(self) -> None:
-        self.heads.popleft()
-        self.times.popleft()
-        self._bytes -= len(self.bodies.popleft())
-        self.dropped += 1
 
     def has_room(self, size: int) -> bool:
         """Whether a message of `size` bytes fits beside what is held."""
@@ -186,15 +188,13 @@ class Inbox:
 
     def take(self) -> Held:
         """The oldest message. Raises IndexError when there is none."""
-        held = self.heads.popleft(), self.bodies.popleft(), self.times.popleft()
+        held: Held = next(self.oldest)
         self.took(len(held[1]))
         return held
 
     def clear(self) -> None:
         """Remove everything; nothing of it counts as dropped."""
-        self.heads.clear()
-        self.bodies.clear()
-        self.times.clear()
+        any(map(deque.clear, self._columns))
         self.took(self._bytes)
 
     def new_drops(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -451,3 +452,43 @@ def test_no_interleaving_breaks_a_bounded_inbox(overflow: Overflow) -> None:
     run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
     )
+
+
+# ---------------------------------------------------------------------- interrupted anywhere
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+@pytest.mark.parametrize("bounds", [None, 50], ids=["unbounded", "bounded"])
+def test_a_signal_anywhere_leaves_each_message_its_own_subject(bounds: int | None) -> None:
+    """A KeyboardInterrupt may lose what it interrupts, and nothing beside it."""
+    inbox = Inbox(bounds, None, Overflow.DROP_OLDEST)
+    interrupted = 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def use(start: int) -> None:
+        numbers = range(start, start + 20)
+        heads = [Head(str(n), b"1", None, 0, 1) for n in numbers]
+        inbox.deliver(heads, [b"%d" % n for n in numbers], float(start))
+        for _ in range(13):
+            head, body, _ = inbox.take()
+            assert head.subject == body.decode()
+        if len(inbox) > 100:
+            inbox.clear()
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for start in range(0, 60_000, 20):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + start // 20 % 60))
+                use(start)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert len(inbox.heads) == len(inbox.bodies) == len(inbox.times)
+            assert all(head.subject == body.decode() for head, body, _ in inbox.items)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 100
