@@ -65,6 +65,8 @@ HeadersLike = Mapping[str, str | Sequence[str]] | Headers
 # there waits in memory, which costs more than to take it first.
 _CALLS_PER_CHECKPOINT: Final = 256
 _ROUNDS: Final = 8
+# Fewer messages than this are pushed one by one by push_many, too: that is quicker.
+_WORTH_A_BATCH: Final = 32
 _TURN: Final = 0.001
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
 _LINGER: Final = 5.0
@@ -378,7 +380,11 @@ class NASQueue:
         Raises what `push` raises, at the first message that can't be pushed; those before it are
         on their way, and `stats().messages_out` counts them. The same holds for cancellation.
         """
-        if headers is None and isinstance(messages, (list, tuple)):
+        if (
+            headers is None
+            and isinstance(messages, (list, tuple))
+            and len(messages) >= _WORTH_A_BATCH
+        ):
             return await self._send_batches(subject, messages)
         # One by one: whatever makes the messages may take its time between two of them.
         count = 0
@@ -567,6 +573,14 @@ class NASQueue:
             raise InvalidOptionError(
                 f"max_messages must be a number of at least 1, not {max_messages!r}"
             )
+        if (
+            self._times
+            and self._calls_left > 0
+            and not self._inbox.untold
+            and self._caller() is self._owner
+            and (messages := self._take_now(max_messages))
+        ):
+            return messages
         return await self._take(max_messages, timeout)
 
     def __aiter__(self) -> AsyncIterator[Message]:
@@ -608,11 +622,12 @@ class NASQueue:
         return messages
 
     def _take_now(self, most: int) -> list[Message]:
-        """`most` messages of those that are there."""
+        """`most` messages of those that are there. Each counts as a call."""
         origin = self._origin
         with self._taking:
             held = islice(self._inbox.oldest, min(most, len(self._times)))
             messages = [Message(one, origin) for one in held]
+        self._calls_left -= len(messages)
         if self._inbox.bounded:
             self._inbox.took(sum(len(message._held[1]) for message in messages))
         return messages
