@@ -305,10 +305,11 @@ class Decoder:
         # Up to the last body's start, not to its end: without payload the two are the same.
         starts = range(first + len(key), next_ - length + 1, step)
         bodies = [data[i : i + length] for i in starts]
-        if len(bodies) == block:
+        last = room - (block - 1) * step
+        if len(bodies) == block and next_ <= last:
             # Many: from here on a block at a time is cut, and its keys compared, in one go.
             cut, keys = _cutter(len(key), length, block).unpack_from, (key,) * block
-            while next_ + (block - 1) * step <= room:
+            while next_ <= last:
                 pieces = cut(data, next_)
                 if pieces[::2] != keys:
                     break
