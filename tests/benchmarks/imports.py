@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import time
-from tempfile import TemporaryDirectory
 
 from .rows import PEERS
 from .sample import Sample
@@ -31,6 +30,9 @@ def import_time(contender: str, count: int, module: str) -> Sample:
         # Without nats-py, in whose package it lives. Having it so costs imports of ours, which are
         # then a part of the interpreter that does nothing.
         code, bare = _ALONE + code, _ALONE
+    # Not above: whatever a worker imports is measured with everything else.
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory() as compiled:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
