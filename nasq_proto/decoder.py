@@ -126,15 +126,15 @@ class Decoder:
         """
         if self._failed:
             raise RemoteProtocolError("the stream has failed before; nothing more can be read")
+        underway = self._underway
+        if underway is not None and underway.missing > len(data):
+            underway.add(data)
+            return []
         frames: list[Frame] = []
         at = 0
         try:
-            underway = self._underway
             if underway is not None:
                 at = underway.missing
-                if at > len(data):
-                    underway.add(data)
-                    return frames
                 self._underway = None
                 self._take(underway.head, underway.complete(data), frames)
             elif self._line:

@@ -36,30 +36,37 @@ class Underway:
 
     Attributes:
         head: its control line.
-        held: bytes of the frame that are there, the control line included.
-        missing: bytes that are not, the CRLF behind the body included.
+        missing: bytes that are not there, the CRLF behind the body included.
     """
 
-    __slots__ = ("_pieces", "head", "held", "missing")
+    __slots__ = ("_gathering", "_pieces", "_size", "head", "missing")
 
     def __init__(self, head: Head, line_size: int, start: memoryview) -> None:
         self.head = head
-        self.held = line_size
         self.missing = head.size + 2
+        self._size = line_size + self.missing
         self._pieces: list[bytes | bytearray | memoryview] = []
+        # The piece that small ones are gathered in, if it is the last one.
+        self._gathering: bytearray | None = None
         self.add(start)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that are there, the control line included."""
+        return self._size - self.missing
 
     def add(self, data: bytes | memoryview) -> None:
         """Some more, but not all of it."""
-        pieces = self._pieces
-        if len(data) >= _PIECE:
-            pieces.append(data)
-        elif pieces and isinstance(pieces[-1], bytearray):
-            pieces[-1] += data
+        size = len(data)
+        self.missing -= size
+        if size >= _PIECE:
+            self._pieces.append(data)
+            self._gathering = None
+        elif self._gathering is not None:
+            self._gathering += data
         else:
-            pieces.append(bytearray(data))
-        self.held += len(data)
-        self.missing -= len(data)
+            self._gathering = bytearray(data)
+            self._pieces.append(self._gathering)
 
     def complete(self, data: bytes) -> bytes:
         """The body, when what was missing is at the start of `data`.
