@@ -156,12 +156,8 @@ class BlockingNASQueue:
 
     def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
         """See `NASQueue.push`."""
-        queue = self._queue
-        if queue._caller() is queue._owner:
-            with self._lock:
-                if queue._send_now(subject, message, headers, True):
-                    return
-        self._run(queue.push(subject, message, headers))
+        if not self._send_now(subject, message, headers, True):
+            self._run(self._queue.push(subject, message, headers))
 
     def push_many(
         self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
@@ -177,12 +173,26 @@ class BlockingNASQueue:
         reply_to: str | None = None,
     ) -> None:
         """See `NASQueue.publish`."""
-        queue = self._queue
-        if reply_to is None and queue._caller() is queue._owner:
-            with self._lock:
-                if queue._send_now(subject, message, headers, False):
-                    return
-        self._run(queue.publish(subject, message, headers, reply_to))
+        if reply_to is not None or not self._send_now(subject, message, headers, False):
+            self._run(self._queue.publish(subject, message, headers, reply_to))
+
+    def _send_now(
+        self, subject: str, message: Payload, headers: HeadersLike | None, keep: bool
+    ) -> bool:
+        """See `NASQueue._send_now`. With `with lock`, a third of a push would be the lock."""
+        queue, lock = self._queue, self._lock
+        if queue._caller() is not queue._owner:
+            return False
+        try:
+            lock.acquire()
+            done = queue._send_now(subject, message, headers, keep)
+        except BaseException:
+            # A KeyboardInterrupt may have come before the lock was there.
+            if lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
+                lock.release()
+            raise
+        lock.release()
+        return done
 
     def request(
         self,

@@ -137,3 +137,47 @@ queue.push("a", "x")
     start = time.monotonic()
     subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
     assert time.monotonic() - start < 15
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalServer) -> None:
+    """KeyboardInterrupt ends the call it hits; everyone else goes on.
+
+    (What Python says of a coroutine that was interrupted before its first step is no fault.)
+    """
+    interrupted = 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def use(queue: BlockingNASQueue) -> None:
+        for _ in range(5):
+            queue.publish("a", b"x")
+            queue.push("b", b"x")
+            queue.pop()
+
+    with BlockingNASQueue(port=server.port, namespace="interrupted") as queue:
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            for turn in range(4000):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + turn % 40))
+                    use(queue)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    interrupted += 1
+                assert not queue._lock._is_owned()  # type: ignore[attr-defined]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        done = threading.Event()
+
+        def go_on() -> None:
+            use(queue)
+            queue.flush()
+            done.set()
+
+        threading.Thread(target=go_on, daemon=True).start()
+        assert done.wait(30), "a lock was left behind"
+    assert interrupted > 100
