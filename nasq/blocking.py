@@ -101,7 +101,7 @@ class BlockingNASQueue:
         # One thread that pushes and another that pops would otherwise hand the lock to each other
         # for every message. Whoever takes from a bounded queue makes room: that needs the lock.
         if not self._queue._inbox.bounded:
-            self._queue._taking = threading.Lock()
+            self._queue._taking = threading.RLock()
         else:
             self._queue._taking = self._lock
 
@@ -110,10 +110,19 @@ class BlockingNASQueue:
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         queue = self._queue
-        if queue._caller() is not queue._owner:
+        try:
+            if queue._caller() is not queue._owner:
+                self._check()
+        except BaseException:
             coroutine.close()
-            self._check()
-        return run_sync(coroutine, self._lock)
+            raise
+        try:
+            return run_sync(coroutine, self._lock)
+        except Exception:
+            raise
+        except BaseException:
+            queue._kick()  # it may have come just before the thread was woken
+            raise
 
     def _check(self) -> None:
         # Before the lock: in a forked child a thread of the parent may hold it for ever.
@@ -189,6 +198,7 @@ class BlockingNASQueue:
         except BaseException:
             # A KeyboardInterrupt may have come before the lock was there.
             if lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
+                queue._kick()  # or just before the thread was woken
                 lock.release()
             raise
         lock.release()

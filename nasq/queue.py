@@ -25,6 +25,7 @@ from nasq_proto import (
     ConnectionClosedError,
     Head,
     Headers,
+    Held,
     Inbox,
     InvalidOptionError,
     NASQError,
@@ -243,7 +244,11 @@ class NASQueue:
             self._owner = self._home = transport.caller()
             self._thread = transport.thread
             self._home_thread = transport.thread()
+            before = self._origin.wall_offset
             self._set_clock(transport)
+            # What is still held was timed by the connection before; trio has a clock of its own.
+            with self._taking:
+                self._inbox.move_times(before - self._origin.wall_offset)
             transport.start(client, self._on_event)
         else:
             assert self._transport is not None, "a client that is connecting was started"
@@ -447,7 +452,11 @@ class NASQueue:
         ):
             await self._breathe()
         route = self._routes[subject]
-        op = client.request(route.subject, body, headers)
+        try:
+            op = client.request(route.subject, body, headers)
+        except BaseException:
+            self._kick()  # the reply inbox may have been subscribed to
+            raise
         if not output.credit:
             output.grant()
         transport = self._transport
@@ -553,9 +562,12 @@ class NASQueue:
             and not self._inbox.untold
             and self._caller() is self._owner
         ):
-            self._calls_left -= 1
             # `Inbox.take`, unfolded: this is the hot path.
-            held = self._oldest()
+            try:
+                held = self._oldest()
+            except IndexError:  # another thread, or a signal handler, was quicker
+                return None
+            self._calls_left -= 1
             if self._inbox.bounded:
                 self._inbox.took(len(held[1]))
             return Message(held, self._origin)
@@ -624,13 +636,15 @@ class NASQueue:
     def _take_now(self, most: int) -> list[Message]:
         """`most` messages of those that are there. Each counts as a call."""
         origin = self._origin
-        with self._taking:
-            held = islice(self._inbox.oldest, min(most, len(self._times)))
-            messages = [Message(one, origin) for one in held]
-        self._calls_left -= len(messages)
-        if self._inbox.bounded:
-            self._inbox.took(sum(len(message._held[1]) for message in messages))
-        return messages
+        held: list[Held] = []
+        try:
+            with self._taking, suppress(IndexError):
+                held.extend(islice(self._inbox.oldest, min(most, len(self._times))))
+        finally:
+            if self._inbox.bounded:
+                self._inbox.took(sum(len(one[1]) for one in held))
+        self._calls_left -= len(held)
+        return [Message(one, origin) for one in held]
 
     def _tell_drops(self) -> None:
         """Raise what `overflow="error"` asks for, once for all that was dropped since."""
@@ -837,6 +851,7 @@ class NASQueue:
             return
         await self._checkpoint(transport)
         while client.congested:
+            self._kick()
             await self._wait(client.writable())
 
     async def _find_room(self, size: int) -> None:

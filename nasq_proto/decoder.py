@@ -281,7 +281,7 @@ class Decoder:
 
     def _remember(self, key: bytes, head: Head) -> None:
         # A line with a reply subject is new each time: caching it would only fill the cache.
-        if head.reply is None and len(key) <= _CACHED_LINE and key[-2:] == b"\r\n":
+        if head.reply is None and len(key) <= _CACHED_LINE and key[:2] == key[-2:] == b"\r\n":
             if len(self._lines) >= _CACHED_LINES:
                 self._lines.clear()
             self._lines[key] = head

@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat, starmap
+from itertools import chain, islice, repeat, starmap
 from typing import Any
 
 from .decoder import Head
@@ -146,7 +146,8 @@ class Inbox:
         if not self.bounded or self._fits(len(self.bodies) + count, self._bytes + size):
             run: tuple[Iterable[Any], ...] = (heads, bodies, repeat(now, count))
             any(map(deque.extend, self._columns, run))
-            self._bytes += size
+            if self.bounded:
+                self._bytes += size
         else:
             for head, body in zip(heads, bodies, strict=True):
                 self._squeeze(head, body, now)
@@ -157,7 +158,7 @@ class Inbox:
         """Take a message that may be one too many."""
         size = len(body)
         if self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
-            while not self.has_room(size):
+            while self.bodies and not self.has_room(size):
                 self._bytes -= len(next(self.oldest)[1])
                 self.dropped += 1
         if not self.has_room(size):
@@ -197,6 +198,14 @@ class Inbox:
         any(map(deque.clear, self._columns))
         self.took(self._bytes)
 
+    def move_times(self, seconds: float) -> None:
+        """Time is told by another clock from now on: one that shows so much more."""
+        if seconds:
+            times = self.times
+            moved = [at + seconds for at in times]
+            old = islice(starmap(times.popleft, repeat(())), len(moved))
+            deque(chain(map(times.append, moved), old), maxlen=0)
+
     def new_drops(self) -> int:
         """Messages dropped since this was last asked."""
         new, self._told = self.dropped - self._told, self.dropped
@@ -204,7 +213,10 @@ class Inbox:
 
     def took(self, size: int) -> None:
         """A message, or several, of that size were taken."""
-        self._bytes -= size
+        if not self.bounded:
+            return
+        # Whoever was interrupted between taking and saying so is put right when nothing is left.
+        self._bytes = self._bytes - size if self.bodies else 0
         # Half empty before reading goes on: else every message would stop and start it.
         if self.blocked and self._fits(2 * len(self.bodies), 2 * self._bytes):
             self.blocked = False

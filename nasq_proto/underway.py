@@ -58,6 +58,8 @@ class Underway:
     def add(self, data: bytes | memoryview) -> None:
         """Some more, but not all of it."""
         size = len(data)
+        if not size:
+            return
         self.missing -= size
         if size >= _PIECE:
             self._pieces.append(data)

@@ -62,7 +62,8 @@ class Alarms:
         """Call those whose time has come."""
         heap = self._heap
         while heap and (heap[0][2] is None or heap[0][0] <= now):
-            wake = heappop(heap)[2]
+            alarm = heappop(heap)
+            wake, alarm[2] = alarm[2], None
             if wake is None:
                 self._over -= 1
             else:

@@ -86,9 +86,9 @@ class BlockingTransport(BaseTransport):
 
     def _hurry(self) -> None:
         if not self._kicked:
-            self._kicked = True
             with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
                 self._wake_in.send(b"\0")
+            self._kicked = True
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
@@ -155,7 +155,11 @@ class BlockingTransport(BaseTransport):
                     self._kicked = False
                     # Who pushes one message will push another: waking this thread for each costs
                     # more than it does to look again by itself.
-                    self._gathering = bool(self.client.output.frames)
+                    self._gathering = (
+                        bool(self.client.output.frames)
+                        and self.client.is_connected
+                        and self._can_write()
+                    )
                     self._serve(seen)
                     self._pump()
                     if self._finished:
@@ -285,6 +289,15 @@ class BlockingTransport(BaseTransport):
         self._socket.write(data)
         if self._socket.left or self._socket.broken:
             self.kick()
+
+    def _pump_output(self) -> None:
+        try:
+            super()._pump_output()
+        except BaseException:
+            # A KeyboardInterrupt: what was taken and not sent is lost, and the stream with it.
+            if self._socket is not None:
+                self._socket.abandon()
+            raise
 
     def _arm(self, deadline: float | None) -> None:
         self._timeout_at = deadline

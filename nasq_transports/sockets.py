@@ -41,9 +41,13 @@ class OutputSocket:
             # The reader sees the same fault, and reports it once. One that has been told not to
             # read looks at `broken`.
             self.broken = error
-            self.left = memoryview(b"")
-            with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Nothing can be sent any more; the reader sees the end."""
+        self.left = memoryview(b"")
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it. Whoever sends what is left finds nothing to send any more."""

@@ -766,3 +766,20 @@ def test_lines_with_a_reply_are_not_remembered() -> None:
     decoder = Decoder(CLIENT)
     decoder.receive(b"MSG a 1 r.1 0\r\n\r\n")
     assert decoder._lines == {}
+
+
+def test_a_line_behind_a_bare_line_feed_is_no_pattern_for_the_end_of_a_body() -> None:
+    stream = b"PING\nMSG a 1 4\r\nbody\r\n" * 9
+    stream += b"PING\nMSG a 1 4\r\nbodyG\nMSG a 1 4\r\nbody\r\n"
+    events = events_of(CLIENT, [stream])
+    assert events == events_of(CLIENT, [stream], fast=False)
+    assert isinstance(events[-1], ProtocolFailed)
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+def test_an_empty_chunk_changes_nothing(size: int) -> None:
+    stream = _msg(b"MSG a 1", b"x" * size) * 2
+    for at in range(len(stream)):
+        if size == 5 or stream[at : at + 1] != b"x":
+            chunks = [stream[:at], b"", stream[at : at + 1], b"", stream[at + 1 :]]
+            assert events_of(CLIENT, chunks) == [Msg("a", "1", b"x" * size)] * 2

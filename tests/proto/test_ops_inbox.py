@@ -494,3 +494,40 @@ def test_a_signal_anywhere_leaves_each_message_its_own_subject(bounds: int | Non
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert interrupted > 100
+
+
+# ---------------------------------------------------------------------- what an interruption leaves
+
+
+def test_a_count_that_was_interrupted_is_right_again_when_nothing_is_left() -> None:
+    said: list[int] = []
+    inbox = Inbox(max_bytes=10, overflow=Overflow.BLOCK)
+    inbox.on_room = lambda: said.append(len(inbox))
+    inbox.deliver([HEAD] * 20, [b"x"] * 20, 0.0)
+    assert inbox.blocked
+    for _ in range(20):
+        next(inbox.oldest)  # and nobody says so
+    inbox.took(0)
+    assert not inbox.blocked
+    assert said == [0]
+    assert inbox.has_room(10)
+
+
+def test_dropping_the_oldest_ends_when_nothing_is_left_whatever_was_counted() -> None:
+    inbox = Inbox(max_bytes=10, overflow=Overflow.DROP_OLDEST)
+    inbox.deliver([HEAD] * 10, [b"x"] * 10, 0.0)
+    for _ in range(10):
+        next(inbox.oldest)
+    inbox.put(HEAD, b"y", 0.0)
+    assert [body for _, body, _ in inbox.items] in ([b"y"], [])
+    inbox.took(0)
+    inbox.put(HEAD, b"z", 0.0)
+    assert inbox.items[-1][1] == b"z"
+
+
+def test_times_move_to_another_clock_and_nothing_else_does() -> None:
+    inbox = Inbox()
+    inbox.deliver([HEAD] * 2, [b"1", b"2"], 5.0)
+    inbox.put(HEAD, b"3", 6.0)
+    inbox.move_times(100.0)
+    assert inbox.items == [(HEAD, b"1", 105.0), (HEAD, b"2", 105.0), (HEAD, b"3", 106.0)]

@@ -193,3 +193,15 @@ def test_a_written_stream_is_split_into_its_frames(pubs: list[Pub]) -> None:
     frames = [frame for pub in pubs for frame in (encode(pub), PING)]
     frames.append(encode(Pub("a", b"x", None, b"NATS/1.0\r\n\r\n")))
     assert split_frames(b"".join(frames)) == frames
+
+
+def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
+    output = Output(lambda size: None)
+    output.room = NO_LIMIT
+    publisher = Publisher(output, "a")
+    publisher.publish(b"x")
+    output.grant()
+    publisher.publish(b"y" * (CREDIT - COST))
+    assert output.credit == 0
+    output.take()
+    assert (output.messages_out, output.bytes_out) == (2, 1 + CREDIT - COST)
