@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import trio
 
 from nasq import (
     Headers,
@@ -15,9 +17,11 @@ from nasq import (
     InvalidOptionError,
     InvalidPayloadError,
     InvalidSubjectError,
+    NASQueue,
     NotConnectedError,
     PayloadTooLargeError,
 )
+from nasq.server import LocalServer
 from tests.conftest import Kit
 
 
@@ -435,3 +439,29 @@ async def test_a_broken_header_block_of_another_client_is_delivered_and_marked(k
             assert message.header_error is not None
             assert "NONSENSE" in message.header_error
         await queue.flush()
+
+
+def test_a_message_keeps_its_time_when_its_queue_is_opened_in_another_run(
+    server: LocalServer,
+) -> None:
+    """trio's clock is another one in each run."""
+    queue = NASQueue(port=server.port, namespace="reopened")
+
+    async def push() -> None:
+        async with queue:
+            await queue.push("a", b"1")
+
+    async def pop() -> datetime:
+        async with queue:
+            message = await queue.pop(1.0)
+            assert message is not None
+            timestamp: datetime = message.timestamp
+            return timestamp
+
+    before = datetime.now()
+    trio.run(push)
+    after = datetime.now()
+    for run in (trio.run, lambda body: asyncio.run(body())):
+        assert before - timedelta(seconds=1) <= run(pop) <= after + timedelta(seconds=1)
+        trio.run(push)
+        after = datetime.now()

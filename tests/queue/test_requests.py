@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from nasq import (
     InvalidOptionError,
     NoRespondersError,
     OperationTimeoutError,
+    PayloadTooLargeError,
     UsageError,
 )
 from tests.conftest import Kit
@@ -208,3 +210,15 @@ async def test_unsubscribe_ends_one_or_all(kit: Kit) -> None:
         await other.flush()
         await queue.flush()
         assert queue.queue_size() == 0
+
+
+async def test_a_first_request_that_is_refused_keeps_nothing_from_being_sent(kit: Kit) -> None:
+    async with kit.queue() as queue, kit.queue() as other:
+        await other.subscribe_and_queue("b")
+        with pytest.raises(PayloadTooLargeError):
+            await queue.request("svc", b"x" * (2 << 20))
+        # It had subscribed to the replies: that was the first of the output, and had to be sent.
+        begun = time.monotonic()
+        await queue.publish("b", b"1")
+        assert await other.pop(timeout=10.0) is not None
+        assert time.monotonic() - begun < 1.0

@@ -14,7 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from nasq import BlockingNASQueue, NASQueue
+from nasq.message import Message, Origin
 from nasq.server import LocalServer
+from nasq_proto import Head, Held
+from nasq_transports.blocking import BlockingTransport
 
 
 def test_eight_threads_push_and_pop_on_one_queue(server: LocalServer) -> None:
@@ -181,3 +184,131 @@ def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalS
         threading.Thread(target=go_on, daemon=True).start()
         assert done.wait(30), "a lock was left behind"
     assert interrupted > 100
+
+
+def test_a_message_that_another_thread_takes_first_is_no_error() -> None:
+    """Between seeing and taking it: a moment that threads rarely meet, so it is made."""
+    queue = BlockingNASQueue()
+    inner = queue._queue
+    inner._inbox.put(Head("default.a", b"", None, 0, 1), b"x", 0.0)
+    inner._calls_left = 256
+
+    def caller() -> None:
+        if inner._inbox.bodies:
+            next(inner._inbox.oldest)  # somebody else's pop
+
+    inner._caller = caller
+    assert inner._pop_now() is None
+    assert queue.queue_size() == 0
+
+
+def test_many_threads_that_pop_find_every_message_once(server: LocalServer) -> None:
+    total = 20_000
+    taken: list[list[int]] = [[] for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with BlockingNASQueue(port=server.port, namespace="poppers") as queue:
+
+            def pop(mine: list[int]) -> None:
+                while (message := queue.pop(timeout=2.0)) is not None:
+                    mine.append(message.json())
+
+            with ThreadPoolExecutor(4) as pool:
+                futures = [pool.submit(pop, mine) for mine in taken]
+                for n in range(total):
+                    queue.push("a", n)
+                for future in futures:
+                    future.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(n for mine in taken for n in mine) == list(range(total))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+def test_a_signal_handler_may_use_the_queue_that_it_interrupts(server: LocalServer) -> None:
+    handled = 0
+
+    with BlockingNASQueue(port=server.port, namespace="handler") as queue:
+
+        def handle(*_: object) -> None:
+            nonlocal handled
+            handled += 1
+            queue.pop()
+            queue.pop_many(3)
+            queue.push("a", b"x")
+
+        before = signal.signal(signal.SIGALRM, handle)
+        try:
+            for turn in range(300):
+                queue.push_many("a", [b"x"] * 100)
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + turn % 60))
+                while queue.pop() is not None:
+                    pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert handled > 100
+
+
+def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        BlockingNASQueue(
+            port=server.port, namespace="deaf", max_bytes=1000, overflow="block"
+        ) as queue,
+        BlockingNASQueue(port=server.port, namespace="deaf") as other,
+    ):
+        queue.subscribe_and_queue(">")
+        for _ in range(8):
+            other.publish("a", b"x" * 100)
+        other.flush()
+        queue.flush()
+        made = 0
+
+        def interrupted(held: Held, origin: Origin) -> Message:
+            nonlocal made
+            made += 1
+            if made == 7:
+                raise KeyboardInterrupt
+            return Message(held, origin)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("nasq.queue.Message", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                queue.pop_many(8)
+        for _ in range(20):
+            other.publish("a", b"y" * 300)
+        other.flush()
+        got = 0
+        while got < 20 and queue.pop(timeout=5.0) is not None:
+            got += 1
+        assert got == 20
+
+
+def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pumps = 0
+    pump = BlockingTransport._pump
+
+    def counted(self: BlockingTransport) -> None:
+        nonlocal pumps
+        pumps += 1
+        pump(self)
+
+    monkeypatch.setattr(BlockingTransport, "_pump", counted)
+    with LocalServer() as local:
+        queue = BlockingNASQueue(port=local.port, namespace="idle")
+        queue.connect()
+        local.kill()
+        end = time.monotonic() + 10
+        while queue.is_connected() and time.monotonic() < end:
+            time.sleep(0.01)
+        queue.push("a", b"x")
+        time.sleep(0.1)
+        pumps = 0
+        time.sleep(1.0)
+        assert pumps < 100
+        queue.disconnect()
