@@ -994,8 +994,15 @@ class Client:
     def _ping(self, op: Op[None] | None = None) -> Op[None]:
         """PING; done with its PONG. PONGs come in the order of the PINGs."""
         op = op or Op()
-        self._pongs.append(op)
-        self.output.add(PING)
+        try:
+            self._pongs.append(op)
+            self.output.add(PING)
+        except BaseException:
+            # A KeyboardInterrupt in between: which PONG is whose can't be known any more.
+            if self._attempt is not None:
+                reason = ConnectionLostError("interrupted while a PING was being sent")
+                self._drop(reason, self._now)
+            raise
         return op
 
     def _confirm(self, sub: Subscription) -> None:

@@ -34,7 +34,12 @@ class OutputSocket:
         """Go on with what is left. A broken socket is the reader's to report."""
         try:
             while self.left:
-                self.left = self.left[self.sock.send(self.left) :]
+                sent: list[int] = []
+                try:
+                    # One step of the interpreter: a KeyboardInterrupt behind it knows what went.
+                    sent.extend(map(self.sock.send, (self.left,)))
+                finally:
+                    self.left = self.left[sum(sent) :]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:

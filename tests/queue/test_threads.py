@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import math
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
-from nasq import BlockingNASQueue, NASQueue
+from nasq import BlockingNASQueue, ConnectionLostError, NASQueue
 from nasq.message import Message, Origin
 from nasq.server import LocalServer
 from nasq_proto import Head, Held
@@ -178,8 +180,11 @@ def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalS
 
         def go_on() -> None:
             use(queue)
-            queue.flush()
-            done.set()
+            for _ in range(10):
+                with suppress(ConnectionLostError):
+                    queue.flush()
+                    done.set()
+                    break
 
         threading.Thread(target=go_on, daemon=True).start()
         assert done.wait(30), "a lock was left behind"
@@ -278,6 +283,10 @@ def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
             patch.setattr("nasq.queue.Message", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 queue.pop_many(8)
+        for _ in range(10):
+            with suppress(ConnectionLostError):  # the price of an interruption in mid-call
+                queue.flush()
+                break
         for _ in range(20):
             other.publish("a", b"y" * 300)
         other.flush()
@@ -312,3 +321,37 @@ def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
         time.sleep(1.0)
         assert pumps < 100
         queue.disconnect()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_queue_that_was_interrupted_anywhere_can_be_flushed(server: LocalServer) -> None:
+    """It may have lost its connection, and says so; it waits for no answer that can't come."""
+    rng = random.Random(3)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with BlockingNASQueue(port=server.port, namespace="flushed") as queue:
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            for _ in range(60):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-3))
+                    for _ in range(1000):
+                        queue.publish("a", b"x")
+                        queue.flush()
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    pass
+                except ConnectionLostError:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                for _ in range(10):
+                    with suppress(ConnectionLostError):
+                        queue.flush(timeout=10.0)
+                        break
+                else:
+                    raise AssertionError("the connection never came back")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
