@@ -294,6 +294,9 @@ def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
         while got < 20 and queue.pop(timeout=5.0) is not None:
             got += 1
         assert got == 20
+        other.publish("a", b"z")
+        other.flush()
+        assert queue.pop(timeout=5.0) is not None, "it stopped reading for good"
 
 
 def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
