@@ -118,10 +118,8 @@ class BlockingNASQueue:
             raise
         try:
             return run_sync(coroutine, self._lock)
-        except Exception:
-            raise
         except BaseException:
-            queue._kick()  # it may have come just before the thread was woken
+            queue._kick()  # a KeyboardInterrupt may have come just before the thread was woken
             raise
 
     def _check(self) -> None:

@@ -17,23 +17,28 @@ _REPLY = b"MSG _INBOX.raw.1 1 128\r\n" + b"x" * 128 + b"\r\n"
 _HELLO = b"CONNECT {}\r\nSUB _INBOX.raw.* 1\r\nPING\r\n"
 
 
+def _greeted(port: int) -> socket.socket:
+    """A connection whose subscription stands."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.sendall(_HELLO)
+    held = b""
+    while not held.endswith(b"PONG\r\n"):
+        held += sock.recv(4096)
+    return sock
+
+
 def on_a_socket(port: int, count: int) -> Sample:
     """send and recv, on a blocking socket."""
     seconds = []
-    with socket.create_connection(("127.0.0.1", port)) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(_HELLO)
-        held = b""
-        while not held.endswith(b"PONG\r\n"):
-            held += sock.recv(4096)
-        with Span() as span:
-            for _ in range(count):
-                begun = time.perf_counter()
-                sock.sendall(_REQUEST)
-                left = len(_REPLY)
-                while left:
-                    left -= len(sock.recv(4096))
-                seconds.append(time.perf_counter() - begun)
+    with _greeted(port) as sock, Span() as span:
+        for _ in range(count):
+            begun = time.perf_counter()
+            sock.sendall(_REQUEST)
+            left = len(_REPLY)
+            while left:
+                left -= len(sock.recv(4096))
+            seconds.append(time.perf_counter() - begun)
     return median(span, seconds)
 
 
@@ -108,12 +113,7 @@ def on_threads(port: int, count: int) -> Sample:
                 sock.sendall(request)
             asleep.acquire()
 
-    with socket.create_connection(("127.0.0.1", port)) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(_HELLO)
-        greeting = b""
-        while not greeting.endswith(b"PONG\r\n"):
-            greeting += sock.recv(4096)
+    with _greeted(port) as sock:
         threads = [threading.Thread(target=ask, args=(n,)) for n in range(_THREADS)]
         reader = threading.Thread(target=read)
         reader.start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import anyio
@@ -39,28 +40,34 @@ async def few(queue: NASQueue) -> int:
     return len(await queue.pop_many(1))
 
 
+@asynccontextmanager
+async def turns_beside(count: Callable[[], int]) -> AsyncIterator[list[int]]:
+    """What `count` gave in each turn that another task had meanwhile."""
+    turns: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            turns.append(count())
+            await anyio.sleep(0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await anyio.sleep(0)
+        yield turns
+        group.cancel_scope.cancel()
+
+
 async def seen_between_turns(kit: Kit, take: Take, messages: int, work: float = 0.0) -> list[int]:
     """How many messages a loop took between two turns of another task, each time."""
-    turns: list[int] = []
     taken = 0
-    done = False
-
     async with kit.queue() as queue:
         await queue.push_many("a", [b"x"] * messages)
-
-        async def watch() -> None:
-            while not done:
-                turns.append(taken)
-                await anyio.sleep(0)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch)
-            await anyio.sleep(0)
+        async with turns_beside(lambda: taken) as turns:
             while taken < messages:
                 taken += await take(queue)
                 if work:
                     time.sleep(work)
-            done = True
+    assert len(turns) > 2
     return [after - before for before, after in pairwise(turns)]
 
 
@@ -88,23 +95,14 @@ async def test_a_slow_batch_is_followed_by_a_turn(async_kit: Kit) -> None:
 
 
 async def test_pushing_starves_nobody(async_kit: Kit) -> None:
-    turns: list[int] = []
-    pushed, done = 0, False
+    pushed = 0
     async with async_kit.queue() as queue:
         await queue.subscribe_and_queue("a")
-
-        async def watch() -> None:
-            while not done:
-                turns.append(pushed)
-                await anyio.sleep(0)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch)
-            await anyio.sleep(0)
+        async with turns_beside(lambda: pushed) as turns:
             for _ in range(10_000):
                 await queue.push("a", b"x" * 100)
                 pushed += 1
             for _ in range(1_000):
                 pushed += await queue.push_many("a", [b"x" * 100] * 10)
-            done = True
+    assert len(turns) > 2
     assert max(b - a for a, b in pairwise(turns)) < 2_000 * turns_of(async_kit)
