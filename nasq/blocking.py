@@ -118,8 +118,11 @@ class BlockingNASQueue:
             raise
         try:
             return run_sync(coroutine, self._lock)
+        except Exception:
+            raise
         except BaseException:
-            queue._kick()  # a KeyboardInterrupt may have come just before the thread was woken
+            with self._lock:
+                queue._kick()  # it may have come just before the thread was woken
             raise
 
     def _check(self) -> None:

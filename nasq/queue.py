@@ -66,9 +66,9 @@ HeadersLike = Mapping[str, str | Sequence[str]] | Headers
 # there waits in memory, which costs more than to take it first.
 _CALLS_PER_CHECKPOINT: Final = 256
 _ROUNDS: Final = 8
-_TURN: Final = 0.001
 # Fewer messages than this are pushed one by one by push_many, too: that is quicker.
 _WORTH_A_BATCH: Final = 32
+_TURN: Final = 0.001
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
 _LINGER: Final = 5.0
 _STOP: Final = 0.5

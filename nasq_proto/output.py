@@ -190,7 +190,7 @@ class Output:
             return self._take_last()
         # Swapped before it is joined: what a writer adds from here on belongs to the next time.
         frames, self.frames = self.frames, []
-        if self._granted:
+        if self.credit or self._granted:
             self._count((len(frames) - self._settled) // 3)
             self.credit = self._granted = 0
         self._settled = 0

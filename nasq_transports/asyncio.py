@@ -146,13 +146,12 @@ class AsyncioTransport(BaseTransport):
         self._timer = None
         now = self.now()
         self._alarms.ring(now)
-        if self._ended:  # the client may be another transport's by now
-            self._arm(None)
-            return
         due = self.client.next_timeout()
         if due is not None and due <= now:
             self.client.handle_timeout(now)
         self._turn()
+        if self._ended:
+            self._arm(None)  # somebody may wait for something else
 
     def _stop(self) -> None:
         self._arm(None)

@@ -67,7 +67,7 @@ class BlockingTransport(BaseTransport):
 
     def _begin(self) -> None:
         self._finished = False
-        self._in_hand = False
+        self._taking = False
         self._kicked = False
         self._gathering = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -288,18 +288,19 @@ class BlockingTransport(BaseTransport):
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
         self._socket.left = memoryview(data)
-        self._in_hand = False
+        self._taking = False
         self._socket.send()
         if self._socket.left or self._socket.broken:
             self.kick()
 
     def _pump_output(self) -> None:
-        self._in_hand = True
+        # With nothing to take, as in most pops, an interruption loses nothing.
+        self._taking = bool(self.client.output.frames)
         try:
             super()._pump_output()
         except BaseException:
             # A KeyboardInterrupt: what was taken and handed to nobody is lost, so the stream is.
-            if self._in_hand and self._socket is not None:
+            if self._taking and self._socket is not None:
                 self._socket.abandon()
             raise
 
