@@ -29,12 +29,14 @@ import math
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from . import __version__
 from .connection import Connection
 from .decoder import Role
-from .encoder import PING, PONG, encode
+from .encoder import PING, PONG, publish_head
 from .errors import (
     AuthorizationError,
     BufferFullError,
@@ -51,11 +53,13 @@ from .errors import (
     PayloadTooLargeError,
     PermissionsViolationError,
     RemoteProtocolError,
+    ServerError,
     StaleConnectionError,
+    SubscriptionRefusedError,
     TLSError,
     server_error,
 )
-from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed, Pub
+from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
 from .headers import encode_headers
 from .inbox import Inbox
 from .notices import (
@@ -70,7 +74,15 @@ from .notices import (
 )
 from .ops import Op
 from .options import ClientOptions, Secret
-from .output import HIGH_WATER, MOST_PONGS, NO_LIMIT, Output, Publisher
+from .output import (
+    HIGH_WATER,
+    MOST_PONGS,
+    NO_LIMIT,
+    ControlFrame,
+    LivenessFrame,
+    Output,
+    Publisher,
+)
 from .requests import PendingReply, Requests
 from .servers import Server, ServerPool
 from .states import ConnectionState
@@ -155,6 +167,17 @@ class _Phase(enum.Enum):
     LIVE = "connected"
 
 
+class _Confirmation(Op[None]):
+    """The PONG behind the SUB of `sub`."""
+
+    __slots__ = ("sub",)
+
+    def __init__(self, sub: Subscription) -> None:
+        super().__init__()
+        self.sub = sub
+        self.on_done(lambda: None if self.error else sub.confirmed.resolve(None))
+
+
 class _Attempt:
     """One connection, from the wish for it to its end."""
 
@@ -228,7 +251,8 @@ class Client:
         # Why each server failed, the latest only: reconnecting may go on for ever.
         self._reasons: dict[str, Exception] = {}
         self._tried = 0
-        self._opened: Op[None] = Op()
+        # Those who wait for what `open` and `connected` have given them.
+        self._opening: list[Op[None]] = []
         self._waiting: list[Op[bool]] = []
         self._live = False
         self._handshake: list[bytes] = []
@@ -290,6 +314,9 @@ class Client:
         if current is None or current.number != attempt:
             return
         self._now = now
+        # A server that hangs up because of an error sends nothing behind it.
+        current.error = None
+        pings = 0
         by_sid = self.subscriptions.by_sid
         for frame in current.connection.receive_frames(data):
             if current.phase is _Phase.STARTING_TLS:
@@ -310,10 +337,14 @@ class Client:
                 sub.delivered += len(bodies)
                 if sub.delivered == sub.max_msgs:
                     self.subscriptions.remove(sub)
+            elif type(frame) is Ping:
+                pings += 1
             else:
                 self._on_event(current, frame, now)
                 if self._attempt is not current:
                     return
+        if pings:
+            self._answer(current, pings, now)
         if current.phase is _Phase.STARTING_TLS and current.connection.buffered:
             self._drop(_injected(current.server), now)
         if self._overflowing:
@@ -328,6 +359,8 @@ class Client:
         if current is None:
             return
         reason = current.error or error
+        if reason is not None and not isinstance(reason, NASQError):
+            reason = self._broken_by(current, reason)
         if reason is None:
             within = current.connection.buffered
             where = f", {within} bytes into a frame" if within else ""
@@ -390,6 +423,7 @@ class Client:
         data = output.take() if self._live and output.frames else b""
         if self._handshake:
             handshake, self._handshake = self._handshake, []
+            self.output.pongs = 0
             return b"".join((*handshake, data))
         return data
 
@@ -431,6 +465,7 @@ class Client:
         One round over the servers, no backoff: whoever asks first wants to know. After that round
         the client is CLOSED, and can be opened again.
         """
+        op: Op[None] = Op()
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
             self._step(ClientState.CONNECTING)
             self.output.room = self._options.reconnect_buffer
@@ -440,16 +475,18 @@ class Client:
             self.stopped.resolve(None)
             self.closed = Op()
             self.stopped = Op()
-            self._opened = Op()
             self._reasons = {}
             self._tried = 0
             self._pool.reset()
             if self._options.shuffle:
                 self._pool.shuffle()
+            self._opening.append(op)
             self._next_server(now)
         elif self._live:
-            return Op.resolved(None)
-        return self._opened
+            op.resolve(None)
+        else:
+            self._opening.append(op)
+        return op
 
     def draw_from(self, rng: random.Random) -> None:
         """Take jitter and the inbox's name from `rng` from now on. Only before `open`."""
@@ -489,14 +526,12 @@ class Client:
         """
         if type(payload) is not bytes:
             payload = memoryview(payload).tobytes()  # len() of other buffers need not be bytes
-        if reply is None and headers is None:
-            return self.publisher(subject).publish(payload)
-        block = None if headers is None else self._header_block(headers)
-        frame = encode(Pub(subject, payload, reply, block))
-        return self.output.publish(frame, len(payload) + len(block or b""), subject)
+        head = publish_head(subject, reply, with_headers=headers is not None)
+        line, body = self._line_and_body(head, payload, headers)
+        return self.output.publish(line, body, subject)
 
     def publisher(self, subject: str) -> Publisher:
-        """Publishes to one subject: the quick way for many messages without headers or reply.
+        """Publishes to one subject: the fast way for many messages without headers or reply.
 
         Raises:
             TypeError, InvalidSubjectError: it can't be published to.
@@ -536,31 +571,35 @@ class Client:
         if self.state is ClientState.DRAINING:
             raise ConnectionClosedError("the client is draining: no new subscriptions")
         sub = self.subscriptions.add(subject, queue_group, deliver)
-        self.output.add(sub.frame)
         if self._live:
-            self._confirm(sub)
+            self._expect_pong(_Confirmation(sub), sub.sub_frame)
+        else:
+            self.output.add(sub.sub_frame)
         return sub
 
     def unsubscribe(self, sub: Subscription, max_msgs: int | None = None) -> None:
         """End a subscription: now, or when it has received `max_msgs` messages from its start.
 
         Messages that are under way still come until `ended` of it is done.
+
+        Raises:
+            TypeError, LocalProtocolError: `max_msgs` is no number that the server takes; nothing
+                has changed.
         """
         if sub.raw_sid not in self.subscriptions.by_sid or sub.closing:
             return
         if max_msgs is not None:
-            if sub.max_msgs is not None:
-                # One that was never sent would say something else on the next connection.
-                self.output.discard(sub.max_frame)
-            sub.max_msgs = max_msgs
+            sub.limit(max_msgs)
+            if sub.max_frame is not None:
+                self.output.take_back(sub.max_frame)
             if sub.delivered >= max_msgs:
                 self.subscriptions.remove(sub)
-                self.output.add(sub.unsub_frame)
+                self.output.add(sub.new_unsub_frame())
             else:
-                self.output.add(sub.max_frame)
+                self.output.add(sub.new_max_frame())
             return
         sub.closing = True
-        self.output.add(sub.unsub_frame)
+        self.output.add(sub.new_unsub_frame())
         if self._live:
             self._end(sub)
 
@@ -574,6 +613,9 @@ class Client:
 
         Fails with `NoRespondersError`, or `ConnectionLostError` when the connection breaks first.
         Raises what `publish` raises.
+
+        While disconnected the request waits for the next connection. One that has failed, or that
+        was given up by `abandon`, is never sent afterwards.
         """
         if not self._live:
             self._check_open()
@@ -583,9 +625,11 @@ class Client:
                 inbox = self._requests.prefix + "*"
                 self._reply_inbox = self.subscribe(inbox, None, self._requests.deliver)
             if headers is None:
-                self.publisher(subject).publish(payload, op.reply)
+                self.publisher(subject).request(payload, op)
             else:
-                self.publish(subject, payload, self._requests.prefix + op.token, headers)
+                head = publish_head(subject, op.reply.decode(), with_headers=True)
+                line, body = self._line_and_body(head, payload, headers)
+                self.output.publish(op.new_line(line), body, subject)
         except BaseException:
             self._requests.abandon(op)
             raise
@@ -598,7 +642,7 @@ class Client:
         reports a success that was not. While disconnected it waits for the next connection.
         """
         self._check_open()
-        if self._live:
+        if self._live and not (self._attempt and self._attempt.leaving):
             return self._ping()
         op: Op[None] = Op()
         self._deferred_flushes.append(op)
@@ -636,6 +680,10 @@ class Client:
         """Whoever waited for `op` has stopped (timeout, cancellation)."""
         if isinstance(op, PendingReply):
             self._requests.abandon(op)
+            if op.line is not None:
+                self.output.take_back(op.line)
+        elif op in self._opening:
+            self._opening.remove(op)
         elif op in self._waiting:
             self._waiting.remove(op)
         elif op in self._deferred_flushes:
@@ -689,6 +737,7 @@ class Client:
 
     def _begin(self, server: Server, now: float) -> None:
         self._retry = None
+        self.output.pongs = 0
         self._attempts += 1
         connection = Connection(Role.CLIENT, limits=self._options.limits)
         deadline = now + self._options.connect_timeout
@@ -715,7 +764,9 @@ class Client:
         self.last_error = error
         if not was_live:
             self._pool.failed(current.server, now)
-            self._reasons[current.server.address] = error
+            self._reasons[current.server.address] = (
+                error.reasons[0][1] if isinstance(error, ConnectFailedError) else error
+            )
             self._tried += 1
             first_round = self.state is ClientState.CONNECTING
             if isinstance(error, AuthorizationError) and not first_round:
@@ -737,17 +788,15 @@ class Client:
             return
         self._step(ClientState.RECONNECTING)
         self._reasons = {current.server.address: error}
-        self._opened = Op()
         self._next_server(now)
 
     def _keep_unsent(self) -> None:
-        """Keep what no connection has seen, in whole frames; forget what only that one knew."""
+        """Keep what no connection has seen; forget what only that one knew."""
         self.output.room = self._options.reconnect_buffer
         self.output.keep_unsent()
-        kept = {frame for frame in self.output.frames if frame.startswith(b"UNSUB ")}
         for sub in self.subscriptions:
             # Its UNSUB was handed over, and died with the connection as the subscription did.
-            if sub.closing and sub.unsub_frame not in kept:
+            if sub.closing and sub.unsub_frame and not self.output.holds(sub.unsub_frame):
                 lost = "the connection was lost before the subscription was confirmed"
                 sub.confirmed.fail(ConnectionLostError(lost))
                 self.subscriptions.remove(sub)
@@ -756,9 +805,12 @@ class Client:
         """No answer can come any more for what was asked over the lost connection."""
         pongs, self._pongs = self._pongs, deque()
         for op in pongs:
-            op.fail(ConnectionLostError(f"the connection was lost before the answer: {error}"))
+            op.fail(
+                _caused(ConnectionLostError, "the connection was lost before the answer", error)
+            )
         self._requests.fail_all(
-            ConnectionLostError(f"the connection was lost before the reply: {error}")
+            lambda: _caused(ConnectionLostError, "the connection was lost before the reply", error),
+            unless=lambda op: op.line is not None and self.output.holds(op.line),
         )
 
     def _shut(self, error: Exception | None) -> None:
@@ -779,16 +831,22 @@ class Client:
         self.report_drops(self._now)
         self._notices.append(Closed(error, unsent))
         for op in (*self._pongs, *self._deferred_flushes):
-            op.fail(ConnectionClosedError(f"closed before the server's answer: {reason}"))
+            op.fail(_caused(ConnectionClosedError, "closed before the server's answer", reason))
         self._pongs.clear()
         self._deferred_flushes.clear()
-        self._requests.fail_all(ConnectionClosedError(f"closed before the reply: {reason}"))
+        self._requests.fail_all(
+            lambda: _caused(ConnectionClosedError, "closed before the reply", reason)
+        )
         for sub in self.subscriptions:
-            sub.confirmed.fail(ConnectionClosedError(f"closed before it was confirmed: {reason}"))
+            sub.confirmed.fail(
+                _caused(ConnectionClosedError, "closed before it was confirmed", reason)
+            )
             self.subscriptions.remove(sub)
         self._reply_inbox = None
+        opening, self._opening = self._opening, []
+        for one in opening:
+            one.fail(_fresh(reason))
         self._tell_waiting(up=False)
-        self._opened.fail(reason)
         self.closed.resolve(None)
         if current is None:
             self._actions.append(Finished())
@@ -808,23 +866,21 @@ class Client:
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval
         self._drop_oversized()
-        pending = set(self.output.frames)
-        replay: list[bytes] = []
+        replay: list[ControlFrame] = []
         for sub in self.subscriptions:
-            if sub.frame not in pending:
-                replay.append(sub.frame)
-                limited = sub.max_msgs is not None and not sub.closing
-                if limited:
-                    self.output.discard(sub.max_frame)
+            if not self.output.holds(sub.sub_frame):
+                replay.append(sub.sub_frame)
                 sub.before = sub.delivered
-                if limited:
-                    replay.append(sub.max_frame)
+                if sub.max_msgs is not None and not sub.closing:
+                    if sub.max_frame is not None:
+                        self.output.take_back(sub.max_frame)
+                    replay.append(sub.new_max_frame())
         self.output.put_first(replay)
+        # There is a PING behind each SUB: which one the server refuses can be told by that.
+        self._pongs.extend(map(_Confirmation, self.output.subscribing()))
         for sub in self.subscriptions:
             if sub.closing:
                 self._end(sub)
-            elif not sub.confirmed.done:
-                self._confirm(sub)
         flushes, self._deferred_flushes = self._deferred_flushes, []
         for op in flushes:
             self._ping(op)
@@ -832,7 +888,9 @@ class Client:
             self.reconnects += 1
         address = current.server.address
         self._notices.append(Reconnected(address) if again else Connected(address))
-        self._opened.resolve(None)
+        opening, self._opening = self._opening, []
+        for one in opening:
+            one.resolve(None)
         self._tell_waiting(up=True)
 
     def _tell_waiting(self, *, up: bool) -> None:
@@ -843,31 +901,44 @@ class Client:
 
     def _drop_oversized(self) -> None:
         """A new server may take less than the last one, and would hang up on each such frame."""
-        most = self.output.max_payload
-        for size in self.output.drop_oversized(most):
-            self.dropped_unsent += 1
+        for size, asked in self.output.drop_oversized():
             error = PayloadTooLargeError(
                 f"a message of {size} bytes, kept while disconnected, was dropped: "
-                f"the new server's max_payload is {most}"
+                f"the new server's max_payload is {self.output.max_payload}"
             )
-            self._notices.append(ServerErrorReceived(error))
+            if asked is not None:
+                self._requests.abandon(asked)
+                asked.fail(error)
+            else:
+                self.dropped_unsent += 1
+                self._notices.append(ServerErrorReceived(error))
 
     # ------------------------------------------------------------------ events of the wire
 
     def _on_event(self, current: _Attempt, event: Event, now: float) -> None:
         if isinstance(event, Pong):
             self._on_pong(current, now)
-        elif isinstance(event, Ping):
-            if self._live:
-                self.output.add_pong()
-            elif len(self._handshake) < MOST_PONGS:
-                self._handshake.append(PONG)
         elif isinstance(event, Info):
             self._on_info(current, event, now)
         elif isinstance(event, Err):
             self._on_err(current, event, now)
         elif isinstance(event, ProtocolFailed):
             self._drop(event.error, now)
+
+    def _answer(self, current: _Attempt, pings: int, now: float) -> None:
+        """Answer that many PINGs, unless the peer does not read the answers."""
+        if self._live:
+            self.output.add_pongs(pings)
+        else:
+            self._handshake.append(PONG * pings)
+            self.output.pongs += pings
+        if self.output.pongs > MOST_PONGS:
+            self._drop(
+                StaleConnectionError(
+                    f"{current.server.address} sends PING after PING and does not read the answers"
+                ),
+                now,
+            )
 
     def _on_pong(self, current: _Attempt, now: float) -> None:
         self._pings_out = 0
@@ -924,11 +995,11 @@ class Client:
         try:
             fields = self._connect_fields(current.server, self.info)
             fields["tls_required"] = current.secure
-        except Exception as error:  # a callable of the user's: whatever it raises
+            current.connection.send(Connect(fields))
+        except Exception as error:  # a callable of the user's: whatever it raises or returns
             why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
             self._drop(InvalidOptionError(f"the credentials can't be read: {why}"), now)
             return
-        current.connection.send(Connect(fields))
         current.connection.send(Ping())
         self._handshake.append(current.connection.data_to_send())
         current.phase = _Phase.AWAIT_PONG
@@ -971,49 +1042,85 @@ class Client:
         if not self._live or error.closes:
             self._drop(error, now)
             return
-        if isinstance(error, PermissionsViolationError) and error.operation == "subscribe":
-            sub = self.subscriptions.refused(error)
-            if sub is not None:
-                waited_for = not sub.confirmed.done
-                sub.confirmed.fail(error)
-                self.subscriptions.remove(sub)
-                if sub is self._reply_inbox:
-                    self._requests.fail_all(error)
-                elif waited_for:
-                    return
+        if isinstance(error, (PermissionsViolationError, SubscriptionRefusedError)) and (
+            sub := self._refused(error)
+        ):
+            if isinstance(error, SubscriptionRefusedError):
+                error = type(error)(error.text, subject=sub.subject)
+            waited_for = not sub.confirmed.done
+            sub.confirmed.fail(error)
+            self.subscriptions.remove(sub)
+            if sub is self._reply_inbox:
+                self._requests.fail_all(partial(_fresh, error))
+            elif waited_for:
+                return
         elif isinstance(error, PermissionsViolationError) and self._requests.refused(
             error.subject, error
         ):
             return
         # If the server now hangs up, this is why.
-        current.error = error if type(error) is not PermissionsViolationError else None
+        current.error = error if type(error) is ServerError else None
         self._notices.append(ServerErrorReceived(error))
+
+    def _refused(
+        self, error: PermissionsViolationError | SubscriptionRefusedError
+    ) -> Subscription | None:
+        """The subscription that the server does not take."""
+        if isinstance(error, SubscriptionRefusedError):
+            # It names none; but answers come in order, and this one is no PONG.
+            next_ = self._pongs[0] if self._pongs else None
+            return next_.sub if isinstance(next_, _Confirmation) else None
+        return self.subscriptions.refused(error) if error.operation == "subscribe" else None
+
+    def _broken_by(self, current: _Attempt, error: Exception) -> NASQError:
+        """What the operating system, or a layer of the transport, says of a stream that ended."""
+        if current.phase is _Phase.OPENING:
+            reason: NASQError = ConnectFailedError([(current.server.address, error)])
+        else:
+            reason = ConnectionLostError(
+                f"the connection to {current.server.address} broke while "
+                f"{current.phase.value}: {error}"
+            )
+        reason.__cause__ = error
+        return reason
 
     # ------------------------------------------------------------------ output
 
     def _ping(self, op: Op[None] | None = None) -> Op[None]:
         """PING; done with its PONG. PONGs come in the order of the PINGs."""
         op = op or Op()
+        self._expect_pong(op, LivenessFrame(PING))
+        return op
+
+    def _expect_pong(self, op: Op[None], frame: ControlFrame | LivenessFrame) -> None:
+        """Send a frame that ends with a PING; `op` is done with its PONG."""
         try:
             self._pongs.append(op)
-            self.output.add(PING)
+            self.output.add(frame)
         except BaseException:
             # A KeyboardInterrupt in between: which PONG is whose can't be known any more.
             if self._attempt is not None:
                 reason = ConnectionLostError("interrupted while a PING was being sent")
                 self._drop(reason, self._now)
             raise
-        return op
-
-    def _confirm(self, sub: Subscription) -> None:
-        """The server answers a PING behind SUB after it has taken or refused the SUB."""
-        ping = self._ping()
-        ping.on_done(lambda: None if ping.error else sub.confirmed.resolve(None))
 
     def _end(self, sub: Subscription) -> None:
         """After the PONG behind UNSUB no message can come for it."""
         ping = self._ping()
         ping.on_done(lambda: None if ping.error else self.subscriptions.remove(sub))
+
+    def _line_and_body(
+        self,
+        head: bytes,
+        payload: bytes,
+        headers: Mapping[str, str | Sequence[str]] | None,
+    ) -> tuple[bytes, bytes]:
+        """The control line that begins with `head`, and the headers and payload behind it."""
+        if headers is None:
+            return b"%b%d\r\n" % (head, len(payload)), payload
+        block = self._header_block(headers)
+        body = block + payload
+        return b"%b%d %d\r\n" % (head, len(block), len(body)), body
 
     def _header_block(self, headers: Mapping[str, str | Sequence[str]]) -> bytes:
         if self.info is not None and not self.info.headers:
@@ -1046,6 +1153,20 @@ class Client:
             f"not connected, and {self.output.size} of the {self.output.room} bytes of "
             f"reconnect_buffer are in use: a message of {size} bytes was not taken"
         )
+
+
+def _caused(kind: type[NASQError], what: str, cause: Exception) -> NASQError:
+    """An error of its own for each who waits: those that raise it add to its traceback."""
+    error = kind(f"{what}: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def _fresh(error: Exception) -> Exception:
+    """The same error, for one more who waits."""
+    fresh = copy(error)
+    fresh.__cause__ = error.__cause__
+    return fresh
 
 
 def _injected(server: Server) -> RemoteProtocolError:

@@ -13,7 +13,15 @@ from .errors import InvalidSubjectError, LocalProtocolError
 from .events import Connect, Err, Event, Info, Msg, Ok, Ping, Pong, Pub, Sub, Unsub
 from .subjects import check_queue_group, check_subject, encode_text
 
-__all__ = ["MAX_CONTROL_LINE", "PING", "PONG", "encode", "message_head", "publish_head"]
+__all__ = [
+    "MAX_CONTROL_LINE",
+    "PING",
+    "PONG",
+    "check_line_length",
+    "encode",
+    "message_head",
+    "publish_head",
+]
 
 PING: Final = b"PING\r\n"
 PONG: Final = b"PONG\r\n"
@@ -38,11 +46,11 @@ def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> byte
     head = verb + check_subject(subject, wildcards=False) + b" "
     if reply is not None:
         head += check_subject(reply, wildcards=False, what="reply") + b" "
-    _check_length(len(head), "subject")
+    check_line_length(len(head), "subject")
     return head
 
 
-def _check_length(length: int, what: str) -> None:
+def check_line_length(length: int, what: str) -> None:
     if length > MAX_CONTROL_LINE - _ROOM_FOR_SIZES:
         raise InvalidSubjectError(
             f"{what} is too long: the server takes control lines of {MAX_CONTROL_LINE} bytes, "
@@ -92,11 +100,11 @@ def encode(event: Event) -> bytes:
         group = b"" if event.queue_group is None else check_queue_group(event.queue_group) + b" "
         subject = check_subject(event.subject, wildcards=True)
         line = b"SUB %b %b%b\r\n" % (subject, group, _word(event.sid, "sid"))
-        _check_length(len(line), "subject and queue group")
+        check_line_length(len(line), "subject and queue group")
         return line
     if isinstance(event, Unsub):
         line = b"UNSUB %b\r\n" % _word(event.sid, "sid")
-        _check_length(len(line), "sid")
+        check_line_length(len(line), "sid")
         if event.max_msgs is None:
             return line
         if not isinstance(event.max_msgs, int):

@@ -29,6 +29,8 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
         ├── AuthorizationError          (PermissionError)
         ├── PermissionsViolationError   (PermissionError)
         ├── ConnectionLimitError
+        ├── SubscriptionRefusedError
+        │   └── SubscriptionLimitError  the account has as many subscriptions as it may have
         └── TLSRequiredError
 """
 
@@ -63,6 +65,8 @@ __all__ = [
     "RemoteProtocolError",
     "ServerError",
     "StaleConnectionError",
+    "SubscriptionLimitError",
+    "SubscriptionRefusedError",
     "TLSError",
     "TLSRequiredError",
     "UsageError",
@@ -236,6 +240,28 @@ class ConnectionLimitError(ServerError):
     closes = True
 
 
+class SubscriptionRefusedError(ServerError):
+    """The server does not take a subscription. The connection lives, the subscription does not.
+
+    `subject` is what was subscribed to; None where that is not known.
+    """
+
+    def __init__(
+        self, text: str, *, subject: str | None = None, closes: bool | None = None
+    ) -> None:
+        super().__init__(text, closes=closes)
+        self.subject = subject
+        if subject is not None:
+            self.args = (f"the server refused the subscription to {subject!r}: {text}",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), subject=self.subject), (self.text,), self.__dict__
+
+
+class SubscriptionLimitError(SubscriptionRefusedError):
+    """The connection or the account has as many subscriptions as the server allows it."""
+
+
 class TLSRequiredError(ServerError):
     """The server takes TLS connections only."""
 
@@ -261,6 +287,8 @@ _BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
     ("invalid client protocol", ServerError, True),
     ("no responders requires headers support", ServerError, True),
     ("attempted to connect to route port", ServerError, True),
+    ("maximum subscriptions exceeded", SubscriptionLimitError, False),
+    ("invalid subject", SubscriptionRefusedError, False),
 )
 
 _VIOLATION: Final = "permissions violation for "

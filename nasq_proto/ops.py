@@ -24,7 +24,8 @@ class Op(Generic[T]):
         self.done = False
         self._value: T | None = None
         self._error: Exception | None = None
-        self._wakers: tuple[Callable[[], None], ...] = ()
+        # In order; no dict until somebody waits.
+        self._wakers: dict[Callable[[], None], None] | None = None
 
     @classmethod
     def resolved(cls, value: T) -> Op[T]:
@@ -44,8 +45,15 @@ class Op(Generic[T]):
         """Call `waker` once when this is done; at once when it is done already."""
         if self.done:
             waker()
+        elif self._wakers is None:
+            self._wakers = {waker: None}
         else:
-            self._wakers += (waker,)
+            self._wakers[waker] = None
+
+    def forget(self, waker: Callable[[], None]) -> None:
+        """Call `waker` no more: who stops waiting leaves nothing behind. Idempotent."""
+        if self._wakers is not None:
+            self._wakers.pop(waker, None)
 
     def resolve(self, value: T) -> None:
         """It succeeded. Ignored when it is done already: the first outcome stands."""
@@ -61,8 +69,8 @@ class Op(Generic[T]):
 
     def _finish(self) -> None:
         self.done = True
-        wakers, self._wakers = self._wakers, ()
-        for waker in wakers:
+        wakers, self._wakers = self._wakers, None
+        for waker in wakers or ():
             waker()
 
     def __repr__(self) -> str:

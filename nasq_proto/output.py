@@ -1,56 +1,113 @@
-"""What a client has to say and no connection has taken yet: one list of whole frames.
+"""What a client has to send and no connection has taken yet: one list of frames, oldest first.
 
-While a connection is up the list is emptied by `take`. While none is, it gathers. When a connection
-breaks, `keep_unsent` forgets what only that one knew, and the rest keeps its place: so the order of
-push, subscribe, push survives a reconnect, and no frame is sent twice.
+While a connection is up the list is emptied by `take`. While none is, it grows. When a connection
+breaks, `keep_unsent` removes what was meant for that connection alone, and the rest keeps its
+place: so the order of push, subscribe, push survives a reconnect, and no frame is sent twice.
+
+Every frame has a kind, which is the type of its first piece, so nothing ever parses the list back:
+
+- A publish is three pieces of plain `bytes`: control line, headers and payload, CRLF.
+- A request is the same with a `RequestLine` in front. It never outlives its connection, nor the
+  caller that waits for the reply: a request that was reported as failed is never carried out later.
+- `ControlFrame` is one piece: SUB or UNSUB, kept until a connection has taken it.
+- `LivenessFrame` is one piece: PING or PONG, dropped with its connection.
+
+A frame that is taken back leaves empty pieces behind, so that no other frame has to move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
-from .encoder import PING, PONG, publish_head
+from .encoder import PONG, check_line_length, publish_head
 from .errors import PayloadTooLargeError
 from .ops import Op
 
-__all__ = ["COST", "CREDIT", "HIGH_WATER", "MOST_PONGS", "NO_LIMIT", "Output", "Publisher"]
+if TYPE_CHECKING:
+    from .requests import PendingReply
+    from .subscriptions import Subscription
+
+__all__ = [
+    "COST",
+    "CREDIT",
+    "HIGH_WATER",
+    "MOST_PONGS",
+    "NO_LIMIT",
+    "ControlFrame",
+    "LivenessFrame",
+    "Output",
+    "Publisher",
+    "RequestLine",
+]
 
 CRLF: Final = b"\r\n"
 
 # Above this many bytes, publishers should wait for `writable`.
 HIGH_WATER: Final = 1024 * 1024
 NO_LIMIT: Final = 1 << 62
-# A peer that sends PING after PING and takes no answers gets no more of them than this.
+# A peer that leaves more PONGs than this unread is given up (see `Client`).
 MOST_PONGS: Final = HIGH_WATER // len(PONG)
 # Added with no look at each, before others have their turn: bytes that are written at once with
 # profit, where each publish counts for so many bytes more, since it takes its time.
 # A prime: 0 says that none was given, so it should not be what is left.
 CREDIT: Final = (1 << 17) - 1
 COST: Final = 128
-_PUBLISHES: Final = (b"PUB ", b"HPUB ")
 # Control lines that one Publisher keeps; one per size of payload.
 _KEPT_LINES: Final = 256
+
+
+class _Findable(bytes):
+    """A piece that can be looked up: `at` is its index in `Output.frames`, while it is there."""
+
+    at: int = -1
+
+
+class ControlFrame(_Findable):
+    """SUB or UNSUB.
+
+    Attributes:
+        confirms: the subscription whose SUB this is. A PING stands behind that SUB in the same
+            frame, so that the server's PONG confirms it; None for UNSUB.
+    """
+
+    confirms: Subscription | None = None
+
+
+class LivenessFrame(bytes):
+    """PING, or any number of PONGs."""
+
+
+class RequestLine(_Findable):
+    """The control line of a request.
+
+    Attributes:
+        pending: who waits for the reply.
+    """
+
+    pending: PendingReply
+
+
+_TAKEN_BACK: Final = ControlFrame()
 
 
 class Output:
     """Frames to be sent, oldest first.
 
     Attributes:
-        frames: what is sent, in pieces: whole frames, and the three parts of a publish that was
-            added on credit. `whole` makes whole frames of all of them.
+        frames: what is sent, in pieces (see the head of this module).
         room: publishes are taken while `size` stays within this; less than 0: not at all.
         max_payload: what the server takes, in bytes of headers and payload.
         credit: while it is above 0, a publish is added with no look at anything but its size, and
             takes its size and `COST` off. Whoever grants it has seen to it that `take` comes soon,
             which ends it. Below 0: it is used up; let `take` come first.
+        pongs: PONGs that the peer has not taken yet.
     """
 
     __slots__ = (
         "_bytes",
         "_granted",
         "_messages",
-        "_pongs",
         "_refuse",
         "_sealed",
         "_settled",
@@ -59,6 +116,7 @@ class Output:
         "credit",
         "frames",
         "max_payload",
+        "pongs",
         "room",
     )
 
@@ -68,6 +126,7 @@ class Output:
         self.room = -1
         self.max_payload = 1024 * 1024
         self.credit = 0
+        self.pongs = 0
         self._size = 0
         self._messages = 0
         self._bytes = 0
@@ -75,10 +134,11 @@ class Output:
         self._settled = 0
         self._granted = 0
         self._refuse = refuse
-        self._pongs = 0
-        # How many frames are still for the present connection; None: all.
+        # How many pieces are still for the present connection; None: all.
         self._sealed: int | None = None
         self._writers: list[Op[None]] = []
+
+    # ------------------------------------------------------------------ counts and credit
 
     @property
     def size(self) -> int:
@@ -88,13 +148,13 @@ class Output:
 
     @property
     def messages_out(self) -> int:
-        """Publishes taken, ever."""
+        """Publishes taken, ever; requests that were taken back or lost unsent do not count."""
         self._settle()
         return self._messages
 
     @property
     def bytes_out(self) -> int:
-        """The headers and payloads of all publishes taken, ever."""
+        """The headers and payloads of the publishes that `messages_out` counts."""
         self._settle()
         return self._bytes
 
@@ -122,24 +182,50 @@ class Output:
         self._bytes += self._granted - self.credit - messages * COST
         self._granted = self.credit
 
-    def add(self, frame: bytes) -> bool:
-        """Append a frame; True when there was none before."""
+    # ------------------------------------------------------------------ adding
+
+    def add(self, frame: ControlFrame | LivenessFrame) -> bool:
+        """Append a frame of one piece; True when the output was empty before."""
         self._settle()
+        if isinstance(frame, ControlFrame):
+            frame.at = len(self.frames)
         self.frames.append(frame)
         self._size += len(frame)
         self._settled += 1
         return self._settled == 1
 
-    def publish(self, frame: bytes, size: int, subject: str) -> bool:
-        """Append a publish of `size` bytes of headers and payload; True as `add`."""
-        self.check(frame, size, subject)
-        empty = self.add(frame)
+    def add_pongs(self, count: int) -> None:
+        """Append that many PONGs."""
+        self.pongs += count
+        self.add(LivenessFrame(PONG * count))
+
+    def publish(self, line: bytes, body: bytes, subject: str) -> bool:
+        """Append a publish, `body` being its headers and payload; True as `add`.
+
+        Raises:
+            PayloadTooLargeError: the server does not take so much.
+            whatever `refuse` raises: there is no room.
+        """
+        size = len(body)
+        if size > self.max_payload:
+            raise PayloadTooLargeError(
+                f"message of {size} bytes to {subject!r} is larger than the server's "
+                f"max_payload of {self.max_payload}"
+            )
+        length = len(line) + size + 2
+        if self.size + length > self.room:
+            self._refuse(length)
+        if isinstance(line, RequestLine):
+            line.at = len(self.frames)
+        self.frames += (line, body, CRLF)
+        self._settled += 3
+        self._size += length
         self._messages += 1
         self._bytes += size
         if self.credit > 0:
             self.credit -= size + COST
             self._granted = self.credit
-        return empty
+        return self._settled == 3
 
     def publish_many(self, lines: list[bytes], payloads: list[bytes]) -> bool:
         """Append publishes that need no check (`takes`); True as `add`."""
@@ -159,30 +245,12 @@ class Output:
             self._granted = self.credit
         return empty
 
-    def check(self, frame: bytes, size: int, subject: str) -> None:
-        """Refuse a publish that the server, or this output, does not take."""
-        if size > self.max_payload:
-            raise PayloadTooLargeError(
-                f"message of {size} bytes to {subject!r} is larger than the server's "
-                f"max_payload of {self.max_payload}"
-            )
-        if self.size + len(frame) > self.room:
-            self._refuse(len(frame))
-
     def takes(self, payloads: list[bytes]) -> bool:
         """Whether all of them can be published now, with no look at each."""
         sizes = list(map(len, payloads))
         return self.room == NO_LIMIT and max(sizes) <= self.max_payload and sum(sizes) <= HIGH_WATER
 
-    def add_pong(self) -> None:
-        """Answer a PING; not without end, where nothing is taken."""
-        if self._pongs < MOST_PONGS:
-            self._pongs += 1
-            self.add(PONG)
-
-    def put_first(self, frames: list[bytes]) -> None:
-        """What has to be said before everything else."""
-        self._replace([*frames, *self.whole()])
+    # ------------------------------------------------------------------ handing over
 
     def take(self) -> bytes:
         """Hand everything over that is for this connection, and let writers go on."""
@@ -195,19 +263,20 @@ class Output:
             self.credit = self._granted = 0
         self._settled = 0
         self._size = 0
-        self._pongs = 0
+        self.pongs = 0
         if self._writers:
             self.wake_writers()
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def seal(self) -> None:
         """Keep what comes from now on for the next connection."""
-        self._sealed = len(self.whole())
+        self.revoke()
+        self._sealed = len(self.frames)
 
     def _take_last(self) -> bytes:
-        frames = self.whole()
-        data = b"".join(frames[: self._sealed])
-        self._replace(frames[self._sealed :])
+        self.revoke()
+        data = b"".join(self.frames[: self._sealed])
+        self._replace(self.frames[self._sealed :])
         self._sealed = 0
         return data
 
@@ -228,71 +297,115 @@ class Output:
         for op in writers:
             op.resolve(None)
 
-    def whole(self) -> list[bytes]:
-        """`frames` made whole, one a frame. Ends the credit."""
-        self.revoke()
-        self._replace(split_frames(b"".join(self.frames)))
-        return self.frames
+    # ------------------------------------------------------------------ what is not sent yet
 
-    def _replace(self, frames: list[bytes]) -> None:
-        self.frames = frames
-        self._size = sum(map(len, frames))
-        self._settled = len(frames)
+    def holds(self, frame: ControlFrame | RequestLine) -> bool:
+        """Whether no connection has taken this frame yet."""
+        at = frame.at
+        return 0 <= at < len(self.frames) and self.frames[at] is frame
+
+    def take_back(self, frame: ControlFrame | RequestLine) -> None:
+        """Remove a frame that no connection has taken yet; any other stays as it was."""
+        if not self.holds(frame):
+            return
+        self._settle()
+        at = frame.at
+        if isinstance(frame, RequestLine):
+            body = self.frames[at + 1]
+            self._uncount(body)
+            self._size -= len(frame) + len(body) + 2
+            self.frames[at : at + 3] = (b"", b"", b"")
+        else:
+            self._size -= len(frame)
+            self.frames[at] = _TAKEN_BACK
+
+    def subscribing(self) -> Iterator[Subscription]:
+        """The subscriptions whose SUB is here, in the order of these."""
+        for piece in self.frames:
+            if isinstance(piece, ControlFrame) and piece.confirms is not None:
+                yield piece.confirms
+
+    def put_first(self, frames: list[ControlFrame]) -> None:
+        """What has to be sent before everything else."""
+        self.revoke()
+        self._replace([*frames, *self.frames])
 
     def keep_unsent(self) -> None:
-        """The connection broke: PING and PONG were meant for it alone."""
-        self._replace([frame for frame in self.whole() if frame not in (PING, PONG)])
-        self._pongs = 0
+        """The connection broke: drop what was meant for it alone.
+
+        Requests behind a seal were not: they wait for the next connection.
+        """
+        self.revoke()
+        sealed = len(self.frames) if self._sealed is None else self._sealed
+        kept: list[bytes] = []
+        for at, pieces in self._walk():
+            if isinstance(pieces[0], RequestLine) and at < sealed:
+                self._uncount(pieces[1])
+            elif not isinstance(pieces[0], LivenessFrame):
+                kept += pieces
+        self._replace(kept)
+        self.pongs = 0
         self._sealed = None
         self.wake_writers()
 
-    def discard(self, frame: bytes) -> None:
-        """Remove a frame, if it is there."""
-        frames = self.whole()
-        if frame in frames:
-            index = frames.index(frame)
-            if self._sealed is not None and index < self._sealed:
-                self._sealed -= 1
-            del frames[index]
-            self._replace(frames)
+    def drop_oversized(self) -> list[tuple[int, PendingReply | None]]:
+        """Remove the publishes that are larger than `max_payload`.
 
-    def drop_oversized(self, max_payload: int) -> list[int]:
-        """Remove publishes of more than `max_payload` bytes; their sizes."""
-        dropped, kept = [], []
-        for frame in self.whole():
-            size = _size_of(frame) if len(frame) > max_payload else 0
-            if size > max_payload:
-                dropped.append(size)
+        Returns:
+            The size of each, and for a request who waits for its reply.
+        """
+        self.revoke()
+        dropped: list[tuple[int, PendingReply | None]] = []
+        kept: list[bytes] = []
+        for _, pieces in self._walk():
+            if len(pieces) == 3 and len(pieces[1]) > self.max_payload:
+                line = pieces[0]
+                asked = line.pending if isinstance(line, RequestLine) else None
+                if asked is not None:
+                    self._uncount(pieces[1])
+                dropped.append((len(pieces[1]), asked))
             else:
-                kept.append(frame)
+                kept += pieces
         self._replace(kept)
         return dropped
 
     def clear(self) -> int:
-        """Remove everything; how many publishes were among it."""
-        unsent = sum(frame.startswith(_PUBLISHES) for frame in self.whole())
+        """Remove everything; how many publishes were among it, requests not counted."""
+        self.revoke()
+        unsent = 0
+        for _, pieces in self._walk():
+            if isinstance(pieces[0], RequestLine):
+                self._uncount(pieces[1])
+            else:
+                unsent += len(pieces) == 3
         self._replace([])
-        self._pongs = 0
+        self.pongs = 0
+        self._sealed = None
         self.wake_writers()
         return unsent
 
+    def _walk(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Each frame as its pieces, with the index of the first; not those that were taken back."""
+        frames, at = self.frames, 0
+        while at < len(frames):
+            first = frames[at]
+            count = 1 if isinstance(first, (ControlFrame, LivenessFrame)) else 3
+            if first:
+                yield at, frames[at : at + count]
+            at += count
 
-def split_frames(data: bytes) -> list[bytes]:
-    """The frames of a stream that this client has written."""
-    frames = []
-    start = 0
-    while start < len(data):
-        end = data.index(CRLF, start) + 2
-        if data.startswith(_PUBLISHES, start):
-            end += _size_of(data[start:end]) + 2
-        frames.append(data[start:end])
-        start = end
-    return frames
+    def _uncount(self, body: bytes) -> None:
+        """A request is never sent: its caller was told."""
+        self._messages -= 1
+        self._bytes -= len(body)
 
-
-def _size_of(publish: bytes) -> int:
-    """Bytes of headers and payload, as its control line says."""
-    return int(publish[: publish.index(CRLF)].rsplit(b" ", 1)[1])
+    def _replace(self, frames: list[bytes] | list[ControlFrame]) -> None:
+        self.frames = list(frames)
+        self._size = sum(map(len, frames))
+        self._settled = len(frames)
+        for at, piece in enumerate(frames):
+            if isinstance(piece, _Findable):
+                piece.at = at
 
 
 class Publisher:
@@ -302,7 +415,7 @@ class Publisher:
         lines: the control lines, by size of the payload, of sizes that were seen.
 
     Raises:
-        TypeError, InvalidSubjectError: at its making.
+        TypeError, InvalidSubjectError: the subject can't be published to.
     """
 
     __slots__ = ("_head", "_output", "lines", "subject")
@@ -313,17 +426,30 @@ class Publisher:
         self._head = publish_head(subject, None, with_headers=False)
         self.lines: dict[int, bytes] = {}
 
-    def publish(self, payload: bytes, reply: bytes | None = None) -> bool:
-        """See `Client.publish`. `reply` is not checked: it has to be a subject."""
+    def publish(self, payload: bytes) -> bool:
+        """See `Client.publish`."""
         size = len(payload)
         output = self._output
-        line = self._line(size) if reply is None else b"%b%b %d\r\n" % (self._head, reply, size)
+        line = self.lines.get(size) or self._line(size)
         if output.credit > 0 and size <= output.max_payload:
             # Joined once, with everything else that is sent then.
             output.frames += (line, payload, CRLF)
             output.credit -= size + COST
             return False
-        return output.publish(b"".join((line, payload, CRLF)), size, self.subject)
+        return output.publish(line, payload, self.subject)
+
+    def request(self, payload: bytes, pending: PendingReply) -> bool:
+        """Publish with `pending.reply` as the reply subject; see `Client.request`."""
+        size = len(payload)
+        output = self._output
+        check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
+        line = pending.new_line(b"%b%b %d\r\n" % (self._head, pending.reply, size))
+        if output.credit > 0 and size <= output.max_payload:
+            line.at = len(output.frames)
+            output.frames += (line, payload, CRLF)
+            output.credit -= size + COST
+            return False
+        return output.publish(line, payload, self.subject)
 
     def publish_many(self, payloads: list[bytes]) -> bool:
         """Publish each of what `Output.takes`, at once; True as `publish`."""

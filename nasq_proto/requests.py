@@ -7,34 +7,52 @@ comes after its request was given up finds nobody, and is counted.
 from __future__ import annotations
 
 import random
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from .decoder import Head
 from .errors import NoRespondersError
 from .inbox import Held
 from .ops import Op
+from .output import RequestLine
 
 __all__ = ["PendingReply", "Requests"]
 
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+# Requests that are entered into `Requests._asked` beyond those that wait, before it is made anew.
+_OUT_OF_DATE: Final = 1024
 _NO_RESPONDERS: Final = b"NATS/1.0 503"
 
 
 class PendingReply(Op[Held]):
-    """The reply to one request: the held message, or why there is none."""
+    """The reply to one request: the held message, or why there is none.
 
-    __slots__ = ("asked", "reply", "token")
+    Attributes:
+        token: the last token of the reply subject.
+        asked: the subject of the request.
+        reply: the reply subject, as it stands on the wire.
+        line: the control line of the request; None until it was published.
+    """
+
+    __slots__ = ("asked", "line", "reply", "token")
 
     def __init__(self, token: str, asked: str, reply: bytes) -> None:
         # `Op.__init__`, unfolded: there is one of these for each request.
         self.done = False
         self._value = None
         self._error = None
-        self._wakers = ()
+        self._wakers = None
         self.token = token
         self.asked = asked
-        # Where it has to go, as it stands on the wire.
         self.reply = reply
+        self.line: RequestLine | None = None
+
+    def new_line(self, line: bytes) -> RequestLine:
+        """The control line of the request, as a frame of the output."""
+        self.line = RequestLine(line)
+        self.line.pending = self
+        return self.line
 
 
 class Requests:
@@ -48,6 +66,11 @@ class Requests:
     def __init__(self, rng: random.Random) -> None:
         self.late = 0
         self._pending: dict[str, PendingReply] = {}
+        # Who asked on which subject, oldest first, those that have their reply included. Made when
+        # the server refuses a publish, so that one that refuses publish after publish causes no
+        # search for each; dropped when most of it is out of date.
+        self._asked: dict[str, deque[PendingReply]] | None = None
+        self._asked_since = 0
         self._last = 0
         self.rename(rng)
 
@@ -64,6 +87,12 @@ class Requests:
         self._last += 1
         op = PendingReply(str(self._last), subject, b"%b%d" % (self._raw_prefix, self._last))
         self._pending[op.token] = op
+        if self._asked is not None:
+            self._asked_since += 1
+            if self._asked_since > _OUT_OF_DATE + len(self._pending):
+                self._asked = None
+            else:
+                self._asked.setdefault(subject, deque()).append(op)
         return op
 
     def deliver(self, heads: list[Head], bodies: list[bytes], now: float) -> None:
@@ -90,15 +119,38 @@ class Requests:
         Returns:
             Whether it was a request: the oldest one that fits fails.
         """
-        for op in self._pending.values():
-            if subject in (op.asked, self.prefix + op.token):
-                del self._pending[op.token]
-                op.fail(error)
-                return True
-        return False
+        op = self._waiting_for(subject)
+        if op is None:
+            return False
+        del self._pending[op.token]
+        op.fail(error)
+        return True
 
-    def fail_all(self, error: Exception) -> None:
-        """No reply can come for any of them."""
+    def _waiting_for(self, subject: str) -> PendingReply | None:
+        if subject.startswith(self.prefix):
+            return self._pending.get(subject[len(self.prefix) :])
+        if self._asked is None:
+            self._asked, self._asked_since = {}, 0
+            for op in self._pending.values():
+                self._asked.setdefault(op.asked, deque()).append(op)
+        asked = self._asked.get(subject)
+        while asked:
+            op = asked.popleft()
+            if op.token in self._pending:
+                return op
+        return None
+
+    def fail_all(
+        self,
+        why: Callable[[], Exception],
+        *,
+        unless: Callable[[PendingReply], bool] = lambda op: False,
+    ) -> None:
+        """No reply can come for any of them, `unless` there is: each gets an error of its own."""
         pending, self._pending = self._pending, {}
-        for op in pending.values():
-            op.fail(error)
+        self._asked = None
+        for token, op in pending.items():
+            if unless(op):
+                self._pending[token] = op
+            else:
+                op.fail(why())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .decoder import Head
-from .encoder import encode
+from .encoder import PING, encode
 from .errors import PermissionsViolationError
 from .events import Sub, Unsub
 from .ops import Op
+from .output import ControlFrame
 
 __all__ = ["Subscription", "Subscriptions"]
 
@@ -27,6 +28,9 @@ class Subscription:
         before: of these, those that earlier connections brought.
         max_msgs: the server ends it after that many, counted from the start; None: never.
         closing: UNSUB is under way; messages may still come.
+        sub_frame: SUB, with a PING behind it whose PONG confirms it.
+        max_frame: UNSUB with `max_msgs`, as it was given to the output last; None: never.
+        unsub_frame: UNSUB for good, once it was given to the output.
     """
 
     __slots__ = (
@@ -36,12 +40,14 @@ class Subscription:
         "deliver",
         "delivered",
         "ended",
-        "frame",
+        "max_frame",
         "max_msgs",
         "queue_group",
         "raw_sid",
         "sid",
+        "sub_frame",
         "subject",
+        "unsub_frame",
     )
 
     def __init__(self, sid: int, subject: str, queue_group: str | None, deliver: Deliver) -> None:
@@ -50,7 +56,10 @@ class Subscription:
         self.subject = subject
         self.queue_group = queue_group
         self.deliver = deliver
-        self.frame = encode(Sub(subject, str(sid), queue_group))
+        self.sub_frame = ControlFrame(encode(Sub(subject, str(sid), queue_group)) + PING)
+        self.sub_frame.confirms = self
+        self.max_frame: ControlFrame | None = None
+        self.unsub_frame: ControlFrame | None = None
         self.confirmed: Op[None] = Op()
         self.ended: Op[None] = Op()
         self.delivered = 0
@@ -58,16 +67,25 @@ class Subscription:
         self.max_msgs: int | None = None
         self.closing = False
 
-    @property
-    def max_frame(self) -> bytes:
-        """UNSUB with `max_msgs`; a server counts from the start of its own connection."""
-        assert self.max_msgs is not None, "asked for only when there is a maximum"
-        return encode(Unsub(str(self.sid), self.max_msgs - self.before))
+    def limit(self, max_msgs: int) -> None:
+        """Set `max_msgs`.
 
-    @property
-    def unsub_frame(self) -> bytes:
+        Raises:
+            TypeError, LocalProtocolError: it is no number that can be sent; nothing has changed.
+        """
+        encode(Unsub(str(self.sid), max_msgs))
+        self.max_msgs = max_msgs
+
+    def new_max_frame(self) -> ControlFrame:
+        """UNSUB with `max_msgs`; a server counts from the start of its own connection."""
+        assert self.max_msgs is not None, "called only when there is a maximum"
+        self.max_frame = ControlFrame(encode(Unsub(str(self.sid), self.max_msgs - self.before)))
+        return self.max_frame
+
+    def new_unsub_frame(self) -> ControlFrame:
         """UNSUB for good."""
-        return encode(Unsub(str(self.sid)))
+        self.unsub_frame = ControlFrame(encode(Unsub(str(self.sid))))
+        return self.unsub_frame
 
     def __repr__(self) -> str:
         group = f" queue_group={self.queue_group!r}" if self.queue_group else ""

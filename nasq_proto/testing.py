@@ -58,6 +58,7 @@ class Broker:
         info: fields of INFO that differ from the usual ones.
         users: user to password; None: no credentials are asked for.
         deny_publish, deny_subscribe: patterns that are refused with a permissions violation.
+        max_subscriptions: how many one session may have; None: any number.
         rng: picks the member of a queue group.
 
     Attributes:
@@ -72,6 +73,7 @@ class Broker:
         users: dict[str, str] | None = None,
         deny_publish: tuple[str, ...] = (),
         deny_subscribe: tuple[str, ...] = (),
+        max_subscriptions: int | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.info: dict[str, Any] = {
@@ -87,6 +89,7 @@ class Broker:
         self.users = users
         self.deny_publish = deny_publish
         self.deny_subscribe = deny_subscribe
+        self.max_subscriptions = max_subscriptions
         self.sessions: list[ServerSession] = []
         self.script: Callable[[ServerSession], bool] | None = None
         self._rng = rng or random.Random(0)
@@ -218,9 +221,12 @@ class ServerSession:
         if any(subject_matches(p, sub.subject) for p in self._broker.deny_subscribe):
             group = f' using queue "{sub.queue_group}"' if sub.queue_group is not None else ""
             self.say(Err(f'Permissions Violation for Subscription to "{sub.subject}"{group}'))
-        else:
-            # The server ignores a SUB whose sid lives already.
-            self.subs.setdefault(sub.sid, sub)
+        elif sub.sid not in self.subs:  # nats-server ignores a SUB whose sid is in use
+            most = self._broker.max_subscriptions
+            if most is not None and len(self.subs) >= most:
+                self.say(Err("maximum subscriptions exceeded"))
+            else:
+                self.subs[sub.sid] = sub
 
     def _end(self, sid: str) -> None:
         self.subs.pop(sid, None)
@@ -352,7 +358,7 @@ class Link:
                 raise self.refuse
             broker = self._broker(action.server) if callable(self._broker) else self._broker
         except OSError as error:
-            self.client.transport_failed(action.attempt, error, self.now)
+            self.client.transport_closed(action.attempt, error, self.now)
             return
         self._attempt = action.attempt
         self._wire.clear()

@@ -63,16 +63,19 @@ class AsyncioTransport(BaseTransport):
                     future.set_result(None)
 
             op.on_done(wake)
-            if deadline is None:
-                await future
-            else:
-                alarm = self._alarms.add(deadline, wake)
-                if self._timer is None or deadline < self._timer_at:
-                    self._arm(deadline)
-                try:
+            try:
+                if deadline is None:
                     await future
-                finally:
-                    self._alarms.over(alarm)
+                else:
+                    alarm = self._alarms.add(deadline, wake)
+                    if self._timer is None or deadline < self._timer_at:
+                        self._arm(deadline)
+                    try:
+                        await future
+                    finally:
+                        self._alarms.over(alarm)
+            finally:
+                op.forget(wake)
         if not op.done:
             raise TimeoutError
         return op.result()

@@ -99,11 +99,14 @@ class BlockingTransport(BaseTransport):
             op.on_done(waker.release)
             main = threading.current_thread() is threading.main_thread()
             longest = _GLANCE if main else threading.TIMEOUT_MAX
-            while not op.done:
-                left = longest if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._sleep(waker, min(left, longest))
+            try:
+                while not op.done:
+                    left = longest if deadline is None else deadline - time.monotonic()
+                    if left <= 0:
+                        raise TimeoutError
+                    self._sleep(waker, min(left, longest))
+            finally:
+                op.forget(waker.release)
         return op.result()
 
     def _sleep(self, waker: threading.Lock, seconds: float) -> None:

@@ -398,7 +398,10 @@ class MemoryTransport:
             if deadline is not None:
                 simulation.call_at(deadline, wake)
             end = "without end" if deadline is None else f"until {deadline:g} s"
-            await _Park(f"{op!r} {end}")
+            try:
+                await _Park(f"{op!r} {end}")
+            finally:
+                op.forget(wake)
         if not op.done:
             raise TimeoutError
         return op.result()

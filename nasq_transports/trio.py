@@ -101,19 +101,22 @@ class TrioTransport(BaseTransport):
                 return trio.lowlevel.Abort.SUCCEEDED
 
             op.on_done(wake)
-            if deadline is None:
-                await trio.lowlevel.wait_task_rescheduled(abort)
-            elif self._finished:  # nobody looks at the alarms any more
-                with trio.CancelScope(deadline=deadline):
+            try:
+                if deadline is None:
                     await trio.lowlevel.wait_task_rescheduled(abort)
-            else:
-                alarm = self._alarms.add(deadline, wake)
-                if deadline < self._timer.deadline:
-                    self._timer.deadline = deadline
-                try:
-                    await trio.lowlevel.wait_task_rescheduled(abort)
-                finally:
-                    self._alarms.over(alarm)
+                elif self._finished:  # nobody looks at the alarms any more
+                    with trio.CancelScope(deadline=deadline):
+                        await trio.lowlevel.wait_task_rescheduled(abort)
+                else:
+                    alarm = self._alarms.add(deadline, wake)
+                    if deadline < self._timer.deadline:
+                        self._timer.deadline = deadline
+                    try:
+                        await trio.lowlevel.wait_task_rescheduled(abort)
+                    finally:
+                        self._alarms.over(alarm)
+            finally:
+                op.forget(wake)
         if not op.done:
             raise TimeoutError
         return op.result()

@@ -26,6 +26,7 @@ from nasq_proto import (
     Pub,
     RemoteProtocolError,
     Server,
+    StaleConnectionError,
     Sub,
     Subscription,
     Unsub,
@@ -278,15 +279,32 @@ def test_info_and_what_breaks_the_protocol_in_one_chunk(behind: bytes) -> None:
     assert client.state is ClientState.CLOSED
 
 
-def test_answers_that_nobody_takes_are_bounded() -> None:
+def test_a_server_that_pings_and_reads_no_answers_is_given_up() -> None:
     rig = Rig()
-    for _ in range(10):
+    for _ in range(3):
         rig.client.receive_data(1, b"PING\r\n" * 50_000, rig.link.now)
+    assert rig.client.is_connected
     assert rig.client.output.size <= HIGH_WATER
     # They are taken: and PINGs are answered as before.
-    assert rig.client.data_to_send().count(b"PONG\r\n") == HIGH_WATER // 6
+    assert rig.client.data_to_send() == b"PONG\r\n" * 150_000
     rig.client.receive_data(1, b"PING\r\n" * 3, rig.link.now)
     assert rig.client.data_to_send() == b"PONG\r\n" * 3
+    for _ in range(4):
+        rig.client.receive_data(1, b"PING\r\n" * 50_000, rig.link.now)
+    assert not rig.client.is_connected
+    assert isinstance(rig.client.last_error, StaleConnectionError)
+    assert "does not read the answers" in str(rig.client.last_error)
+
+
+def test_a_flood_of_pings_in_the_handshake_ends_it() -> None:
+    rig = Rig()
+    rig.link.cut()
+    rig.broker.script = says(b"INFO {}\r\n")
+    rig.link.advance(1.0)
+    for _ in range(4):
+        rig.client.receive_data(rig.link.opened, b"PING\r\n" * 50_000, rig.link.now)
+    assert isinstance(rig.client.last_error, StaleConnectionError)
+    assert rig.client.data_to_send() == b""
 
 
 def test_what_the_handshake_has_left_to_say_goes_out_with_the_rest() -> None:
@@ -297,7 +315,7 @@ def test_what_the_handshake_has_left_to_say_goes_out_with_the_rest() -> None:
     rig.link.advance(1.0)
     attempt = rig.link.opened
     rig.client.receive_data(attempt, b"PING\r\nPONG\r\n", rig.link.now)
-    assert rig.client.data_to_send() == b"PONG\r\nPUB a 4\r\nkept\r\n"
+    assert rig.client.data_to_send() == b"PUB a 4\r\nkept\r\nPONG\r\n"
 
 
 # ------------------------------------------------------------------------------ at any time
@@ -357,6 +375,7 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         self.client = CheckedClient(options, rng=random.Random(1))
         self.link = Link(self.client, self.broker)
         self.accepted: list[int] = []
+        self.requests: dict[Op[Any], int] = {}
         self.ops: list[Op[Any]] = []
         self.inboxes: list[Inbox] = []
         self.last = 0
@@ -407,13 +426,21 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
 
     @rule(subject=st.sampled_from(SUBJECTS))
     def request(self, subject: str) -> None:
-        self.last += 1
+        number = self.last = self.last + 1
         try:
-            self.ops.append(self.client.request(subject, b"<%d>" % self.last))
+            op = self.client.request(subject, b"<%d>" % number)
         except BufferFullError:
             assert not self.client.is_connected
-        else:
-            self.accepted.append(self.last)
+            return
+        self.accepted.append(number)
+        self.ops.append(op)
+        self.requests[op] = number
+        op.on_done(lambda: self._request_over(number))
+
+    def _request_over(self, number: int) -> None:
+        """From now on it must not be handed over."""
+        if number not in self.client.handed:
+            self.accepted.remove(number)
 
     @rule()
     def wait_for_the_connection(self) -> None:
@@ -422,7 +449,10 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
     @precondition(lambda self: self.ops)
     @rule(which=st.integers(0, 1000))
     def abandon(self, which: int) -> None:
-        self.client.abandon(self.ops.pop(which % len(self.ops)))
+        op = self.ops.pop(which % len(self.ops))
+        self.client.abandon(op)
+        if op in self.requests and not op.done:
+            self._request_over(self.requests[op])
 
     # What the network and the servers do.
 

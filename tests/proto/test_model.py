@@ -52,7 +52,7 @@ from nasq_proto import (
     server_error,
     unfold,
 )
-from nasq_proto.output import Output
+from nasq_proto.output import ControlFrame, Output
 from nasq_proto.strategies import server_errors
 from nasq_proto.testing import Broker, Link, ServerSession
 
@@ -109,6 +109,10 @@ class ClientMachine(RuleBasedStateMachine):
         self.subs: list[Subscription] = []
         self.limits: dict[Subscription, int] = {}
         self.accepted: list[int] = []
+        # Requests that were taken, and those that ended before a connection had taken them.
+        self.asked: set[int] = set()
+        self.never_sent: set[int] = set()
+        self.numbers: dict[Op[Any], int] = {}
         # Messages: (sid, number) in the order of their arrival.
         self.arrived: list[tuple[bytes, int]] = []
         self.popped: list[tuple[bytes, int]] = []
@@ -264,10 +268,17 @@ class ClientMachine(RuleBasedStateMachine):
     def request(self, subject: str) -> None:
         payload = self._next()
         try:
-            self.ops.append(self.client.request(subject, payload))
+            op = self.client.request(subject, payload)
         except (*NOT_NOW, BufferFullError, PayloadTooLargeError):
             return
-        self.accepted.append(int(payload))
+        self.ops.append(op)
+        number = self.numbers[op] = int(payload)
+        self.asked.add(number)
+        op.on_done(lambda: self._request_over(number))
+
+    def _request_over(self, number: int) -> None:
+        if number not in self.client.given:
+            self.never_sent.add(number)
 
     @rule()
     def wait_for_a_connection(self) -> None:
@@ -279,6 +290,8 @@ class ClientMachine(RuleBasedStateMachine):
     def somebody_stops_waiting(self, data: st.DataObject) -> None:
         op = data.draw(st.sampled_from(self.ops))
         self.client.abandon(op)
+        if op in self.numbers:
+            self._request_over(self.numbers[op])
         self.ops = [other for other in self.ops if other is not op]
         self.flushes = [pair for pair in self.flushes if pair[0] is not op]
 
@@ -399,7 +412,13 @@ class ClientMachine(RuleBasedStateMachine):
         received = self._received()
         assert len(set(received)) == len(received), "a message was sent twice"
         assert received == sorted(received), "the order was not kept"
-        assert set(received) <= set(self.accepted), "something was sent that was not taken"
+        assert set(received) <= {*self.accepted, *self.asked}, "sent, and not taken"
+
+    @invariant()
+    def a_request_that_is_over_is_not_sent_any_more(self) -> None:
+        assert not self.never_sent & set(self.client.given)
+        sent = len(self.accepted) + len(self.asked - self.never_sent)
+        assert self.client.output.messages_out == sent
 
     @invariant()
     def a_flush_that_succeeds_has_delivered_everything(self) -> None:
@@ -460,7 +479,7 @@ class ClientMachine(RuleBasedStateMachine):
         assert woken >= min(len(self.inbox.items), len(self.waiters))
 
     def teardown(self) -> None:
-        unsent = len(self._unsent_numbers())
+        unsent = len(self._unsent_numbers() - self.asked)
         before = self.client.dropped_unsent
         self.client.take_notices()
         already = self.client.state in (ClientState.CLOSED, ClientState.IDLE)
@@ -493,7 +512,11 @@ def test_the_client_keeps_its_promises() -> None:
 
 
 def _sends_again(self: Output) -> None:
-    self.add(b"PUB a 1\r\n1\r\n")
+    self.publish(b"PUB a 1\r\n", b"1", "a")
+
+
+def _leaves_it_to_be_sent(self: Output, frame: object) -> None:
+    pass
 
 
 def _keeps_a_wake_up(self: Inbox, op: Op[None]) -> None:
@@ -513,8 +536,9 @@ def _answers_the_last(self: Client, current: Any, now: float) -> None:
         self._pongs.pop().resolve(None)
 
 
-def _counts_from_the_start(self: Subscription) -> bytes:
-    return encode(Unsub(str(self.sid), self.max_msgs))
+def _counts_from_the_start(self: Subscription) -> ControlFrame:
+    self.max_frame = ControlFrame(encode(Unsub(str(self.sid), self.max_msgs)))
+    return self.max_frame
 
 
 @pytest.mark.parametrize(
@@ -524,7 +548,8 @@ def _counts_from_the_start(self: Subscription) -> bytes:
         (Inbox, "abandon", _keeps_a_wake_up),
         (Client, "_fail_answers", _forgets_who_waits),
         (Client, "_on_pong", _answers_the_last),
-        (Subscription, "max_frame", property(_counts_from_the_start)),
+        (Output, "take_back", _leaves_it_to_be_sent),
+        (Subscription, "new_max_frame", _counts_from_the_start),
     ],
 )
 def test_the_model_sees_a_fault(

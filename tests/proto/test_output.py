@@ -6,18 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasq_proto import PayloadTooLargeError, Pub, Sub, Unsub, encode
+from nasq_proto import InvalidSubjectError, PayloadTooLargeError, Pub, Sub, Unsub, encode
 from nasq_proto.encoder import PING, PONG
 from nasq_proto.output import (
     COST,
     CREDIT,
     HIGH_WATER,
-    MOST_PONGS,
     NO_LIMIT,
+    ControlFrame,
+    LivenessFrame,
     Output,
     Publisher,
-    split_frames,
 )
+from nasq_proto.requests import PendingReply
 
 SUB = encode(Sub("a", "1"))
 UNSUB = encode(Unsub("1", 2))
@@ -37,15 +38,53 @@ def an_output(room: int = NO_LIMIT) -> Output:
     return output
 
 
+def pending(reply: bytes = b"r") -> PendingReply:
+    return PendingReply("1", "a", reply)
+
+
+class Model:
+    """What an output should hold: the kind and the bytes of each frame, and the object added."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[str, bytes, object]] = []
+        self.sealed: int | None = None
+        self.messages = 0
+        self.size = 0
+
+    def add(self, kind: str, data: bytes, thing: object = None, size: int | None = None) -> None:
+        self.frames.append((kind, data, thing))
+        if size is not None:
+            self.messages += 1
+            self.size += size
+
+    def lose_request(self, request: PendingReply) -> None:
+        assert request.line is not None
+        self.messages -= 1
+        self.size -= int(request.line.split()[-1])
+
+    def remove(self, index: int) -> None:
+        kind, _, thing = self.frames.pop(index)
+        if self.sealed is not None and index < self.sealed:
+            self.sealed -= 1
+        if kind == "request":
+            assert isinstance(thing, PendingReply)
+            self.lose_request(thing)
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(data for _, data, _ in self.frames)
+
+
 # Payloads that look like frames, and the very objects that are frames.
 payloads = st.sampled_from([b"", b"x", b"hello", PING, PONG, UNSUB, b"PUB a 3\r\n", b"\r\n"])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), payloads),
-        st.tuples(st.just("reply"), payloads),
+        st.tuples(st.just("request"), payloads),
         st.tuples(st.just("many"), st.lists(payloads, min_size=1, max_size=3)),
         st.tuples(st.sampled_from(["grant", "revoke", "take", "ping", "sub", "unsub"]), st.none()),
-        st.tuples(st.sampled_from(["discard", "first", "lost", "count", "seal"]), st.none()),
+        st.tuples(st.sampled_from(["first", "lost", "count", "seal"]), st.none()),
+        st.tuples(st.just("take back"), st.integers(0, 8)),
     ),
     max_size=14,
 )
@@ -55,61 +94,88 @@ steps = st.lists(
 def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -> None:
     output = an_output()
     publisher = Publisher(output, "a")
-    frames: list[bytes] = []
-    sealed: int | None = None
-    messages = size = 0
+    model = Model()
+    emptied: list[ControlFrame | PendingReply] = []
     for name, what in script:
-        empty = not frames
-        if name in ("publish", "reply"):
+        empty = not output.frames
+        if name == "publish":
             assert isinstance(what, bytes)
-            reply = b"r" if name == "reply" else None
-            assert publisher.publish(what, reply) is empty
-            frames.append(encode(Pub("a", what, None if reply is None else "r")))
-            messages, size = messages + 1, size + len(what)
+            assert publisher.publish(what) is empty
+            model.add("publish", encode(Pub("a", what)), size=len(what))
+        elif name == "request":
+            assert isinstance(what, bytes)
+            request = pending()
+            assert publisher.request(what, request) is empty
+            model.add("request", encode(Pub("a", what, "r")), request, size=len(what))
         elif name == "many":
             assert isinstance(what, list)
             assert output.takes(what)
             assert publisher.publish_many(what) is empty
-            frames += [encode(Pub("a", payload)) for payload in what]
-            messages, size = messages + len(what), size + sum(map(len, what))
-        elif name in ("ping", "sub", "unsub"):
-            frame = {"ping": PING, "sub": SUB, "unsub": UNSUB}[name]
+            for payload in what:
+                model.add("publish", encode(Pub("a", payload)), size=len(payload))
+        elif name == "ping":
+            assert output.add(LivenessFrame(PING)) is empty
+            model.add("ping", PING)
+        elif name in ("sub", "unsub"):
+            frame = ControlFrame(SUB if name == "sub" else UNSUB)
             assert output.add(frame) is empty
-            frames.append(frame)
-        elif name == "grant" and frames:  # only for a `take` that is to come
+            model.add("control", frame, frame)
+        elif name == "grant" and output.frames:  # only for a `take` that is to come
             output.grant()
         elif name == "revoke":
             output.revoke()
             assert not output.credit
-        elif name == "discard":
-            output.discard(UNSUB)
-            if UNSUB in frames:
-                if sealed is not None and frames.index(UNSUB) < sealed:
-                    sealed -= 1
-                frames.remove(UNSUB)
-        elif name == "first" and sealed is None:
-            output.put_first([SUB])
-            frames.insert(0, SUB)
-        elif name == "seal" and sealed is None:
+        elif name == "take back":
+            assert isinstance(what, int)
+            found = [i for i, one in enumerate(model.frames) if one[0] in ("control", "request")]
+            if found:
+                index = found[what % len(found)]
+                thing = model.frames[index][2]
+                line = thing.line if isinstance(thing, PendingReply) else thing
+                assert isinstance(line, ControlFrame) or line is not None
+                assert output.holds(line)  # type: ignore[arg-type] # a frame, by its kind
+                output.take_back(line)  # type: ignore[arg-type] # as above
+                assert not output.holds(line)  # type: ignore[arg-type] # as above
+                model.remove(index)
+        elif name == "first" and model.sealed is None:
+            frame = ControlFrame(SUB)
+            output.put_first([frame])
+            model.frames.insert(0, ("control", frame, frame))
+        elif name == "seal" and model.sealed is None:
             output.seal()
-            sealed = len(frames)
+            model.sealed = len(model.frames)
         elif name == "take":
-            end = len(frames) if sealed is None else sealed
-            assert output.take() == b"".join(frames[:end])
-            del frames[:end]
-            sealed = None if sealed is None else 0
+            end = len(model.frames) if model.sealed is None else model.sealed
+            gone = model.frames[:end]
+            assert output.take() == b"".join(data for _, data, _ in gone)
+            emptied += [t for _, _, t in gone if isinstance(t, (ControlFrame, PendingReply))]
+            del model.frames[:end]
+            model.sealed = None if model.sealed is None else 0
             assert not output.credit
         elif name == "lost":
             output.keep_unsent()
-            frames = [frame for frame in frames if frame not in (PING, PONG)]
-            sealed = None
+            sealed = len(model.frames) if model.sealed is None else model.sealed
+            kept = []
+            for index, one in enumerate(model.frames):
+                if one[0] == "request" and index < sealed:
+                    assert isinstance(one[2], PendingReply)
+                    model.lose_request(one[2])
+                elif one[0] != "ping":
+                    kept.append(one)
+            model.frames, model.sealed = kept, None
         else:
-            assert (output.messages_out, output.bytes_out) == (messages, size)
-            assert output.size == sum(map(len, frames))
-    assert (output.messages_out, output.bytes_out) == (messages, size)
-    assert output.size == sum(map(len, frames))
-    assert output.whole() == frames
-    assert output.clear() == sum(frame.startswith(b"PUB ") for frame in frames)
+            assert (output.messages_out, output.bytes_out) == (model.messages, model.size)
+            assert output.size == len(model.data)
+    assert (output.messages_out, output.bytes_out) == (model.messages, model.size)
+    assert output.size == len(model.data)
+    assert b"".join(output.frames) == model.data
+    for thing in emptied:
+        line = thing.line if isinstance(thing, PendingReply) else thing
+        assert line is not None
+        assert not output.holds(line)
+        output.take_back(line)  # what a connection has taken stays taken
+    assert b"".join(output.frames) == model.data
+    assert output.clear() == sum(kind == "publish" for kind, _, _ in model.frames)
     assert output.size == 0
 
 
@@ -132,11 +198,11 @@ def test_credit_is_used_up_by_messages_and_by_bytes() -> None:
     assert output.credit < 0
 
 
-def test_a_publish_with_a_reply_takes_from_the_credit_too() -> None:
+def test_a_request_takes_from_the_credit_too() -> None:
     output = an_output()
-    output.add(PING)
+    output.add(LivenessFrame(PING))
     output.grant()
-    Publisher(output, "a").publish(b"12", b"r")
+    Publisher(output, "a").request(b"12", pending())
     assert output.credit == CREDIT - COST - 2
 
 
@@ -158,7 +224,19 @@ def test_on_credit_a_payload_is_still_too_large() -> None:
     output.grant()
     with pytest.raises(PayloadTooLargeError):
         publisher.publish(b"1234")
+    with pytest.raises(PayloadTooLargeError):
+        publisher.request(b"1234", pending())
     assert not output.takes([b"123", b"1234"])
+    assert output.messages_out == 1
+
+
+def test_the_control_line_of_a_request_has_room_for_its_reply_subject() -> None:
+    """A longer line would make the server hang up: it takes 4096 bytes of arguments."""
+    output = an_output()
+    publisher = Publisher(output, "a" * 4060)
+    assert publisher.publish(b"x")
+    with pytest.raises(InvalidSubjectError, match="too long"):
+        publisher.request(b"x", pending(b"_INBOX.abcdefghijklmnopqrstuv.1"))
     assert output.messages_out == 1
 
 
@@ -168,36 +246,40 @@ def test_many_are_not_taken_at_once_when_there_is_no_room_for_all() -> None:
     assert not an_output(room=100).takes([b"x"])
 
 
-def test_pongs_are_bounded_until_they_are_taken() -> None:
+def test_pongs_are_counted_until_they_are_taken() -> None:
     output = an_output()
-    for _ in range(MOST_PONGS + 5):
-        output.add_pong()
-    assert output.size == MOST_PONGS * len(PONG)
-    output.take()
-    output.add_pong()
-    assert output.take() == PONG
+    output.add_pongs(3)
+    output.add_pongs(2)
+    assert (output.pongs, output.size) == (5, 5 * len(PONG))
+    assert output.take() == 5 * PONG
+    assert output.pongs == 0
 
 
-def test_oversized_publishes_are_dropped_and_their_sizes_told() -> None:
+def test_oversized_publishes_are_dropped_and_their_sizes_returned() -> None:
     output = an_output()
     publisher = Publisher(output, "a")
     for size in (3, 9, 4):
         publisher.publish(bytes(size))
         output.grant()
-    assert output.drop_oversized(3) == [9, 4]
-    assert output.whole() == [encode(Pub("a", bytes(3)))]
+    request = pending()
+    publisher.request(bytes(7), request)
+    output.max_payload = 3
+    assert output.drop_oversized() == [(9, None), (4, None), (7, request)]
+    assert b"".join(output.frames) == encode(Pub("a", bytes(3)))
 
 
-@given(st.lists(st.builds(Pub, st.just("a.b"), payloads, st.none() | st.just("r"))))
-def test_a_written_stream_is_split_into_its_frames(pubs: list[Pub]) -> None:
-    frames = [frame for pub in pubs for frame in (encode(pub), PING)]
-    frames.append(encode(Pub("a", b"x", None, b"NATS/1.0\r\n\r\n")))
-    assert split_frames(b"".join(frames)) == frames
+def test_only_publishes_are_too_large() -> None:
+    """A control frame is longer than some servers' max_payload, and no payload at all."""
+    output = an_output()
+    output.add(ControlFrame(SUB))
+    output.add(ControlFrame(UNSUB))
+    output.max_payload = 1
+    assert output.drop_oversized() == []
+    assert output.take() == SUB + UNSUB
 
 
 def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
-    output = Output(lambda size: None)
-    output.room = NO_LIMIT
+    output = an_output()
     publisher = Publisher(output, "a")
     publisher.publish(b"x")
     output.grant()

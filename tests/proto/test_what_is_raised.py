@@ -1,0 +1,222 @@
+"""Errors that reach callers: of nasq's own classes, one for each caller, with their cause."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nasq_proto import (
+    Client,
+    ClientOptions,
+    ConnectFailedError,
+    ConnectionClosedError,
+    ConnectionLostError,
+    Disconnected,
+    Err,
+    LocalProtocolError,
+    NASQError,
+    Op,
+    ReconnectPolicy,
+    Server,
+    StaleConnectionError,
+)
+from nasq_proto.requests import PendingReply, Requests
+from nasq_proto.testing import Broker, Link
+from tests.proto.test_client import Rig
+
+
+def test_a_reset_is_a_lost_connection_with_the_systems_error_as_its_cause() -> None:
+    rig = Rig().connect()
+    rig.client.take_notices()
+    reset = ConnectionResetError(104, "Connection reset by peer")
+    flushed = rig.client.flush()
+    rig.link.cut(reset)
+    (notice,) = [n for n in rig.client.take_notices() if isinstance(n, Disconnected)]
+    for error in (notice.error, rig.client.last_error):
+        assert isinstance(error, ConnectionLostError)
+        assert error.__cause__ is reset
+        assert "s1:4222" in str(error)
+    assert isinstance(flushed.error, ConnectionLostError)
+    assert flushed.error.__cause__ is notice.error
+
+
+def test_while_reconnecting_a_refused_connection_is_an_error_of_nasq() -> None:
+    rig = Rig().connect()
+    refused = ConnectionRefusedError(111, "Connection refused")
+    rig.link.refuse = refused
+    rig.link.cut()
+    rig.link.advance(1.0)
+    error = rig.client.last_error
+    assert isinstance(error, ConnectFailedError)
+    assert error.__cause__ is refused
+    assert error.reasons == [("s1:4222", refused)]
+
+
+def test_the_first_round_keeps_the_systems_error_of_each_server() -> None:
+    rig = Rig(servers=2)
+    refused = ConnectionRefusedError(111, "Connection refused")
+    rig.link.refuse = refused
+    opened = rig.client.open(0.0)
+    rig.link.pump()
+    assert isinstance(opened.error, ConnectFailedError)
+    assert opened.error.reasons == [("s1:4222", refused), ("s2:4222", refused)]
+
+
+def test_callers_that_wait_for_the_same_thing_get_an_error_each() -> None:
+    """One that is raised in many tasks would collect all their tracebacks."""
+    rig = Rig().connect()
+    ops: list[Op[object]] = [rig.client.request("a", b"") for _ in range(3)]  # type: ignore[misc]  # Op is invariant
+    ops += [rig.client.flush() for _ in range(3)]  # type: ignore[misc]  # as above
+    rig.link.cut()
+    errors = [op.error for op in ops]
+    assert len({id(error) for error in errors}) == len(ops)
+    assert all(isinstance(error, ConnectionLostError) for error in errors)
+    assert all(error is not None and error.__cause__ for error in errors)
+
+
+def test_callers_that_wait_for_the_connection_get_an_error_each() -> None:
+    rig = Rig(Broker(users={"u": "p"}), user="u", password="wrong")
+    ops = [rig.client.open(0.0) for _ in range(3)]
+    rig.link.pump()
+    errors = [op.error for op in ops]
+    assert len({id(error) for error in (*errors, rig.client.last_error)}) == 4
+    assert len({str(error) for error in errors}) == 1
+
+
+def test_an_abandoned_wait_for_the_connection_leaves_nothing_behind() -> None:
+    rig = Rig().connect()
+    rig.link.refuse = ConnectionRefusedError()
+    rig.link.cut()
+    for _ in range(100):
+        op = rig.client.open(rig.link.now)
+        rig.client.abandon(op)
+    assert rig.client._opening == []
+
+
+def test_a_waker_can_be_taken_back() -> None:
+    op: Op[None] = Op()
+    called: list[int] = []
+    first, second = (lambda: called.append(1)), (lambda: called.append(2))
+    op.on_done(first)
+    op.on_done(second)
+    op.forget(first)
+    op.forget(first)
+    op.resolve(None)
+    op.forget(second)
+    assert called == [2]
+
+
+def test_an_old_error_is_not_the_reason_of_a_later_loss() -> None:
+    rig = Rig().connect()
+    rig.session.say(Err("Something Harmless"))
+    rig.link.pump()
+    rig.client.flush()
+    rig.link.pump()
+    rig.link.cut(ConnectionResetError("pulled"))
+    assert "pulled" in str(rig.client.last_error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid Subject",
+        "maximum subscriptions exceeded",
+        'Permissions Violation for Publish to "x"',
+    ],
+)
+def test_an_error_that_leaves_the_connection_up_is_no_reason_for_its_end(text: str) -> None:
+    rig = Rig().connect()
+    rig.session.say(Err(text))
+    rig.link.pump()
+    rig.link.cut(ConnectionResetError("pulled"))
+    assert "pulled" in str(rig.client.last_error)
+
+
+def test_an_unknown_error_right_before_the_end_is_its_reason() -> None:
+    rig = Rig().connect()
+    rig.session.refuse("Something New")
+    rig.link.pump()
+    assert "Something New" in str(rig.client.last_error)
+
+
+@pytest.mark.parametrize("most", [10**9, 0, -1, "5", 2.5])
+def test_a_maximum_that_can_not_be_sent_changes_nothing(most: object) -> None:
+    """It was stored, and raised again out of every reconnect or the next message."""
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    rig.client.unsubscribe(sub, 3)
+    with pytest.raises((LocalProtocolError, TypeError)):
+        rig.client.unsubscribe(sub, most)  # type: ignore[arg-type]  # on purpose
+    assert sub.max_msgs == 3
+    rig.link.cut()
+    rig.link.advance(1.0)
+    for _ in range(4):
+        rig.client.publish("a", b"x")
+    rig.link.pump()
+    assert len(rig.bodies()) == 3
+
+
+def test_an_authenticator_that_gives_nonsense_fails_the_attempt_only() -> None:
+    options = ClientOptions(
+        [Server("s1", 4222)],
+        authenticator=lambda info: {"jwt": b"bytes"},  # type: ignore[dict-item]  # on purpose
+        reconnect=ReconnectPolicy(),
+    )
+    client = Client(options, rng=random.Random(1))
+    link = Link(client, Broker())
+    opened = client.open(0.0)
+    link.pump()
+    assert isinstance(opened.error, NASQError)
+    assert "credentials" in str(opened.error)
+
+
+def test_a_flood_of_refusals_searches_no_list() -> None:
+    """Ten thousand requests wait while the server refuses other publishes."""
+    requests = Requests(random.Random(1))
+    waiting = [requests.new(f"a.{n}") for n in range(10_000)]
+    looked_at = 0
+
+    class Counting(dict[str, PendingReply]):
+        def values(self):  # type: ignore[no-untyped-def]  # only counted
+            nonlocal looked_at
+            looked_at += len(self)
+            return super().values()
+
+    requests._pending = Counting(requests._pending)
+    for n in range(1000):
+        assert not requests.refused(f"b.{n}", ValueError())
+    assert looked_at <= 10_000
+    error = ConnectionClosedError("x")
+    assert requests.refused("a.5", error)
+    assert waiting[5].error is error
+    assert requests.refused(requests.prefix + waiting[6].token, error)
+    assert waiting[6].error is error
+    assert not requests.refused("a.5", error)
+    later = requests.new("a.5")
+    assert requests.refused("a.5", error)
+    assert later.error is error
+
+
+def test_the_index_of_refusals_does_not_grow_for_ever() -> None:
+    requests = Requests(random.Random(1))
+    stays = requests.new("stays")
+    assert not requests.refused("x", ValueError())
+    for _ in range(10_000):
+        requests.abandon(requests.new("a"))
+    assert requests._asked is None
+    assert requests.refused("stays", ValueError())
+    assert stays.done
+
+
+def test_pings_without_end_are_an_error_that_names_the_server() -> None:
+    rig = Rig(servers=2).connect()
+    for _ in range(6):
+        rig.client.receive_data(1, b"PING\r\n" * 40_000, rig.link.now)
+    error = rig.client.last_error
+    assert isinstance(error, StaleConnectionError)
+    assert "s1:4222" in str(error)
+    rig.link.advance(1.0)
+    assert rig.client.is_connected
+    assert rig.client.server is not None
+    assert rig.client.server.address == "s2:4222"
