@@ -14,6 +14,7 @@ from .client import (
     ClientState,
     CloseTransport,
     Finished,
+    NeedCredentials,
     OpenTransport,
     StartTLS,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "LameDuck",
     "Limits",
     "Msg",
+    "NeedCredentials",
     "Notice",
     "Ok",
     "Op",

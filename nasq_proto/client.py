@@ -2,10 +2,11 @@
 
 Theory of operation
 -------------------
-A transport drives a `Client` with six inputs (`transport_opened`, `transport_failed`,
-`tls_established`, `receive_data`, `transport_closed`, `handle_timeout`) and serves three outputs
-(`next_action`, `data_to_send`, `next_timeout`). Inputs never raise. Every connection that is tried
-has an attempt number; what a transport reports of an attempt that was given up is ignored.
+A transport drives a `Client` with its inputs (`transport_opened`, `tls_established`,
+`credentials_given`, `credentials_failed`, `receive_data`, `transport_closed`, `handle_timeout`) and
+serves three outputs (`next_action`, `data_to_send`, `next_timeout`). Inputs never raise. Every
+connection that is tried has an attempt number; what a transport reports of an attempt that was
+given up is ignored.
 
 Commands (`publish`, `subscribe`, `request`, `flush`, …) do no I/O and never block. What takes time
 returns an `Op`. An Op has no deadline of its own: whoever waits brings one, and calls `abandon`
@@ -28,7 +29,7 @@ import enum
 import math
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -57,6 +58,7 @@ from .errors import (
     StaleConnectionError,
     SubscriptionRefusedError,
     TLSError,
+    UsageError,
     server_error,
 )
 from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
@@ -73,7 +75,7 @@ from .notices import (
     SlowConsumer,
 )
 from .ops import Op
-from .options import ClientOptions, Secret
+from .options import ClientOptions
 from .output import (
     HIGH_WATER,
     MOST_PONGS,
@@ -94,6 +96,7 @@ __all__ = [
     "ClientState",
     "CloseTransport",
     "Finished",
+    "NeedCredentials",
     "OpenTransport",
     "StartTLS",
 ]
@@ -146,6 +149,38 @@ class StartTLS(NamedTuple):
     server: Server
 
 
+class NeedCredentials(NamedTuple):
+    """Call `read`, then `credentials_given` with what it returns, or `credentials_failed`.
+
+    It is a generator function. It calls what the user gave as credentials, which may take its time:
+    so run it outside of every lock, and not from within an input of the client. What it yields is
+    to be awaited and the result sent back; `read_now` is for where nothing can be awaited.
+    """
+
+    attempt: int
+    read: Callable[[], Generator[Awaitable[Any], Any, dict[str, str]]]
+
+    def read_now(self) -> dict[str, str]:
+        """The result of `read`, where its callables are plain functions.
+
+        Raises:
+            UsageError: one of them has to be awaited.
+            whatever they raise.
+        """
+        reading = self.read()
+        try:
+            waits_for: Any = reading.send(None)
+        except StopIteration as stop:
+            fields: dict[str, str] = stop.value
+            return fields
+        if hasattr(waits_for, "close"):
+            waits_for.close()  # a coroutine that never ran would be warned of
+        raise UsageError(
+            "the credentials have to be awaited, and nothing can be awaited here: "
+            "give a plain function instead of a coroutine function"
+        )
+
+
 class CloseTransport(NamedTuple):
     """Close (or stop opening) this stream, write no more to it, then call `transport_closed`."""
 
@@ -156,13 +191,14 @@ class Finished(NamedTuple):
     """The client is closed and its streams are gone: the transport can stop."""
 
 
-Action = OpenTransport | StartTLS | CloseTransport | Finished
+Action = OpenTransport | StartTLS | NeedCredentials | CloseTransport | Finished
 
 
 class _Phase(enum.Enum):
     OPENING = "opening the connection"
     AWAIT_INFO = "waiting for the server's INFO"
     STARTING_TLS = "in the TLS handshake"
+    AWAIT_CREDENTIALS = "waiting for the credentials"
     AWAIT_PONG = "waiting for the server to answer CONNECT"
     LIVE = "connected"
 
@@ -302,7 +338,19 @@ class Client:
         current = self._current(attempt)
         if current is not None and current.phase is _Phase.STARTING_TLS:
             current.secure = True
-            self._say_connect(current, now)
+            self._sign_in(current, now)
+
+    def credentials_given(self, attempt: int, fields: Mapping[str, str], now: float) -> None:
+        """What `NeedCredentials` asked for."""
+        current = self._current(attempt)
+        if current is not None and current.phase is _Phase.AWAIT_CREDENTIALS:
+            self._say_connect(current, fields, now)
+
+    def credentials_failed(self, attempt: int, error: Exception, now: float) -> None:
+        """What `NeedCredentials` asked for can't be had."""
+        current = self._current(attempt)
+        if current is not None and current.phase is _Phase.AWAIT_CREDENTIALS:
+            self._without_credentials(error, now)
 
     def transport_failed(self, attempt: int, error: Exception, now: float) -> None:
         """The stream of this attempt could not be opened."""
@@ -959,7 +1007,7 @@ class Client:
             return
         wanted = self._options.tls or current.server.scheme == "tls"
         if current.secure or over_websocket or not (wanted or info.tls_required):
-            self._say_connect(current, now)
+            self._sign_in(current, now)
         elif info.tls_required or info.tls_available:
             current.phase = _Phase.STARTING_TLS
             self._actions.append(StartTLS(current.number, current.server))
@@ -988,54 +1036,57 @@ class Client:
             address = current.server.address
             self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
 
-    def _say_connect(self, current: _Attempt, now: float) -> None:
+    def _sign_in(self, current: _Attempt, now: float) -> None:
+        """Tell the server who is connecting, as soon as that is known."""
+        assert self.info is not None, "INFO came first"
+        server, options = current.server, self._options
+        if server.user is not None:
+            self._say_connect(current, {"user": server.user, "pass": server.password or ""}, now)
+        elif server.token is not None:
+            self._say_connect(current, {"auth_token": server.token}, now)
+        else:
+            current.phase = _Phase.AWAIT_CREDENTIALS
+            need = NeedCredentials(current.number, partial(options.credentials, self.info))
+            if options.asks_for_credentials:
+                self._actions.append(need)
+                return
+            try:
+                fields = need.read_now()
+            except InvalidOptionError as error:
+                self._without_credentials(error, now)
+            else:
+                self._say_connect(current, fields, now)
+
+    def _say_connect(self, current: _Attempt, credentials: Mapping[str, str], now: float) -> None:
         assert self.info is not None, "INFO came first"
         if current.connection.state is ConnectionState.CLOSED:
             return  # what came behind INFO, in one chunk, breaks the protocol: that ends it
+        fields: dict[str, Any] = {
+            # The server's defaults for verbose, pedantic and echo are true: always sent.
+            "verbose": False,
+            "pedantic": False,
+            "echo": True,
+            "tls_required": current.secure,
+            "lang": "python",
+            "version": __version__,
+            "protocol": 1,
+            "headers": self.info.headers,
+            "no_responders": self.info.headers,
+        }
+        if self._options.name is not None:
+            fields["name"] = self._options.name
         try:
-            fields = self._connect_fields(current.server, self.info)
-            fields["tls_required"] = current.secure
-            current.connection.send(Connect(fields))
-        except Exception as error:  # a callable of the user's: whatever it raises or returns
-            why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
-            self._drop(InvalidOptionError(f"the credentials can't be read: {why}"), now)
+            current.connection.send(Connect({**fields, **credentials}))
+        except Exception as error:  # whatever the user's callables returned
+            self._without_credentials(error, now)
             return
         current.connection.send(Ping())
         self._handshake.append(current.connection.data_to_send())
         current.phase = _Phase.AWAIT_PONG
 
-    def _connect_fields(self, server: Server, info: Info) -> dict[str, Any]:
-        options = self._options
-        # The server's defaults for verbose, pedantic and echo are true: always said.
-        fields: dict[str, Any] = {
-            "verbose": False,
-            "pedantic": False,
-            "tls_required": False,
-            "echo": True,
-            "lang": "python",
-            "version": __version__,
-            "protocol": 1,
-            "headers": info.headers,
-            "no_responders": info.headers,
-        }
-        if options.name is not None:
-            fields["name"] = options.name
-        if server.user is not None:
-            fields.update({"user": server.user, "pass": server.password or ""})
-        elif server.token is not None:
-            fields["auth_token"] = server.token
-        else:
-            for key, secret in (
-                ("user", options.user),
-                ("pass", options.password),
-                ("auth_token", options.token),
-            ):
-                value = _read(secret)
-                if value is not None:
-                    fields[key] = value
-            if options.authenticator is not None:
-                fields.update(options.authenticator(info))
-        return fields
+    def _without_credentials(self, error: Exception, now: float) -> None:
+        why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
+        self._drop(InvalidOptionError(f"could not get the credentials: {why}"), now)
 
     def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
         error = server_error(event.text)
@@ -1174,10 +1225,3 @@ def _injected(server: Server) -> RemoteProtocolError:
         f"{server.address} sent more behind INFO before the TLS handshake: "
         "somebody may have put it there"
     )
-
-
-def _read(secret: Secret) -> str | None:
-    value = secret() if callable(secret) else secret
-    if value is not None and not isinstance(value, str):
-        raise InvalidOptionError(f"expected str, not {type(value).__name__}")
-    return value

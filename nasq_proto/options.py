@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
 from .errors import InvalidOptionError
@@ -12,12 +12,13 @@ from .servers import ReconnectPolicy, Server
 
 __all__ = ["Authenticator", "ClientOptions", "Secret"]
 
-# A value, or a callable that gives one anew for each connection.
-Secret = str | Callable[[], str] | None
+# A value, or a callable that returns one anew for each connection, or something that can be awaited
+# for it.
+Secret = str | Callable[[], str | Awaitable[str]] | None
 
 
-# Gives fields of CONNECT (jwt, nkey, sig) for a server's INFO, whose nonce it signs.
-Authenticator = Callable[[Info], Mapping[str, str]]
+# Returns fields of CONNECT (jwt, nkey, sig) for a server's INFO, whose nonce it signs.
+Authenticator = Callable[[Info], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 
 
 class ClientOptions(NamedTuple):
@@ -25,9 +26,10 @@ class ClientOptions(NamedTuple):
 
     Attributes:
         servers: where to connect, in order.
-        user, password, token: each a value or a callable; read anew for each connection. What
-            stands in a server's URL wins.
-        authenticator: asked for more fields of CONNECT, anew for each connection.
+        user, password, token: each a value or a callable, which is called anew for each
+            connection and may be a coroutine function. What stands in a server's URL wins.
+        authenticator: called for more fields of CONNECT, anew for each connection; may be a
+            coroutine function.
         tls: TLS is required, whatever a server offers. `tls://` and `wss://` ask for it too.
         tls_first: TLS before the server's INFO.
         tls_context: handed to the transport as it is; None: the transport's default.
@@ -80,6 +82,40 @@ class ClientOptions(NamedTuple):
                 raise TypeError(f"{name} must be a number, not {type(value).__name__}")
             if not (value > 0 or (value == 0 and name == "reconnect_buffer")):
                 raise InvalidOptionError(f"{name} must be {least}, not {value!r}")
+
+    @property
+    def asks_for_credentials(self) -> bool:
+        """Whether a callable of the user's has to be called for each connection."""
+        return self.authenticator is not None or any(
+            map(callable, (self.user, self.password, self.token))
+        )
+
+    def credentials(self, info: Info) -> Generator[Awaitable[Any], Any, dict[str, str]]:
+        """The fields of CONNECT that tell who is connecting.
+
+        Yields what one of the user's callables has returned, where that has to be awaited; send its
+        result back.
+        """
+        fields: dict[str, str] = {}
+        for key, secret in (
+            ("user", self.user),
+            ("pass", self.password),
+            ("auth_token", self.token),
+        ):
+            value: Any = secret() if callable(secret) else secret
+            if isinstance(value, Awaitable):
+                value = yield value
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                raise InvalidOptionError(f"expected str for {key!r}, not {type(value).__name__}")
+            fields[key] = value
+        if self.authenticator is not None:
+            more: Any = self.authenticator(info)
+            if isinstance(more, Awaitable):
+                more = yield more
+            fields.update(more)
+        return fields
 
     def __repr__(self) -> str:
         # A NamedTuple's own repr would show the credentials.

@@ -27,7 +27,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .client import Client, ClientState, CloseTransport, OpenTransport, StartTLS
+from .client import (
+    Client,
+    ClientState,
+    CloseTransport,
+    NeedCredentials,
+    OpenTransport,
+    StartTLS,
+)
 from .connection import Connection
 from .decoder import Role
 from .events import (
@@ -342,6 +349,8 @@ class Link:
                     self.client.tls_established(action.attempt, self.now)
                 else:
                     self.cut(self.tls_error)
+            elif isinstance(action, NeedCredentials):
+                self._read_credentials(action)
             elif isinstance(action, CloseTransport):
                 if self.session is not None and action.attempt == self._attempt:
                     self.session.close()
@@ -364,6 +373,14 @@ class Link:
         self._wire.clear()
         self.client.transport_opened(action.attempt, self.now)
         self.session = broker.accept()
+
+    def _read_credentials(self, need: NeedCredentials) -> None:
+        try:
+            fields = need.read_now()
+        except Exception as error:  # a callable of the test's
+            self.client.credentials_failed(need.attempt, error, self.now)
+        else:
+            self.client.credentials_given(need.attempt, fields, self.now)
 
     def _collect(self) -> bool:
         """Put what both sides have to say on the wire."""

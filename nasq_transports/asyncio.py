@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
-from nasq_proto import Op, Server, UsageError
+from nasq_proto import NeedCredentials, Op, Server, UsageError
 
 from .alarms import Alarms
-from .base import BaseTransport, connect_error
+from .base import BaseTransport, connect_error, read_credentials
 from .dial import dial
 
 __all__ = ["AsyncioTransport"]
@@ -27,6 +27,7 @@ class AsyncioTransport(BaseTransport):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._opening: dict[int, asyncio.Task[None]] = {}
+        self._asking: dict[int, asyncio.Task[dict[str, str]]] = {}
         self._streams: dict[int, _Stream] = {}
         self._current: _Stream | None = None
 
@@ -109,7 +110,23 @@ class AsyncioTransport(BaseTransport):
             self.client.transport_closed(attempt, reason, self.now())
         self._turn()
 
+    def _read_credentials(self, need: NeedCredentials) -> None:
+        task = self._asking[need.attempt] = self._loop.create_task(read_credentials(need))
+        task.add_done_callback(lambda task: self._credentials_read(need, task))
+
+    def _credentials_read(self, need: NeedCredentials, task: asyncio.Task[dict[str, str]]) -> None:
+        del self._asking[need.attempt]
+        if not task.cancelled():
+            error = task.exception()
+            if error is None:
+                self._have_credentials(need, task.result())
+            elif isinstance(error, Exception):
+                self._have_credentials(need, error)
+            self._turn()
+
     def _close(self, attempt: int) -> None:
+        if attempt in self._asking:
+            self._asking[attempt].cancel()
         stream = self._streams.get(attempt)
         if stream is not None:
             stream.transport.abort()

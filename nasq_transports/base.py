@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
@@ -24,6 +24,7 @@ from nasq_proto import (
     Client,
     CloseTransport,
     NASQError,
+    NeedCredentials,
     Notice,
     Op,
     OpenTransport,
@@ -35,7 +36,15 @@ from nasq_proto import (
 
 from .filters import Stack, websocket_and_tls
 
-__all__ = ["READ_SIZE", "BaseTransport", "OnEvent", "Transport", "connect_error", "hand_out"]
+__all__ = [
+    "READ_SIZE",
+    "BaseTransport",
+    "OnEvent",
+    "Transport",
+    "connect_error",
+    "hand_out",
+    "read_credentials",
+]
 
 T = TypeVar("T")
 OnEvent = Callable[[Notice], object]
@@ -201,6 +210,13 @@ class BaseTransport(ABC):
         """Abort this stream, or its opening; report `transport_closed`."""
 
     @abstractmethod
+    def _read_credentials(self, need: NeedCredentials) -> None:
+        """Run `need.read()` beside everything else, then call `_have_credentials`.
+
+        `_close` of the same attempt ends the wait.
+        """
+
+    @abstractmethod
     def _read_on(self, reading: bool) -> None:
         """Stop or go on reading from the open stream."""
 
@@ -241,6 +257,8 @@ class BaseTransport(ABC):
             elif isinstance(action, StartTLS):
                 self._handshake_for = action
                 self._put_on(action.attempt, action.server, tls=True)
+            elif isinstance(action, NeedCredentials):
+                self._read_credentials(action)
             elif isinstance(action, CloseTransport):
                 self._close(action.attempt)
             else:
@@ -292,6 +310,15 @@ class BaseTransport(ABC):
         if not action.tls and action.server.scheme not in ("ws", "wss"):
             return client.transport_opened(attempt, self.now())
         return self._put_on(attempt, action.server, tls=action.tls)
+
+    def _have_credentials(
+        self, need: NeedCredentials, fields: Mapping[str, str] | Exception
+    ) -> None:
+        """The credentials are there, or the reason why they are not."""
+        if isinstance(fields, Exception):
+            self.client.credentials_failed(need.attempt, fields, self.now())
+        else:
+            self.client.credentials_given(need.attempt, fields, self.now())
 
     def _received(self, attempt: int, data: bytes) -> None:
         """The socket gave bytes."""
@@ -346,6 +373,19 @@ class BaseTransport(ABC):
         with self.lock:
             notices = self.client.take_notices()
         hand_out(notices, self._on_event)
+
+
+async def read_credentials(need: NeedCredentials) -> dict[str, str]:
+    """What `need` asks for, with whatever has to be awaited for it."""
+    reading = need.read()
+    result: Any = None
+    while True:
+        try:
+            waits_for = reading.send(result)
+        except StopIteration as stop:
+            fields: dict[str, str] = stop.value
+            return fields
+        result = await waits_for
 
 
 def connect_error(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeVar
 
-from nasq_proto import Op, Server
+from nasq_proto import NeedCredentials, Op, Server
 
 from .base import READ_SIZE, BaseTransport, connect_error
 from .sockets import OutputSocket
@@ -274,6 +274,24 @@ class BlockingTransport(BaseTransport):
                 self._attempt = attempt
                 if not self._opened(attempt):
                     self._drop_socket()
+            self.kick()
+
+    def _read_credentials(self, need: NeedCredentials) -> None:
+        thread = threading.Thread(
+            target=self._ask, args=(need,), name="nasq reading credentials", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            self._have_credentials(need, error)
+
+    def _ask(self, need: NeedCredentials) -> None:
+        try:
+            fields: dict[str, str] | Exception = need.read_now()
+        except Exception as error:
+            fields = error
+        with self._lock:
+            self._have_credentials(need, fields)
             self.kick()
 
     def _close(self, attempt: int) -> None:

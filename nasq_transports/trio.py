@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import trio
 
-from nasq_proto import Op, Server, UsageError
+from nasq_proto import NeedCredentials, Op, Server, UsageError
 
 from .alarms import Alarms
-from .base import READ_SIZE, BaseTransport, connect_error
+from .base import READ_SIZE, BaseTransport, connect_error, read_credentials
 from .sockets import OutputSocket
 
 __all__ = ["TrioTransport"]
@@ -50,6 +50,7 @@ class TrioTransport(BaseTransport):
         self._alarms = Alarms()
         self._timer = trio.CancelScope()
         self._scopes: dict[int, trio.CancelScope] = {}
+        self._asking: dict[int, trio.CancelScope] = {}
         self._socket: OutputSocket | None = None
         self._sending = False
         self._may_read = trio.Event()
@@ -222,7 +223,25 @@ class TrioTransport(BaseTransport):
             self._received(attempt, data)
             self._turn()
 
+    def _read_credentials(self, need: NeedCredentials) -> None:
+        self._asking[need.attempt] = trio.CancelScope()
+        self._nursery.start_soon(self._ask, need)
+
+    async def _ask(self, need: NeedCredentials) -> None:
+        try:
+            with self._asking[need.attempt]:
+                try:
+                    fields: dict[str, str] | Exception = await read_credentials(need)
+                except Exception as error:
+                    fields = error
+                self._have_credentials(need, fields)
+                self.kick()
+        finally:
+            del self._asking[need.attempt]
+
     def _close(self, attempt: int) -> None:
+        if attempt in self._asking:
+            self._asking[attempt].cancel()
         if attempt in self._scopes:
             self._scopes[attempt].cancel()
 

@@ -1,0 +1,147 @@
+"""Credentials that take their time: nothing else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from nasq import InvalidOptionError
+from nasq.server import LocalServer
+from tests.conftest import BACKENDS, Kit
+from tests.e2e.tools import facade
+
+CONFIG = 'authorization { user: "u", password: "p" }\n'
+
+
+@pytest.fixture(scope="module")
+def guarded_server() -> Iterator[LocalServer]:
+    with LocalServer(config=CONFIG, jetstream=False) as server:
+        yield server
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_they_are_read_anew_for_each_connection(backend: str) -> None:
+    asked: list[int] = []
+
+    def password() -> str:
+        asked.append(threading.get_ident())
+        return "p"
+
+    with LocalServer(config=CONFIG, jetstream=False) as server:
+        kit = Kit(backend, server)
+
+        async def body() -> None:
+            async with kit.queue(user="u", password=password) as queue:
+                port = server.port
+                server.stop()
+                with LocalServer(port=port, config=CONFIG, jetstream=False):
+                    await kit.until(lambda: queue.stats().reconnects == 1)
+                    await queue.flush()
+
+        kit.run(body)
+    assert len(asked) >= 2
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_coroutine_function_may_wait(backend: str, guarded_server: LocalServer) -> None:
+    kit = Kit(backend, guarded_server)
+
+    async def body() -> None:
+        ran = anyio.Event()
+
+        async def password() -> str:
+            await ran.wait()
+            return "p"
+
+        queue = kit.queue(user="u", password=password)
+
+        async def connect() -> bool:
+            return await queue.connect()
+
+        async def let_it_go_on() -> bool:
+            assert not queue.is_connected()
+            ran.set()
+            return True
+
+        assert await kit.gather(connect, let_it_go_on) == [True, True]
+        await queue.flush()
+        await queue.disconnect()
+
+    kit.run(body)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_wait_for_them_ends_with_the_connection(
+    backend: str, guarded_server: LocalServer
+) -> None:
+    kit = Kit(backend, guarded_server)
+
+    async def body() -> None:
+        asked, cancelled = anyio.Event(), anyio.Event()
+
+        async def password() -> str:
+            asked.set()
+            try:
+                await anyio.sleep_forever()
+                return "never"
+            finally:
+                cancelled.set()
+
+        queue = kit.queue(user="u", password=password, connect_timeout=30.0)
+
+        async def connect() -> bool:
+            return await queue.connect()
+
+        async def disconnect() -> bool:
+            await asked.wait()
+            await queue.disconnect()
+            return True
+
+        assert await kit.gather(connect, disconnect) == [False, True]
+        with anyio.fail_after(10):
+            await cancelled.wait()
+
+    kit.run(body)
+
+
+def test_a_blocking_queue_reads_them_outside_of_its_lock(guarded_server: LocalServer) -> None:
+    """A callable that waits for a thread which uses the queue used to stop both for ever."""
+    kit = Kit("blocking", guarded_server)
+
+    async def body() -> None:
+        def password() -> str:
+            sizes: list[int] = []
+            other = threading.Thread(target=lambda: sizes.append(queue.queue_size()))
+            held = threading.Thread(target=lambda: sizes.append(len(queue.stats())))
+            for thread in (other, held):
+                thread.start()
+                thread.join(timeout=10.0)
+            assert len(sizes) == 2, "the queue's lock was held"
+            return "p"
+
+        queue = kit.queue(user="u", password=password, connect_timeout=30.0)
+        assert await queue.connect(), queue.last_error
+        await queue.disconnect()
+
+    kit.run(body)
+
+
+def test_a_blocking_queue_can_not_wait_for_a_coroutine(guarded_server: LocalServer) -> None:
+    kit = Kit("blocking", guarded_server)
+
+    async def body() -> None:
+        async def password() -> str:
+            await asyncio.sleep(0)
+            return "p"
+
+        queue = kit.queue(user="u", password=password)
+        assert not await queue.connect()
+        assert isinstance(queue.last_error, InvalidOptionError)
+        assert "plain function" in str(queue.last_error)
+        assert facade(queue)._client.last_error is queue.last_error
+
+    kit.run(body)

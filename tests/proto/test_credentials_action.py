@@ -1,0 +1,136 @@
+"""Credentials are asked for by an action: the core calls nothing of the user's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nasq_proto import (
+    Client,
+    ClientOptions,
+    InvalidOptionError,
+    NeedCredentials,
+    OpenTransport,
+    OperationTimeoutError,
+    ReconnectPolicy,
+    Server,
+    UsageError,
+)
+
+INFO = b'INFO {"headers":true,"nonce":"n"}\r\n'
+
+
+def a_client(**options: Any) -> Client:
+    return Client(ClientOptions([Server("a", 1)], **options), rng=random.Random(1))
+
+
+def until_credentials(client: Client) -> NeedCredentials:
+    """Connect up to the point where the client asks who it is."""
+    client.open(0.0)
+    action = client.next_action()
+    assert isinstance(action, OpenTransport)
+    client.transport_opened(1, 0.0)
+    client.receive_data(1, INFO, 0.0)
+    need = client.next_action()
+    assert isinstance(need, NeedCredentials)
+    return need
+
+
+def test_nothing_is_sent_before_they_are_there() -> None:
+    called: list[str] = []
+
+    def password() -> str:
+        called.append("password")
+        return "p"
+
+    client = a_client(user="u", password=password)
+    need = until_credentials(client)
+    assert not called
+    assert client.data_to_send() == b""
+    fields = need.read_now()
+    assert fields == {"user": "u", "pass": "p"}
+    client.credentials_given(need.attempt, fields, 1.0)
+    sent = client.data_to_send()
+    assert b'"pass":"p"' in sent
+    assert sent.endswith(b"PING\r\n")
+    client.credentials_given(need.attempt, fields, 1.0)
+    assert client.data_to_send() == b""
+
+
+def test_fixed_credentials_ask_for_nothing() -> None:
+    client = a_client(user="u", password="p")
+    client.open(0.0)
+    client.next_action()
+    client.transport_opened(1, 0.0)
+    client.receive_data(1, INFO, 0.0)
+    assert client.next_action() is None
+    assert b'"user":"u"' in client.data_to_send()
+
+
+def test_what_has_to_be_awaited_is_yielded() -> None:
+    async def token() -> str:
+        return "t"
+
+    async def authenticator(info: object) -> dict[str, str]:
+        return {"nkey": "k"}
+
+    need = until_credentials(a_client(token=token, authenticator=authenticator))
+    reading = need.read()
+    first: Any = reading.send(None)
+    with pytest.raises(StopIteration) as stop:
+        first.send(None)
+    second: Any = reading.send(stop.value.value)
+    second.close()
+    with pytest.raises(StopIteration) as stop:
+        reading.send({"nkey": "k"})
+    assert stop.value.value == {"auth_token": "t", "nkey": "k"}
+
+
+def test_what_has_to_be_awaited_can_not_be_read_at_once() -> None:
+    async def token() -> str:
+        return "t"
+
+    need = until_credentials(a_client(token=token))
+    with pytest.raises(UsageError, match="plain function"):
+        need.read_now()
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [(lambda: 5, "expected str for 'auth_token', not int"), (lambda: b"t", "not bytes")],
+)
+def test_credentials_of_the_wrong_type_fail_the_attempt(
+    secret: Callable[[], Any], why: str
+) -> None:
+    client = a_client(token=secret, reconnect=ReconnectPolicy())
+    need = until_credentials(client)
+    with pytest.raises(InvalidOptionError, match=why) as caught:
+        need.read_now()
+    client.credentials_failed(need.attempt, caught.value, 0.0)
+    assert isinstance(client.last_error, InvalidOptionError)
+    assert why in str(client.last_error)
+
+
+def test_fixed_credentials_of_the_wrong_type_fail_the_attempt() -> None:
+    client = a_client(token=5)
+    opened = client.open(0.0)
+    client.next_action()
+    client.transport_opened(1, 0.0)
+    client.receive_data(1, INFO, 0.0)
+    assert isinstance(opened.error, InvalidOptionError)
+
+
+def test_credentials_that_never_come_end_with_the_attempts_deadline() -> None:
+    client = a_client(token=lambda: "t", connect_timeout=2.0)
+    need = until_credentials(client)
+    client.handle_timeout(2.0)
+    assert isinstance(client.last_error, OperationTimeoutError)
+    assert "waiting for the credentials" in str(client.last_error)
+    # Too late: nobody asks any more.
+    client.credentials_given(need.attempt, {"auth_token": "t"}, 3.0)
+    client.credentials_failed(need.attempt, OSError(), 3.0)
+    assert client.data_to_send() == b""
+    assert isinstance(client.last_error, OperationTimeoutError)
