@@ -71,7 +71,7 @@ _CACHED_LINE: Final = 512
 _LUCK: Final = 64
 _TRIES: Final = 8
 _PATIENCE: Final = 256
-# Messages with one control line that are cut in one go.
+# Messages with one control line that are cut in one go; PINGs that are compared in one go.
 _BLOCK: Final = 32
 _PING: Final = Ping()
 _PONG: Final = Pong()
@@ -254,6 +254,8 @@ class Decoder:
             if head is None:
                 sid = None
                 at = end
+                if data.startswith(line, at):
+                    at = self._same_again(data, at, line, frames)
                 continue
             stop = end + head.size
             if stop + 2 > size:
@@ -286,9 +288,30 @@ class Decoder:
                 self._lines.clear()
             self._lines[key] = head
 
+    def _same_again(self, data: bytes, at: int, line: bytes, frames: list[Frame]) -> int:
+        """Append the last event once more for each line at `at` that is the same as its `line`.
+
+        A peer can put 40,000 PINGs into one chunk; they are compared a block at a time. INFO and
+        -ERR are read one by one: an event with fields is not to be shared.
+
+        Returns:
+            Where the first other line starts.
+        """
+        event = frames[-1]
+        if event is not _PING and event is not _PONG and event is not _OK:
+            return at
+        start, step = at, len(line)
+        block = line * self._block
+        while data.startswith(block, at):
+            at += len(block)
+        while data.startswith(line, at):
+            at += step
+        frames += [event] * ((at - start) // step)
+        return at
+
     def _equal(self, data: bytes, at: int, key: bytes, head: Head) -> list[bytes]:
         """The bodies of the message at `at`, and of those behind it with the same line: `key`, with
-        the end of the message before it. None when the first is incomplete."""
+        the end of the message before it. Empty when the first is incomplete."""
         length = head.size
         step = len(key) + length
         # From key to key: the end of a message is a part of the next key.

@@ -461,7 +461,18 @@ _FILLINGS: Final = (
     b"HMSG a 1 2 13\r\n" * 4,
     b"\r\nHMSG a 1 2 13\r\nNA" * 4,
 )
-_BETWEEN: Final = (b"PING\r\n", b"PONG\n", b"+OK\r\n", b"-ERR 'x'\r\n", b"INFO {}\r\n")
+_BETWEEN: Final = (
+    b"PING\r\n",
+    b"PING\r\n" * 5,
+    b"PING\r\n" * 4 + b"PING x\r\n" * 2 + b"PING\n" * 3,
+    b"PONG\n",
+    b"PONG\r\n" * 3 + b"PING\r\nPONG\r\n",
+    b"+OK\r\n",
+    b"+OK\r\n" * 4,
+    b"-ERR 'x'\r\n",
+    b"-ERR 'x'\r\n" * 2,
+    b"INFO {}\r\n",
+)
 
 
 def _repetitive(line: tuple[bytes, int], end: bytes, filling: bytes, times: int) -> bytes:

@@ -535,6 +535,46 @@ def test_bytes_are_buffered_exactly_while_a_frame_is_under_way(
     assert bool(decoder.buffered) == (read(stream[:cut], role).end is End.WITHIN)
 
 
+# ---------------------------------------------------------------------- one line again and again
+
+
+class Counting(Decoder):
+    """Counts the lines that it reads one by one."""
+
+    lines = 0
+
+    def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
+        self.lines += 1
+        return super()._control_line(line, frames)
+
+
+@pytest.mark.parametrize("line", [b"PING\r\n", b"PING\n", b"ping  x\r\n", b"PONG\r\n", b"+OK\r\n"])
+@pytest.mark.parametrize("times", [1, 2, 31, 32, 33, 34, 64, 65, 97, 43_690])
+def test_a_flood_of_one_line_is_read_a_block_at_a_time(line: bytes, times: int) -> None:
+    """256 KiB of PINGs, read one by one, stopped everything else for 40 ms."""
+    decoder = Counting(CLIENT)
+    (event,) = events_of(CLIENT, [line])
+    message = b"MSG a 1 1\r\nx\r\n"
+    stream = message + line * times + message + line[:2]
+    events = [event for frame in decoder.receive(stream) for event in unfold(frame)]
+    assert events == [Msg("a", "1", b"x"), *[event] * times, Msg("a", "1", b"x")]
+    assert decoder.buffered == 2
+    assert decoder.lines <= 1
+
+
+@pytest.mark.parametrize("chunk", [5, 6, 7, 1000])
+def test_a_flood_is_read_however_it_is_cut(chunk: int) -> None:
+    stream = b"PING\r\n" * 500 + b"PONG\r\n" * 500 + b"PING\r\n"
+    chunks = [stream[i : i + chunk] for i in range(0, len(stream), chunk)]
+    assert events_of(CLIENT, chunks) == [*[Ping()] * 500, *[Pong()] * 500, Ping()]
+
+
+def test_events_with_fields_are_not_shared() -> None:
+    first, second, third = Decoder(CLIENT).receive(b'INFO {"connect_urls":[]}\r\n' * 3)
+    assert first == second == third
+    assert len({id(first), id(second), id(third)}) == 3
+
+
 # ---------------------------------------------------------------------- the plain path as oracle
 
 
