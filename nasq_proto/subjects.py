@@ -103,14 +103,25 @@ def check_queue_group(queue_group: str) -> bytes:
 def subject_matches(pattern: str, subject: str) -> bool:
     """Whether a subscription to `pattern` receives what is published to `subject`.
 
+    As in the server, an empty token matches nothing: a subject or pattern that contains one (also
+    the empty text) matches nothing at all, not even itself. The server refuses a pattern with `>`
+    before its end, so such a pattern matches nothing either. In a subject, `*` and `>` are tokens
+    like any other.
+
     >>> subject_matches("orders.*", "orders.new"), subject_matches("orders.>", "orders")
     (True, False)
+    >>> subject_matches("orders.*", "orders."), subject_matches("a..b", "a..b")
+    (False, False)
     """
-    if pattern == subject:
-        return True
     want, have = pattern.split("."), subject.split(".")
+    if "" in have:
+        return False
     if want[-1] == ">":
         if len(have) < len(want):
             return False
-        want, have = want[:-1], have[: len(want) - 1]
-    return len(want) == len(have) and all(w in ("*", h) for w, h in zip(want, have, strict=True))
+        del want[-1], have[len(want) :]
+    return (
+        len(want) == len(have)
+        and ">" not in want
+        and all(w in ("*", h) for w, h in zip(want, have, strict=True))
+    )
