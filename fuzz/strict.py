@@ -53,8 +53,8 @@ class _BrokenError(Exception):
 
 def _line(pattern: str) -> re.Pattern[bytes]:
     # _ is one or more separators, W a word, N a number.
-    pattern = pattern.replace("_", r"[ \t\r]+").replace("W", r"([^ \t\r]+)").replace("N", r"(\d+)")
-    return re.compile(pattern.encode() + rb"[ \t\r]*", re.IGNORECASE)
+    pattern = pattern.replace("_", r"[ \t]+").replace("W", r"([^ \t]+)").replace("N", r"(\d+)")
+    return re.compile(pattern.encode() + rb"[ \t]*", re.IGNORECASE)
 
 
 _MSG: Final = _line(r"msg(?=[ \t])_W_W(?:_W)?_N")
@@ -63,6 +63,7 @@ _PUB: Final = _line(r"pub(?=[ \t])_W(?:_W)?_N")
 _HPUB: Final = _line(r"hpub(?=[ \t])_W(?:_W)?_N_N")
 _SUB: Final = _line(r"sub(?=[ \t])_W(?:_W)?_W")
 _UNSUB: Final = _line(r"unsub(?=[ \t])_W(?:_N)?")
+_ALONE_OR_APART: Final = re.compile(rb"(-ERR|INFO)(?:[ \t](.*))?", re.IGNORECASE | re.DOTALL)
 
 
 def read(stream: bytes, role: Role, limits: Limits | None = None) -> Reading:
@@ -106,16 +107,18 @@ def _one_line(line: bytes, role: Role) -> Event | None:
     if role is Role.CLIENT:
         if start.startswith(b"+OK"):
             return Ok()
-        if start.startswith(b"-ERR"):
-            said = line[4:].decode("utf-8", "replace").strip(" \t")
+        match = _ALONE_OR_APART.fullmatch(line)
+        if match is None:
+            return None
+        verb, text = match.groups(b"")
+        if verb.upper() == b"-ERR":
+            said = text.decode("utf-8", "replace").strip(" \t")
             quoted = re.fullmatch("'(.*)'", said, re.DOTALL)
             return Err(quoted[1] if quoted else said)
-        if start.startswith(b"INFO"):
-            try:
-                return Info(_object(line[4:]))
-            except RemoteProtocolError:
-                raise _BrokenError from None
-        return None
+        try:
+            return Info(_object(text))
+        except RemoteProtocolError:
+            raise _BrokenError from None
     if start.startswith(b"CONNECT"):
         return Connect(_object(line[7:]))
     if match := _SUB.fullmatch(line):

@@ -45,7 +45,7 @@ from .events import (
     Sub,
     Unsub,
 )
-from .limits import Limits
+from .limits import MAX_DIGITS, Limits
 from .underway import Head, Underway, bad_terminator
 
 __all__ = ["Decoder", "Frame", "Head", "Role", "Run", "unfold"]
@@ -346,6 +346,8 @@ class Decoder:
 
     def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
         """Read one control line: append its event, or give the head of a frame with a body."""
+        # One CR in front of the line feed is part of the line's end; any other one is a byte like
+        # any other: the server relays it within a subject or a reply.
         line = line[:-2] if line[-2:] == b"\r\n" else line[:-1]
         verb = line[:4].upper()
         if self._role is Role.CLIENT:
@@ -353,12 +355,10 @@ class Decoder:
                 return self._message_head(line, with_headers=False)
             if verb == b"HMSG" and line[4:5] in _BLANK:
                 return self._message_head(line, with_headers=True)
-            # The server wants no blank between INFO or CONNECT and the JSON. (And what is not
-            # taken for CONNECT here would be shown, credentials and all, as an unknown operation.)
-            if verb == b"INFO":
+            if verb == b"INFO" and line[4:5] in _AFTER_VERB:
                 frames.append(Info.from_json(line[4:]))
                 return None
-            if verb == b"-ERR":
+            if verb == b"-ERR" and line[4:5] in _AFTER_VERB:
                 text = line[4:].strip(b" \t").decode("utf-8", "replace")
                 if len(text) > 1 and text[0] == text[-1] == "'":
                     text = text[1:-1]
@@ -383,6 +383,7 @@ class Decoder:
                 # To the server a maximum of 0 is none: the subscription ends at once.
                 frames.append(Unsub(_text(fields[1]), most or None))
                 return None
+            # As the server does, with or without a blank in front of the JSON.
             if line[:7].upper() == b"CONNECT":
                 frames.append(Connect.from_json(line[7:]))
                 return None
@@ -393,7 +394,8 @@ class Decoder:
         if verb == b"PONG":
             frames.append(_PONG)
             return None
-        raise RemoteProtocolError(f"unknown protocol operation {line[:40]!r}")
+        # A CONNECT that is misspelled is shown without its JSON, which may hold credentials.
+        raise RemoteProtocolError(f"unknown protocol operation {line[:40].partition(b'{')[0]!r}")
 
     def _message_head(self, line: bytes, *, with_headers: bool) -> Head:
         counts = 1 + with_headers
@@ -429,7 +431,8 @@ class Decoder:
 
 
 _BLANK: Final = (b" ", b"\t")
-_SEPARATORS: Final = bytes.maketrans(b"\t\r", b"  ")
+# INFO and -ERR may also stand alone; what stands behind PING, PONG and +OK is not looked at.
+_AFTER_VERB: Final = (*_BLANK, b"")
 
 
 @lru_cache(maxsize=64)
@@ -462,11 +465,12 @@ def _usual_head(line: bytes, most: int) -> Head | None:
         return None
     if (
         verb != b"MSG"
-        # Nothing but the fields, so many blanks, and CRLF: `split` takes more for a separator.
+        # Nothing but the fields, one blank between any two of them, and CRLF. `split` takes VT, FF
+        # and CR for separators as well; a line with one of these is read by `_control_line`.
         or size_of_all != len(line)
         or line.count(b" ") != count - 1
         or line[-2] != 13
-        or len(number) > 9
+        or len(number) > MAX_DIGITS
         or not number.isdigit()
     ):
         return None
@@ -480,8 +484,8 @@ def _usual_head(line: bytes, most: int) -> Head | None:
 
 
 def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
-    """The verb and its arguments: blanks, tabs and CR separate them, runs of these collapse."""
-    fields = [field for field in line.translate(_SEPARATORS).split(b" ") if field]
+    """The verb and its arguments: blanks and tabs separate them, runs of these collapse."""
+    fields = [field for field in line.replace(b"\t", b" ").split(b" ") if field]
     if not least <= len(fields) - 1 <= most:
         raise RemoteProtocolError(
             f"{_text(fields[0])[:8].upper()} takes {least} to {most} arguments, "
@@ -491,8 +495,8 @@ def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
 
 
 def _number(field: bytes, what: str) -> int:
-    # The server takes one to nine digits; more would only be a way to make int() work hard.
-    if not field.isdigit() or len(field) > 9:
+    # More digits would only be a way to make int() work hard.
+    if not field.isdigit() or len(field) > MAX_DIGITS:
         raise RemoteProtocolError(f"{what} {field[:20]!r} is not a number of one to nine digits")
     return int(field)
 

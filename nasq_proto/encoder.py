@@ -1,7 +1,8 @@
 """Events to bytes: the one writer of the NATS wire format, for both roles.
 
-Nothing that would break the framing gets out: subjects, replies, queue groups and sids are
-checked here, once, whoever calls.
+Nothing that would break the framing gets out: subjects, replies, queue groups and sids are checked
+here. What a client sends has to pass the rules of `subjects`; what a server relays (MSG, HMSG) only
+has to be one argument of its line, since a server relays what other clients have published.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Final
 
 from .errors import InvalidSubjectError, LocalProtocolError
 from .events import Connect, Err, Event, Info, Msg, Ok, Ping, Pong, Pub, Sub, Unsub
-from .subjects import check_queue_group, check_subject, encode_text
+from .limits import MAX_NUMBER
+from .subjects import check_queue_group, check_subject, check_word, encode_text
 
 __all__ = [
     "MAX_CONTROL_LINE",
@@ -30,9 +32,6 @@ PONG: Final = b"PONG\r\n"
 # the subject is refused here, before it takes the connection with it.
 MAX_CONTROL_LINE: Final = 4096
 _ROOM_FOR_SIZES: Final = 24
-# The server reads numbers of one to nine digits. An UNSUB with a longer maximum would end the
-# subscription at once.
-_MOST: Final = 999_999_999
 
 
 def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> bytes:
@@ -51,6 +50,11 @@ def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> byte
 
 
 def check_line_length(length: int, what: str) -> None:
+    """Refuse a control line whose `length` bytes leave no room for its sizes and line end.
+
+    Raises:
+        InvalidSubjectError: the line would be longer than the server takes; `what` is too long.
+    """
     if length > MAX_CONTROL_LINE - _ROOM_FOR_SIZES:
         raise InvalidSubjectError(
             f"{what} is too long: the server takes control lines of {MAX_CONTROL_LINE} bytes, "
@@ -61,14 +65,29 @@ def check_line_length(length: int, what: str) -> None:
 def message_head(subject: str, sid: str, reply: str | None, *, with_headers: bool) -> bytes:
     """`MSG subject sid [reply] ` or `HMSG …`: all of the control line but its sizes.
 
-    Servers relay messages on subjects that this library does not publish to (`a.*`, `a..b`): here
-    only what would break the framing is refused.
+    Servers relay messages on subjects that this library does not publish to (`a.*`, `a..b`, control
+    characters): whatever the decoder reads as one argument is taken here.
+
+    Raises:
+        TypeError: an argument is not a str.
+        InvalidSubjectError: an argument is empty, or contains a blank, a tab, a line feed or a lone
+            surrogate.
     """
-    head = (b"HMSG " if with_headers else b"MSG ") + _word(subject, "subject") + b" "
-    head += _word(sid, "sid") + b" "
+    head = (b"HMSG " if with_headers else b"MSG ") + _relayed(subject, "subject") + b" "
+    head += _relayed(sid, "sid") + b" "
     if reply is not None:
-        head += _word(reply, "reply") + b" "
+        head += _relayed(reply, "reply") + b" "
     return head
+
+
+def _relayed(text: str, what: str) -> bytes:
+    encoded = encode_text(text, what)
+    if not encoded or b" " in encoded or b"\t" in encoded or b"\n" in encoded:
+        raise InvalidSubjectError(
+            f"{what} {text[:80]!r} can't be relayed: it must not be empty, and must not contain "
+            "blanks, tabs or line feeds"
+        )
+    return encoded
 
 
 def encode(event: Event) -> bytes:
@@ -99,18 +118,21 @@ def encode(event: Event) -> bytes:
     if isinstance(event, Sub):
         group = b"" if event.queue_group is None else check_queue_group(event.queue_group) + b" "
         subject = check_subject(event.subject, wildcards=True)
-        line = b"SUB %b %b%b\r\n" % (subject, group, _word(event.sid, "sid"))
+        line = b"SUB %b %b%b\r\n" % (subject, group, check_word(event.sid, "sid"))
         check_line_length(len(line), "subject and queue group")
         return line
     if isinstance(event, Unsub):
-        line = b"UNSUB %b\r\n" % _word(event.sid, "sid")
+        line = b"UNSUB %b\r\n" % check_word(event.sid, "sid")
         check_line_length(len(line), "sid")
         if event.max_msgs is None:
             return line
         if not isinstance(event.max_msgs, int):
             raise TypeError(f"UNSUB maximum must be int, not {type(event.max_msgs).__name__}")
-        if not 1 <= event.max_msgs <= _MOST:
-            raise LocalProtocolError(f"UNSUB maximum must be 1 to {_MOST}, not {event.max_msgs}")
+        # An UNSUB with a longer maximum would end the subscription at once.
+        if not 1 <= event.max_msgs <= MAX_NUMBER:
+            raise LocalProtocolError(
+                f"UNSUB maximum must be 1 to {MAX_NUMBER}, not {event.max_msgs}"
+            )
         return b"%b %d\r\n" % (line[:-2], event.max_msgs)
     if isinstance(event, Ping):
         return PING
@@ -121,8 +143,8 @@ def encode(event: Event) -> bytes:
     if isinstance(event, Err):
         if not isinstance(event.text, str):
             raise TypeError(f"-ERR text must be str, not {type(event.text).__name__}")
-        if "\r" in event.text or "\n" in event.text:
-            raise LocalProtocolError(f"-ERR text {event.text[:80]!r} holds a line end")
+        if "\n" in event.text:
+            raise LocalProtocolError(f"-ERR text {event.text[:80]!r} contains a line feed")
         return b"-ERR '%b'\r\n" % event.text.encode("utf-8", "replace")
     if isinstance(event, (Info, Connect)):
         return _json_line(b"INFO" if isinstance(event, Info) else b"CONNECT", event.fields)
@@ -146,12 +168,3 @@ def _raw(value: object, what: str) -> bytes:
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     raise TypeError(f"{what} must be bytes, not {type(value).__name__}")
-
-
-def _word(text: str, what: str) -> bytes:
-    encoded = encode_text(text, what)
-    if not encoded or any(blank in encoded for blank in (b" ", b"\t", b"\r", b"\n", b"\0")):
-        raise InvalidSubjectError(
-            f"{what} {text[:80]!r} is empty, or holds blanks, line ends or NUL"
-        )
-    return encoded

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Limits"]
+__all__ = ["MAX_DIGITS", "MAX_NUMBER", "Limits"]
+
+# The server reads numbers (sizes, an UNSUB's maximum) of one to nine digits.
+MAX_DIGITS: Final = 9
+MAX_NUMBER: Final = 10**MAX_DIGITS - 1
 
 
 class Limits(NamedTuple):

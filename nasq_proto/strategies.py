@@ -5,7 +5,7 @@ Where a strategy depends on who speaks, it takes the `Role` of the *sender*.
 
 | what | strategies |
 |---|---|
-| words | `subjects` `patterns` `sids` `queue_groups` `payloads` `any_text` |
+| words | `subjects` `patterns` `relayed_subjects` `sids` `queue_groups` `payloads` `any_text` |
 | headers | `headers` `header_blocks` `broken_header_blocks` |
 | events | `infos` `connects` `events_from` |
 | bytes of one event | `frames_from` |
@@ -73,6 +73,7 @@ __all__ = [
     "patterns",
     "payloads",
     "queue_groups",
+    "relayed_subjects",
     "repetitive_streams",
     "server_errors",
     "sessions",
@@ -90,7 +91,9 @@ _AWKWARD_TEXTS: Final = (
     "a b",
     "a\tb",
     "a\r\nPING",
+    "a\vb",
     "\udcff",
+    "\udcc3\udcbc",
     "\ud800",
     "*",
     ">",
@@ -109,7 +112,7 @@ any_text: Final[st.SearchStrategy[str]] = st.text(
 # lists half of the time or more, so that a stream is made within two milliseconds.
 _TOKENS: Final = ("a", "b", "ab", "$JS", "_INBOX", "x\udcffy", "grüß", "a*", "\x85", "\u2028")
 _token: Final = st.sampled_from(_TOKENS) | st.text(
-    st.characters(exclude_characters="\0\t\n\f\r .*>", exclude_categories=["Cs"]),
+    st.characters(exclude_characters="\0\t\n\v\f\r .*>", exclude_categories=["Cs"]),
     min_size=1,
     max_size=6,
 )
@@ -130,6 +133,12 @@ subjects: Final[st.SearchStrategy[str]] = st.sampled_from(_SUBJECTS) | st.lists(
 ).map(".".join)
 """Subjects that can be published to; not only ASCII, not only UTF-8."""
 
+relayed_subjects: Final[st.SearchStrategy[str]] = (
+    st.sampled_from(("a\rb", "\r", "a\r", "\0.\v.\f", "\x1c\x1f", "\udc85", "a..b", "*", "a.>.b"))
+    | subjects
+)
+"""Subjects and replies of messages: a server relays every byte but blank, tab and line feed."""
+
 patterns: Final[st.SearchStrategy[str]] = st.builds(
     lambda tokens, tail: ".".join([*tokens, *tail]),
     st.lists(st.just("*") | _token, min_size=1, max_size=3),
@@ -145,6 +154,8 @@ _subject: Final = st.sampled_from((*_SUBJECTS, "x.y", "x.y.z")) | subjects
 _pattern: Final = st.sampled_from(("a", "*", ">", "a.*", "a.>", "*.b.>", "a*.>")) | patterns
 _sid: Final = st.sampled_from(("1", "2", "12", "s", "\udcff")) | sids
 _reply: Final = st.sampled_from((None, None, "r", "_INBOX.x.7", "$JS.ACK.1")) | subjects
+_relayed: Final = st.sampled_from((*_SUBJECTS, "x.y", "x.y.z")) | relayed_subjects
+_relayed_reply: Final = _reply | relayed_subjects
 
 queue_groups: Final[st.SearchStrategy[str]] = _token
 """Names of queue groups."""
@@ -336,7 +347,7 @@ _random: Final[dict[Role, list[st.SearchStrategy[Event]]]] = {
             | st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=8),
         ),
         infos,
-        st.builds(Msg, _subject, _sid, payloads, _reply, _block),
+        st.builds(Msg, _relayed, _sid, payloads, _relayed_reply, _block),
     ],
     Role.CLIENT: [
         connects,
@@ -444,6 +455,9 @@ _LINES: Final = (
     (b"MSG a 1 r", 2),
     (b"MSG a 1 r", 0),
     (b"MSG a\t1", 2),
+    (b"MSG a\r1 1", 2),
+    (b"MSG a\v1 1", 2),
+    (b"MSG a 1 \r", 2),
     (b"msg a 1", 2),
     (b"HMSG a 1 0", 2),
     (b"HMSG a 1 2", 2),
@@ -579,7 +593,19 @@ _MANY: Final = {
 }
 _STRANGE: Final = {
     # What only the other role's verbs are to a reader is in WRONG_DIRECTION.
-    Role.SERVER: (b"MSGX a 1 0", b"MSG", b"HMSG", b"-ER 'x'", b"+O", b"INF {}"),
+    Role.SERVER: (
+        b"MSGX a 1 0",
+        b"MSG",
+        b"HMSG",
+        b"MSG\va 1 0",
+        b"MSG\ra 1 0",
+        b"-ER 'x'",
+        b"-ERRx",
+        b"-ERR'x'",
+        b"+O",
+        b"INF {}",
+        b"INFO{}",
+    ),
     Role.CLIENT: (b"PUBX a 0", b"PUB", b"SUB", b"HPUB", b"UNSUB", b"UNSUBX 1", b"CONNEC {}"),
 }
 _json_verb: Final = {Role.SERVER: b"INFO %b\r\n", Role.CLIENT: b"CONNECT %b\r\n"}
@@ -732,6 +758,8 @@ _noise: Final = st.sampled_from(
         b"\r",
         b"\n",
         b"\r\n",
+        b"\v",
+        b"\f",
         b" ",
         b"\t",
         b"9",

@@ -4,6 +4,7 @@ A subject is tokens joined by dots. `*` as a whole token stands for one token, `
 for one or more; `foo*` is a literal. Everything else is the server's business (UTF-8 is legal,
 case counts). What this module refuses would break the framing or is refused by the server, and a
 stray blank would turn `SUB foo bar 1` into queue group "bar": so it is refused before it is sent.
+What another client has published and the server relays is not checked here: see `encoder`.
 """
 
 from __future__ import annotations
@@ -13,28 +14,51 @@ from typing import Final
 
 from .errors import InvalidSubjectError
 
-__all__ = ["check_queue_group", "check_subject", "encode_text", "subject_matches"]
+__all__ = ["check_queue_group", "check_subject", "check_word", "encode_text", "subject_matches"]
 
-# Blanks and control characters that the server's parser or its subject check stops at.
-_FORBIDDEN: Final = re.compile(r"[\x00\t\n\f\r ]")
+# ASCII whitespace, and NUL. Blank, tab and the line ends separate what is on the wire, the server's
+# subject check refuses FF and NUL as well, and VT is whitespace to the readers of other clients.
+_FORBIDDEN: Final = re.compile(r"[\x00\t\n\v\f\r ]")
 
 
 def encode_text(text: str, what: str) -> bytes:
-    """`text` as the bytes that go on the wire.
+    """`text` as the bytes that go on the wire; they decode to the same text again.
+
+    A surrogate from U+DC80 to U+DCFF stands for one undecodable byte of a subject that was
+    received. Any other surrogate, and a sequence of them that is valid UTF-8, was never received.
 
     Raises:
-        TypeError: it is no str.
-        InvalidSubjectError: it can't be encoded.
+        TypeError: `text` is not a str.
+        InvalidSubjectError: it contains surrogates that no received text can contain.
     """
     if not isinstance(text, str):
         raise TypeError(f"{what} must be str, not {type(text).__name__}")
+    if text.isascii():
+        return text.encode()
     try:
-        return text.encode("utf-8", "surrogateescape")
+        encoded = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidSubjectError(f"{what} {text!r} holds a lone surrogate") from None
+        raise InvalidSubjectError(f"{what} {_excerpt(text)} holds a lone surrogate") from None
+    again = encoded.decode("utf-8", "surrogateescape")
+    if again != text:
+        raise InvalidSubjectError(
+            f"{what} {_excerpt(text)} contains surrogates that together are valid UTF-8; "
+            f"use the characters themselves: {_excerpt(again)}"
+        )
+    return encoded
 
 
-def _check(text: str, what: str) -> bytes:
+def check_word(text: str, what: str) -> bytes:
+    """Refuse what can't be one argument of a control line; give its bytes.
+
+    Args:
+        text: what to check.
+        what: how the error calls it.
+
+    Raises:
+        TypeError: `text` is not a str.
+        InvalidSubjectError: it is empty, or contains whitespace, NUL or a lone surrogate.
+    """
     encoded = encode_text(text, what)
     if not text:
         raise InvalidSubjectError(f"{what} is empty")
@@ -69,7 +93,7 @@ def check_subject(subject: str, *, wildcards: bool, what: str = "subject") -> by
     Traceback (most recent call last):
     nasq_proto.errors.InvalidSubjectError: subject 'orders.*' holds the wildcard '*'; ...
     """
-    encoded = _check(subject, what)
+    encoded = check_word(subject, what)
     if subject[0] == "." or subject[-1] == "." or ".." in subject:
         raise InvalidSubjectError(
             f"{what} {_excerpt(subject)} holds an empty token; "
@@ -97,7 +121,7 @@ def check_queue_group(queue_group: str) -> bytes:
         TypeError: it is no str.
         InvalidSubjectError: says what is wrong and where.
     """
-    return _check(queue_group, "queue group")
+    return check_word(queue_group, "queue group")
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

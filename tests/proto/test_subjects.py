@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from nasq_proto import InvalidSubjectError, check_queue_group, check_subject, subject_matches
 from nasq_proto.strategies import any_text, subjects
+from nasq_proto.subjects import encode_text
 
 # ---------------------------------------------------------------------- what is allowed
 
 LITERAL = ["a", "a.b", "a.b.c", "A", "$JS.API", "_INBOX.x.1", "foo*", "*foo", "a>b", "a.>b", "**"]
-UNUSUAL = ["grüß.dich", "\N{SNOWMAN}", "a\x0bb", "a\xa0b", "a\x85", "\u2028", "\x01", "x" * 4000]
+UNUSUAL = ["grüß.dich", "\N{SNOWMAN}", "a\xa0b", "a\x85", "\u2028", "\x01", "\x1c\x1f", "x" * 4000]
 PATTERNS = ["*", ">", "*.*", "a.*", "*.a", "a.>", "a.*.>", "*.>", "a.*.b"]
 
 
@@ -49,14 +51,14 @@ def test_an_empty_token_is_refused(subject: str, wildcards: bool) -> None:
         check_subject(subject, wildcards=wildcards)
 
 
-@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\0"])
+@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\v", "\0"])
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("", "a"), ("a", ""), ("ab.c", "d")])
 def test_a_blank_is_refused_with_its_place(mark: str, before: str, after: str) -> None:
     with pytest.raises(InvalidSubjectError, match=f"at position {len(before)}"):
         check_subject(before + mark + after, wildcards=True)
 
 
-@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\0"])
+@pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\v", "\0"])
 def test_a_blank_in_a_queue_group_is_refused_with_its_place(mark: str) -> None:
     with pytest.raises(InvalidSubjectError, match=r"queue group .* at position 1"):
         check_queue_group(f"a{mark}b")
@@ -73,6 +75,29 @@ def test_empty_text_is_refused(check: Any) -> None:
 def test_a_lone_surrogate_is_refused(check: Any, text: str) -> None:
     with pytest.raises(InvalidSubjectError, match="lone surrogate"):
         check(text)
+
+
+@pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
+@pytest.mark.parametrize("char", ["\x80", "ü", "\u20ac", "\U0001f600", "\uffff"])
+def test_surrogates_that_together_are_utf_8_are_refused(check: Any, char: str) -> None:
+    """Received, these bytes would be the character itself: two names for one subject."""
+    spelled = char.encode().decode("ascii", "surrogateescape")
+    for text in (spelled, f"a.{spelled}", f"\udcff{spelled}b"):
+        with pytest.raises(InvalidSubjectError, match="together are valid UTF-8"):
+            check(text)
+    # All but the last byte is what a received text may contain.
+    assert check(spelled[:-1]) == char.encode()[:-1]
+
+
+@given(raw=st.binary(min_size=1, max_size=8))
+def test_every_word_that_can_be_received_has_its_bytes(raw: bytes) -> None:
+    assert encode_text(raw.decode("utf-8", "surrogateescape"), "subject") == raw
+
+
+@given(text=any_text)
+def test_what_is_allowed_is_what_can_be_received(text: str) -> None:
+    with suppress(InvalidSubjectError):
+        assert encode_text(text, "subject").decode("utf-8", "surrogateescape") == text
 
 
 @pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
@@ -107,7 +132,7 @@ def test_what_is_allowed_holds_no_separator(text: str, wildcards: bool) -> None:
         encoded = check_subject(text, wildcards=wildcards)
     except InvalidSubjectError:
         return
-    assert not set(b" \t\r\n\0") & set(encoded)
+    assert not set(b" \t\r\n\0\v\f") & set(encoded)
 
 
 # ---------------------------------------------------------------------- what matches

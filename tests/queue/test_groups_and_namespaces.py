@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from nasq import BlockingNASQueue, InvalidSubjectError, NASQueue
+from nasq.namespace import Namespace
 from nasq.server import LocalServer
 from tests.conftest import BACKENDS, Kit
 
@@ -45,6 +46,33 @@ def test_three_workers_on_three_transports_share_3000_messages(
     assert sorted(job for share in shares for job in share) == list(range(3000))
     assert all(share == sorted(share) for share in shares), "order is kept per worker"
     assert all(len(share) > 300 for share in shares), "everyone works"
+
+
+@pytest.mark.parametrize("subject", ["b.a.c", "a.c", "a", "a.a.a", "b"])
+def test_a_subject_that_repeats_the_namespace_loses_it_once(subject: str) -> None:
+    namespace = Namespace("a")
+    assert namespace.qualify(subject) == "a." + subject
+    assert namespace.shorten("a." + subject) == subject
+
+
+def test_a_subject_outside_the_namespace_is_shown_as_it_is() -> None:
+    for subject in ("b.a.c", "ab.c", "_INBOX.a.b"):
+        assert Namespace("a").shorten(subject) == subject
+
+
+def test_only_an_inbox_lies_outside_of_every_namespace() -> None:
+    namespace = Namespace("shop")
+    assert namespace.qualify_reply("_INBOX.x") == "_INBOX.x"
+    for reply in ("_INBOXES.x", "_INBOX", "_inbox.x", "x._INBOX.y", "INBOX.x"):
+        assert namespace.qualify_reply(reply) == "shop." + reply
+
+
+@pytest.mark.parametrize(
+    "mark", [" ", "\t", "\r", "\n", "\v", "\f", "\0", "\ud800", "\udcc3\udcbc"]
+)
+def test_a_namespace_contains_no_whitespace_nul_or_lone_surrogate(mark: str) -> None:
+    with pytest.raises(InvalidSubjectError, match="namespace"):
+        Namespace(f"a{mark}b")
 
 
 @pytest.mark.parametrize("pattern", ["orders", "*", ">"])
