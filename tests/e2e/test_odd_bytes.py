@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nasq import Disconnected, NASQueue, Reconnected
+from nasq import Disconnected, NASQueue, NoRespondersError, Reconnected
 from nasq_proto import InvalidSubjectError, Notice, encode
 from nasq_proto.events import Connect
 from tests.conftest import Kit
@@ -164,3 +164,24 @@ async def test_a_caller_gives_no_whitespace_and_no_nul(kit: Kit, mark: str) -> N
                 kit.queue(namespace=bad)
         assert queue.is_connected()
         assert queue.queue_size() == 0
+
+
+@pytest.mark.parametrize("headers", [None, {"A": "b"}], ids=["no headers", "headers"])
+async def test_a_request_on_the_longest_subject_is_sent_or_refused(
+    kit: Kit, headers: dict[str, str] | None
+) -> None:
+    """With its reply, a control line of more than 4096 bytes makes the server hang up."""
+    notices: list[Notice] = []
+    async with kit.queue(on_event=notices.append) as queue:
+        await queue.subscribe_and_queue("after.*")
+        outcomes: list[type[Exception]] = []
+        start = 4000 - len(kit.namespace)
+        for length in range(start, start + 90):
+            with pytest.raises((InvalidSubjectError, NoRespondersError)) as caught:
+                await queue.request("a" * length, "x", headers=headers, timeout=10.0)
+            outcomes.append(caught.type)
+        # The short ones are sent, the long ones refused.
+        refused = outcomes.index(InvalidSubjectError)
+        assert outcomes == [NoRespondersError] * refused + [InvalidSubjectError] * (90 - refused)
+        assert refused > 10
+        await nothing_broke(queue, notices)
