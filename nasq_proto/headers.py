@@ -147,10 +147,20 @@ def encode_headers(
                 "line ends and NUL can't be sent"
             )
         lines.append(f"{key}: {value}")
+    text = "\r\n".join([*lines, "", ""])
+    if text.isascii():
+        return text.encode()
     try:
-        return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+        block = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidHeaderError("a header value holds a lone surrogate") from None
+    # As in a subject: surrogates stand for bytes that were received and could not be decoded.
+    if block.decode("utf-8", "surrogateescape") != text:
+        raise InvalidHeaderError(
+            "a header value contains surrogates that together are valid UTF-8; "
+            "use the characters themselves"
+        )
+    return block
 
 
 def parse_headers(block: bytes) -> HeaderBlock:

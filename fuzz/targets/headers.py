@@ -35,6 +35,15 @@ def _check_mapping(headers: Headers, text: str) -> None:
         except InvalidHeaderError:
             assert not text.isascii() or set(text) & set(" \t:") or not text.isprintable()
         raw: Any = text.encode("utf-8", "surrogateescape")
+        # With a surrogate for every byte that is not ASCII, it is refused if it was UTF-8.
+        spelled = raw.decode("ascii", "surrogateescape")
+        try:
+            block = encode_headers({"A": spelled})
+        except InvalidHeaderError:
+            assert spelled != text, "that is how it was received"
+        else:
+            assert spelled == text, "it would arrive as another text"
+            assert parse_headers(block).headers == {"A": text}
         try:
             encode_headers([(raw, "x")])
         except TypeError:

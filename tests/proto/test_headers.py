@@ -184,6 +184,13 @@ def test_a_value_with_a_lone_surrogate_is_refused() -> None:
         encode_headers({"A": "\ud800"})
 
 
+def test_a_value_whose_surrogates_are_utf_8_is_refused() -> None:
+    """It would arrive as another value: as the characters that they spell."""
+    with pytest.raises(InvalidHeaderError, match="together are valid UTF-8"):
+        encode_headers({"A": "\udcc3\udcbc"})
+    assert encode_headers({"A": "ü\udcc3"}) == b"NATS/1.0\r\nA: \xc3\xbc\xc3\r\n\r\n"
+
+
 @pytest.mark.parametrize("items", [{1: "x"}, [("A", 1)], {"A": [1]}, [(b"A", "x")]])
 def test_a_key_or_value_that_is_no_str_is_a_type_error(items: Any) -> None:
     with pytest.raises(TypeError, match="a header maps str to str"):
