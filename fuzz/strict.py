@@ -2,7 +2,7 @@
 
 It has the whole stream at once, holds no state and knows no fast path: one regular expression per
 verb, written from nats-server's parser. It tells what was read and how the stream ends, not in
-which words an error is reported.
+which words an error is reported. The rules of `nasq_proto.subjects` are here a second time as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ from nasq_proto import (
     Unsub,
 )
 
-__all__ = ["End", "Reading", "read", "read_headers"]
+__all__ = [
+    "End",
+    "Reading",
+    "can_be_relayed",
+    "can_be_sent",
+    "can_match",
+    "is_subject",
+    "read",
+    "read_headers",
+]
 
 
 class End(enum.Enum):
@@ -196,3 +205,36 @@ def read_headers(block: bytes) -> tuple[str, str, list[tuple[str, str]]] | None:
             return None
         pairs.append((_text(header[1]), _text(header[2])))
     return _text(first[1] or b""), _text(first[2] or b""), sorted(pairs)
+
+
+_LONE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_ESCAPED: Final = re.compile("[\udc80-\udcff]+")
+
+
+def _can_be_received(text: str) -> bool:
+    """Some bytes are read as this text: what its surrogates stand for contains no UTF-8."""
+    runs = [bytes(ord(char) & 0xFF for char in run) for run in _ESCAPED.findall(text)]
+    return not _LONE.search(text) and not any(str(run, "utf-8", "ignore") for run in runs)
+
+
+def can_be_relayed(text: str) -> bool:
+    """It can be the subject, sid or reply of a MSG."""
+    return re.fullmatch("[^\t\n ]+", text) is not None and _can_be_received(text)
+
+
+def can_be_sent(text: str) -> bool:
+    """It can be a queue group or a sid, and a subject as far as its characters go."""
+    return re.fullmatch("[^\0\t\n\v\f\r ]+", text) is not None and _can_be_received(text)
+
+
+def can_match(text: str, *, pattern: bool) -> bool:
+    """No token of it is empty; `>` in a pattern is the last one."""
+    tokens = text.split(".")
+    return all(tokens) and not (pattern and ">" in tokens[:-1])
+
+
+def is_subject(text: str, *, wildcards: bool) -> bool:
+    """It can be subscribed to (with wildcards) or published to."""
+    if not can_be_sent(text) or not can_match(text, pattern=True):
+        return False
+    return wildcards or not {"*", ">"} & set(text.split("."))

@@ -90,7 +90,11 @@ TARGETS: Final = {
             corpus="decoder",
             weight=2,
         ),
-        Target("encoder", "what is written is read as it was, by two readers", executions=3),
+        Target(
+            "encoder",
+            "what is written is read as it was, by two readers; only what has to be is refused",
+            executions=3,
+        ),
         Target(
             "client",
             "bytes, time and commands in any order break no promise of the client's",

@@ -1,4 +1,5 @@
-"""The encoder: what it writes, the strict reader and the decoder read as it was.
+"""The encoder: what it writes, the strict reader and the decoder read as it was, and it refuses
+what the strict rules refuse, and nothing else.
 
 The input's first byte chooses the event, the rest fills it.
 """
@@ -11,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from fuzz.reader import Reader
-from fuzz.strict import End, read
+from fuzz.strict import End, can_be_relayed, can_be_sent, is_subject, read
 from nasq_proto import (
     Connect,
     Decoder,
@@ -41,7 +42,7 @@ ALLOWED: Final[Mapping[type[Exception], str]] = {
     LocalProtocolError: "an event without a wire form: a line end in -ERR, a number out of range",
     RemoteProtocolError: "Info checks the types of its fields, whoever makes it",
 }
-_allowed: Final = tuple(ALLOWED)
+_refusals: Final = (InvalidSubjectError, LocalProtocolError)
 
 
 def _optional(reader: Reader) -> str | None:
@@ -78,15 +79,42 @@ _MAKERS: Final[tuple[Callable[[Reader], Event], ...]] = (
 _BY_SERVER: Final = (Info, Msg, Ok, Err)
 
 
+def _has_a_wire_form(event: Event) -> bool | None:
+    """None: not judged here. No text of an input is so long that its line would be too long."""
+    if isinstance(event, Pub):
+        reply = event.reply is None or is_subject(event.reply, wildcards=False)
+        return is_subject(event.subject, wildcards=False) and reply and event.headers != b""
+    if isinstance(event, Msg):
+        words = [event.subject, event.sid, *([] if event.reply is None else [event.reply])]
+        return all(map(can_be_relayed, words)) and event.headers != b""
+    if isinstance(event, Sub):
+        words = [event.sid, *([] if event.queue_group is None else [event.queue_group])]
+        return is_subject(event.subject, wildcards=True) and all(map(can_be_sent, words))
+    if isinstance(event, Unsub):
+        return can_be_sent(event.sid) and (
+            event.max_msgs is None or 0 < event.max_msgs < 1_000_000_000
+        )
+    if isinstance(event, Err):
+        return "\n" not in event.text
+    return None if isinstance(event, (Info, Connect)) else True
+
+
 def test_one_input(data: bytes) -> Hashable:
     """Make an event, write it, read it twice."""
     reader = Reader(data)
     make = reader.choice(_MAKERS)
     try:
         event = make(reader)
-        frame = encode(event)
-    except _allowed as error:
+    except RemoteProtocolError as error:
         return type(error), str(error)[:8]
+    expected_form = _has_a_wire_form(event)
+    try:
+        frame = encode(event)
+    except _refusals as error:
+        if expected_form is True:
+            raise AssertionError(f"{event!r} is refused") from error
+        return type(error), str(error)[:8]
+    assert expected_form is not False, f"{event!r} should be refused; it is written as {frame!r}"
     role = Role.CLIENT if isinstance(event, _BY_SERVER) else Role.SERVER
     if role is Role.SERVER and not isinstance(event, Connect):
         line = frame.partition(b"\r\n")[0]

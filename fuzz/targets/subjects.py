@@ -9,6 +9,7 @@ import re
 from collections.abc import Hashable, Mapping
 from typing import Final
 
+from fuzz.strict import can_be_sent, can_match, is_subject
 from nasq.namespace import Namespace
 from nasq_proto import (
     InvalidSubjectError,
@@ -22,22 +23,6 @@ __all__ = ["ALLOWED", "test_one_input"]
 ALLOWED: Final[Mapping[type[Exception], str]] = {
     InvalidSubjectError: "text that NATS does not allow there",
 }
-# Surrogates from U+DC80 to U+DCFF are bytes that are no UTF-8; all others can't be sent.
-_LONE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_WORD: Final = re.compile(r"[^\x00\t\n\f\r ]+")
-_TOKEN: Final = r"[^\x00\t\n\f\r .]+"
-_DOTTED: Final = re.compile(rf"{_TOKEN}(?:\.{_TOKEN})*")
-
-
-def _is_word(text: str) -> bool:
-    return _WORD.fullmatch(text) is not None and _LONE.search(text) is None
-
-
-def _is_subject(text: str, *, wildcards: bool) -> bool:
-    if _DOTTED.fullmatch(text) is None or _LONE.search(text) is not None:
-        return False
-    tokens = text.split(".")
-    return ">" not in tokens[:-1] if wildcards else not {"*", ">"} & set(tokens)
 
 
 def _as_regex(pattern: str) -> re.Pattern[str]:
@@ -68,33 +53,42 @@ def test_one_input(data: bytes) -> Hashable:
         subject = raw_subject.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         subject = raw_subject.decode("utf-8", "surrogateescape")
-    is_pattern, is_subject = _taken(pattern, wildcards=True), _taken(subject, wildcards=False)
     for text in (pattern, subject):
         for wildcards in (True, False):
-            assert _taken(text, wildcards=wildcards) == _is_subject(text, wildcards=wildcards)
+            assert _taken(text, wildcards=wildcards) == is_subject(text, wildcards=wildcards)
         try:
             assert check_queue_group(text) == text.encode("utf-8", "surrogateescape")
         except InvalidSubjectError:
-            assert not _is_word(text)
+            assert not can_be_sent(text)
         else:
-            assert _is_word(text)
+            assert can_be_sent(text)
     matches = subject_matches(pattern, subject)
-    if is_pattern and is_subject:
+    if can_match(pattern, pattern=True) and can_match(subject, pattern=False):
         assert matches == (_as_regex(pattern).fullmatch(subject) is not None)
-    return is_pattern, is_subject, matches, _namespace(pattern, subject, is_subject)
+    else:
+        assert not matches, "the server has no such pattern, or delivers to no such subject"
+    publishable = is_subject(subject, wildcards=False)
+    return (
+        is_subject(pattern, wildcards=True),
+        publishable,
+        matches,
+        _namespace(pattern, subject, publishable),
+    )
 
 
-def _namespace(name: str, subject: str, is_subject: bool) -> bool:
+def _namespace(name: str, subject: str, publishable: bool) -> bool:
     try:
         namespace = Namespace(name)
     except InvalidSubjectError:
-        assert not _is_subject(name, wildcards=False) or name.startswith("$")
+        assert not is_subject(name, wildcards=False) or name.startswith("$")
         return False
-    if is_subject:
+    if publishable:
         full = namespace.qualify(subject)
-        assert _is_subject(full, wildcards=False)
+        assert is_subject(full, wildcards=False)
         assert subject_matches(name + ".>", full), "a subject that climbs out of its namespace"
         assert namespace.shorten(full) == subject
-        reply = namespace.qualify_reply(subject)
-        assert reply in (full, subject)
+        first, *more = subject.split(".")
+        # Only an inbox lies outside of every namespace: `_INBOX` alone and `_INBOXES.a` do not.
+        outside = first == "_INBOX" and more
+        assert namespace.qualify_reply(subject) == (subject if outside else full)
     return True
