@@ -104,6 +104,14 @@ def test_connects_and_tells_the_server_who_it_is() -> None:
     assert rig.client.take_notices() == [Connected("s1:4222")]
 
 
+@pytest.mark.parametrize("headers", [True, False])
+def test_a_server_without_headers_is_not_asked_to_report_no_responders(headers: bool) -> None:
+    """nats-server hangs up on `no_responders` without `headers`."""
+    rig = Rig(Broker(info={"headers": headers})).connect()
+    assert rig.session.options["headers"] is headers
+    assert rig.session.options["no_responders"] is headers
+
+
 def test_credentials_of_the_url_win_over_the_options() -> None:
     client = Client(
         ClientOptions([Server("a", 1, user="x", password="y")], user="u", password="p"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from fuzz.strict import End, read, read_headers
 from nasq_proto import (
+    Client,
+    ClientOptions,
     Connect,
     Decoder,
     Err,
@@ -19,12 +22,14 @@ from nasq_proto import (
     InvalidSubjectError,
     Limits,
     Msg,
+    NoRespondersError,
     Ok,
     Ping,
     Pong,
     ProtocolFailed,
     Pub,
     Role,
+    Server,
     Sub,
     Unsub,
     check_subject,
@@ -34,6 +39,7 @@ from nasq_proto import (
     unfold,
 )
 from nasq_proto.strategies import Invalid
+from nasq_proto.testing import Broker, Link
 
 HERE = Path(__file__).parent / "vectors"
 Vector = dict[str, Any]
@@ -159,12 +165,49 @@ def test_subjects(name: str, vector: Vector) -> None:
                 check_subject(subject, wildcards=wildcards)
 
 
+@pytest.mark.parametrize(("name", "vector"), each("requests"))
+def test_requests(name: str, vector: Vector) -> None:
+    client = Client(ClientOptions([Server("s1", 4222)]), rng=random.Random(1))
+    link = Link(client, Broker())
+    client.open(link.now)
+    link.pump()
+    assert link.session is not None
+    link.session.mute = True
+    op = client.request("a", b"")
+    link.pump()
+    asked = [event for event in link.session.received if isinstance(event, (Sub, Pub))]
+    assert isinstance(asked[0], Sub)
+    assert isinstance(asked[1], Pub)
+    assert asked[1].reply is not None
+    headers, payload = maybe_raw(vector["headers"]), raw(vector["payload"])
+    link.session.say(Msg(asked[1].reply, asked[0].sid, payload, None, headers))
+    link.pump()
+    assert op.done
+    if vector["answer"] == "no_responders":
+        assert isinstance(op.error, NoRespondersError)
+        return
+    assert vector["answer"] == "reply"
+    head, body, *_ = op.result()
+    assert (body[: head.header_size] or None, body[head.header_size :]) == (headers, payload)
+
+
+def test_a_vector_that_is_disputed_says_in_which_way() -> None:
+    reasons = [
+        vector["disputed"]
+        for name in (*ROLES, "headers", "subjects", "requests")
+        for vector in vectors(name)
+        if "disputed" in vector
+    ]
+    assert len(reasons) >= 10
+    assert all(len(reason) > 10 for reason in reasons)
+
+
 def test_every_class_of_invalid_stream_has_a_vector() -> None:
     kinds = {vector["kind"] for name in ROLES for vector in vectors(name) if "kind" in vector}
     assert kinds == {kind.name for kind in Invalid}
 
 
-@pytest.mark.parametrize("name", [*ROLES, "headers", "subjects"])
+@pytest.mark.parametrize("name", [*ROLES, "headers", "subjects", "requests"])
 def test_no_two_vectors_are_the_same(name: str) -> None:
     found = [json.dumps({**vector, "name": ""}, sort_keys=True) for vector in vectors(name)]
     assert len(set(found)) == len(found)
