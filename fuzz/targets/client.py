@@ -30,6 +30,7 @@ from nasq_proto import (
     Limits,
     NotConnectedError,
     Op,
+    NeedCredentials,
     OpenTransport,
     Overflow,
     PayloadTooLargeError,
@@ -163,6 +164,13 @@ class _Player:
                 self.is_open = False
             elif isinstance(action, CloseTransport):
                 client.transport_closed(action.attempt, None, self.now)
+            elif isinstance(action, NeedCredentials):
+                try:
+                    fields = action.read_now()
+                except Exception as error:  # what the options drawn from the input raise
+                    client.credentials_failed(action.attempt, error, self.now)
+                else:
+                    client.credentials_given(action.attempt, fields, self.now)
             elif isinstance(action, Finished):
                 assert client.state is ClientState.CLOSED, "Finished, and it is not closed"
                 assert client.stopped.done
