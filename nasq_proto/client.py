@@ -221,6 +221,7 @@ class _Attempt:
         "connected_at",
         "connection",
         "deadline",
+        "ended",
         "error",
         "leaving",
         "number",
@@ -237,6 +238,8 @@ class _Attempt:
         self.phase = _Phase.OPENING
         self.connected_at = 0.0
         self.error: Exception | None = None
+        # Its stream has ended, for this reason, while there was something left to be read.
+        self.ended: tuple[Exception | None] | None = None
         # TLS is up.
         self.secure = False
         # The server is in lame duck mode, and there is another one to go to.
@@ -406,6 +409,9 @@ class Client:
         current = self._current(attempt)
         if current is None:
             return
+        if current.connection.has_rest:
+            current.ended = (error,)  # once that is read
+            return
         reason = current.error or error
         if reason is not None and not isinstance(reason, NASQError):
             reason = self._broken_by(current, reason)
@@ -420,6 +426,11 @@ class Client:
     def handle_timeout(self, now: float) -> None:
         """`next_timeout()` has come."""
         self._now = now
+        current = self._attempt
+        if current is not None and current.connection.has_rest:
+            self.receive_data(current.number, b"", now)
+            if current.ended is not None and not current.connection.has_rest:
+                self.transport_closed(current.number, *current.ended, now)
         if self._report_at is not None and now >= self._report_at:
             self._report_at = None
             self.report_drops(now)
@@ -478,6 +489,8 @@ class Client:
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
         if self._attempt is not None:
+            if self._attempt.connection.has_rest:
+                return self._now  # others have had their turn by then
             due: float | None = self._ping_at if self._live else self._attempt.deadline
         else:
             due = None if self._retry is None else self._retry.not_before
@@ -489,8 +502,11 @@ class Client:
     def wants_read(self) -> bool:
         """False while an inbox is full and asks for the sender to be held back.
 
-        A handshake is read in any case.
+        False also until what was read last is taken in: that happens by and by, at the times that
+        `next_timeout` gives, so that no call takes long. A handshake is read in any case.
         """
+        if self._attempt is not None and self._attempt.connection.has_rest:
+            return False
         return not (
             self._overflowing and self._live and any(inbox.blocked for inbox in self._watched)
         )
@@ -787,7 +803,7 @@ class Client:
         self._retry = None
         self.output.pongs = 0
         self._attempts += 1
-        connection = Connection(Role.CLIENT, limits=self._options.limits)
+        connection = Connection(Role.CLIENT, limits=self._options.limits, sparing=True)
         deadline = now + self._options.connect_timeout
         self._attempt = _Attempt(self._attempts, server, connection, deadline)
         self._actions.append(OpenTransport(self._attempts, server, self._tls_first(server)))
@@ -800,7 +816,8 @@ class Client:
         """Give the present stream up, from this side."""
         current = self._attempt
         assert current is not None, "only called with an attempt under way"
-        self._actions.append(CloseTransport(current.number))
+        if current.ended is None:
+            self._actions.append(CloseTransport(current.number))
         self._broken(current, error, now)
 
     def _broken(self, current: _Attempt, error: Exception, now: float) -> None:
@@ -896,7 +913,7 @@ class Client:
             one.fail(_fresh(reason))
         self._tell_waiting(up=False)
         self.closed.resolve(None)
-        if current is None:
+        if current is None or current.ended is not None:
             self._actions.append(Finished())
         else:
             self._closing = current.number

@@ -32,19 +32,25 @@ class Connection:
     Args:
         role: which side this is.
         limits: bounds on what the peer may send.
+        sparing: bound the time of one call of `receive_frames`; see `has_rest`. Only for a client.
     """
 
-    def __init__(self, role: Role, *, limits: Limits | None = None) -> None:
+    def __init__(self, role: Role, *, limits: Limits | None = None, sparing: bool = False) -> None:
         self.role = role
         self.state = ConnectionState.AWAIT_INFO
         self._peer = Role.SERVER if role is Role.CLIENT else Role.CLIENT
-        self._decoder = Decoder(role, limits)
+        self._decoder = Decoder(role, limits, sparing=sparing)
         self._out: list[bytes] = []
 
     @property
     def buffered(self) -> int:
         """Bytes received of a frame that is not complete yet."""
         return self._decoder.buffered
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether `receive_frames` has left something unread; call it with no data to go on."""
+        return bool(self._decoder.rest) and self.state is not ConnectionState.CLOSED
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """The events that `data` completes.
@@ -54,7 +60,10 @@ class Connection:
         Raises:
             RemoteProtocolError: the stream has ended or failed before.
         """
-        return [event for frame in self.receive_frames(bytes(data)) for event in unfold(frame)]
+        frames = self.receive_frames(bytes(data))
+        while self.has_rest:
+            frames += self.receive_frames(b"")
+        return [event for frame in frames for event in unfold(frame)]
 
     def receive_frames(self, data: bytes) -> list[Frame]:
         """As `receive_data`, with messages left in runs (see `nasq_proto.decoder`)."""

@@ -19,6 +19,10 @@ miss the line is looked for, and looked up; one that is new is parsed, by `_usua
 written as servers do. `fast=False` switches all of this off: the plain path is the oracle of the
 property tests.
 
+What a chunk costs is bounded, whatever a peer sends: with `sparing`, `receive` stops after a number
+of steps and keeps the rest of the chunk, which `receive(b"")` reads on. The `Client` asks for that,
+so that no turn of an event loop takes long.
+
 Known imperfections: a peer that sends garbage without a line end is noticed at the line limit or
 by the handshake's deadline, not at the first byte.
 """
@@ -26,7 +30,9 @@ by the handshake's deadline, not at the first byte.
 from __future__ import annotations
 
 import enum
+import sys
 from functools import lru_cache
+from itertools import repeat
 from struct import Struct
 from typing import Final
 
@@ -73,6 +79,10 @@ _TRIES: Final = 8
 _PATIENCE: Final = 256
 # Messages with one control line that are cut in one go; PINGs that are compared in one go.
 _BLOCK: Final = 32
+# What `sparing` allows for one call: runs of messages (each of which the client delivers by a call
+# of its own), and control lines that no cache and no short cut helps with (up to 10 µs each).
+_RUNS: Final = 1024
+_LINES: Final = 256
 _PING: Final = Ping()
 _PONG: Final = Pong()
 _OK: Final = Ok()
@@ -98,12 +108,25 @@ class Decoder:
         role: this side's role: a CLIENT reads what a server sends.
         limits: bounds, checked before a buffer grows past them.
         fast: whether the client's fast path is used; the frames are the same either way.
+        sparing: stop `receive` after a bounded number of steps (only with `fast`).
+
+    Attributes:
+        rest: what was received and not read yet, since a call of `receive` has stopped.
     """
 
-    def __init__(self, role: Role, limits: Limits | None = None, *, fast: bool = True) -> None:
+    def __init__(
+        self,
+        role: Role,
+        limits: Limits | None = None,
+        *,
+        fast: bool = True,
+        sparing: bool = False,
+    ) -> None:
         self._role = role
         self._limits = limits or Limits()
         self._fast = fast and role is Role.CLIENT
+        self.rest = b""
+        self._runs, self._heavy = (_RUNS, _LINES) if sparing else (sys.maxsize, sys.maxsize)
         self._line: bytes | bytearray = b""
         self._underway: Underway | None = None
         self._failed = False
@@ -115,8 +138,9 @@ class Decoder:
 
     @property
     def buffered(self) -> int:
-        """Bytes of the frame under way."""
-        return len(self._line) if self._underway is None else self._underway.held
+        """Bytes of the frame under way, and of what was not read yet."""
+        held = len(self._line) if self._underway is None else self._underway.held
+        return held + len(self.rest)
 
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes. After bad input the last one is `ProtocolFailed`.
@@ -126,6 +150,8 @@ class Decoder:
         """
         if self._failed:
             raise RemoteProtocolError("the stream has failed before; nothing more can be read")
+        if self.rest:
+            data, self.rest = self.rest + data, b""
         underway = self._underway
         if underway is not None and underway.missing > len(data):
             underway.add(data)
@@ -143,11 +169,11 @@ class Decoder:
                 data = b"".join((self._line, data))
                 self._line = b""
             at = self._decode(data, at, frames)
-            if at < len(data):
+            if at < len(data) and not self.rest:
                 self._line = data[at:] if at else data
         except RemoteProtocolError as error:
             self._failed = True
-            self._line = b""
+            self._line = self.rest = b""
             frames.append(ProtocolFailed(error))
         return frames
 
@@ -211,7 +237,13 @@ class Decoder:
         sid: bytes | None = None
         heads: list[Head] = []
         bodies: list[bytes] = []
-        while at < size:
+        heavy = self._heavy
+        for _ in repeat(None, self._runs):
+            if at >= size:
+                break
+            if heavy < 0:
+                self.rest = data[at:]
+                break
             if steady and luck > 0 and at > 1:
                 # The two bytes before `at` end the previous frame, already checked.
                 key = data[at - 2 : at + guess]
@@ -243,14 +275,20 @@ class Decoder:
                     guess = end - at
                 else:
                     line = data[at:end]
-                    head = _usual_head(line, most) or self._control_line(line, frames)
+                    head = _usual_head(line, most)
+                    if head is None:
+                        heavy -= 1
+                        head = self._control_line(line, frames)
                     if head is not None:
                         luck -= 1
                         self._remember(key, head)
             else:
                 luck = luck - 1 if luck > -_PATIENCE else _TRIES
                 line = data[at:end]
-                head = _usual_head(line, most) or self._control_line(line, frames)
+                head = _usual_head(line, most)
+                if head is None:
+                    heavy -= 1
+                    head = self._control_line(line, frames)
             if head is None:
                 sid = None
                 at = end
@@ -269,6 +307,8 @@ class Decoder:
             heads.append(head)
             bodies.append(data[end:stop])
             at = stop + 2
+        else:
+            self.rest = data[at:]
         self._luck = luck
         self._guess, self._steady = guess, steady
         return at

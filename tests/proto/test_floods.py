@@ -1,0 +1,167 @@
+"""What a chunk costs is bounded: the client reads it by and by, and others have their turn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasq_proto import (
+    Client,
+    ClientOptions,
+    ClientState,
+    ConnectionLostError,
+    Event,
+    Inbox,
+    Server,
+    ServerErrorReceived,
+)
+from nasq_proto.decoder import Decoder, Frame, Role, unfold
+from nasq_proto.strategies import awkward_streams, chunks_of, streams_from
+from tests.proto.test_client import Rig
+
+CHUNK = 256 * 1024
+# One call of the client reads no more frames than this, however many there are.
+MOST = 1024
+
+
+def _filled(lines: Callable[[int], bytes]) -> bytes:
+    parts, size, n = [], 0, 0
+    while size < CHUNK:
+        parts.append(lines(n))
+        size += len(parts[-1])
+        n += 1
+    return b"".join(parts)
+
+
+FLOODS = {
+    "PING and +OK": lambda n: (b"PING\r\n", b"+OK\r\n")[n % 2],
+    "PINGs that differ": lambda n: b"PING %d\r\n" % n,
+    "INFO": lambda n: b"INFO {}\r\n",
+    "-ERR": lambda n: b"-ERR 'x'\r\n",
+    "refused publishes": lambda n: b"-ERR 'Permissions Violation for Publish to \"a\"'\r\n",
+    "subjects": lambda n: b"MSG a.%d 1 0\r\n\r\n" % n,
+    "subscriptions": lambda n: b"MSG a %d 0\r\n\r\n" % (1 + n % 3),
+    "headers": lambda n: b"HMSG a.%d 1 12 12\r\nNATS/1.0\r\n\r\n\r\n" % n,
+    "replies": lambda n: b"MSG a 1 r.%d 0\r\n\r\n" % n,
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_one_call_reads_a_part_and_the_rest_follows(kind: str) -> None:
+    rig = Rig().connect()
+    for subject in ("a", "a.>", "b"):
+        rig.subscribe(subject)
+    data = _filled(FLOODS[kind])
+    expected = sum(map(len, map(unfold, Decoder(Role.CLIENT).receive(data))))
+    seen = 0
+    client = rig.client
+    connection = client._attempt.connection if client._attempt is not None else None
+    assert connection is not None
+    receive = connection.receive_frames
+
+    def counting(chunk: bytes) -> list[Frame]:
+        nonlocal seen
+        frames = receive(chunk)
+        assert len(frames) <= MOST, "one call read too much"
+        seen += sum(map(len, map(unfold, frames)))
+        return frames
+
+    connection.receive_frames = counting  # type: ignore[method-assign, assignment]  # only counted
+    client.receive_data(1, data, 5.0)
+    turns = 1
+    while not client.wants_read:
+        assert client.next_timeout() == 5.0, "the transport has to come back at once"
+        client.data_to_send()
+        client.handle_timeout(5.0)
+        turns += 1
+    assert turns > 1
+    assert seen == expected
+    assert client.state is ClientState.CONNECTED
+    assert client.next_timeout() != 5.0
+
+
+def test_a_stream_that_ends_is_read_to_its_end_first() -> None:
+    rig = Rig().connect()
+    rig.subscribe("a")
+    data = _filled(FLOODS["subjects"])
+    count = data.count(b"MSG")
+    rig.client.receive_data(1, data, 0.0)
+    rig.client.transport_closed(1, ConnectionResetError("gone"), 0.0)
+    assert rig.client.is_connected
+    while rig.client.is_connected:
+        rig.client.handle_timeout(0.0)
+    assert len(rig.inbox) == count
+    assert isinstance(rig.client.last_error, ConnectionLostError)
+    assert "gone" in str(rig.client.last_error)
+    rig.link.advance(1.0)
+    assert rig.client.reconnects == 1
+
+
+def test_the_server_s_last_words_are_read_before_its_end() -> None:
+    rig = Rig().connect()
+    data = _filled(FLOODS["PINGs that differ"]) + b"-ERR 'Something New'\r\n"
+    rig.client.receive_data(1, data, 0.0)
+    rig.client.transport_closed(1, None, 0.0)
+    while rig.client.is_connected:
+        rig.client.handle_timeout(0.0)
+    assert "Something New" in str(rig.client.last_error)
+
+
+def test_closing_meanwhile_waits_for_no_stream_that_has_ended() -> None:
+    rig = Rig().connect()
+    rig.client.receive_data(1, _filled(FLOODS["-ERR"]), 0.0)
+    rig.client.transport_closed(1, None, 0.0)
+    stopped = rig.client.close()
+    rig.link.session = None
+    rig.link.pump()
+    assert stopped.done
+    assert rig.client.next_timeout() is None
+
+
+def test_bad_input_behind_a_flood_comes_after_what_is_good() -> None:
+    rig = Rig().connect()
+    sub = rig.subscribe("a")
+    count = 5000
+    data = b"".join(b"MSG a.%d 1 0\r\n\r\n" % n for n in range(count)) + b"nonsense\r\n"
+    rig.client.receive_data(1, data, 0.0)
+    assert sub.delivered < count
+    while not rig.client.wants_read:
+        rig.client.handle_timeout(0.0)
+    assert sub.delivered == count
+    assert not rig.client.is_connected
+
+
+@given(stream=streams_from(Role.SERVER) | awkward_streams(Role.SERVER), data=st.data())
+def test_the_frames_are_the_same_a_few_at_a_time(
+    stream: tuple[list[Event], bytes], data: st.DataObject
+) -> None:
+    written, raw = stream
+    sparing = Decoder(Role.CLIENT, sparing=True)
+    sparing._runs, sparing._heavy = 3, 2
+    events = []
+    for chunk in data.draw(chunks_of(raw)):
+        events += [event for frame in sparing.receive(chunk) for event in unfold(frame)]
+    while sparing.rest:
+        events += [event for frame in sparing.receive(b"") for event in unfold(frame)]
+    assert events == written
+
+
+def test_a_handshake_behind_which_much_is_sent_is_read_by_and_by() -> None:
+    client = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
+    inbox = Inbox()
+    client.watch(inbox)
+    client.open(0.0)
+    client.next_action()
+    client.transport_opened(1, 0.0)
+    client.receive_data(1, b"INFO {}\r\n", 0.0)
+    client.data_to_send()
+    client.receive_data(1, b"PONG\r\n" + b"-ERR 'a'\r\n" * 3000, 0.0)
+    assert client.is_connected
+    while not client.wants_read:
+        client.handle_timeout(0.0)
+    errors = [n for n in client.take_notices() if isinstance(n, ServerErrorReceived)]
+    assert len(errors) == 3000
