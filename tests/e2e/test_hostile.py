@@ -28,6 +28,8 @@ from nasq import (
     RemoteProtocolError,
     ServerError,
     ServerErrorReceived,
+    SubscriptionLimitError,
+    SubscriptionRefusedError,
     TLSError,
     TLSRequiredError,
 )
@@ -625,8 +627,8 @@ CLOSES: dict[str, type[ServerError]] = {
     "attempted to connect to route port": ServerError,
 }
 STAYS: dict[str, type[ServerError]] = {
-    "maximum subscriptions exceeded": ServerError,
-    "Invalid Subject": ServerError,
+    "maximum subscriptions exceeded": SubscriptionLimitError,
+    "Invalid Subject": SubscriptionRefusedError,
     "Invalid Publish Subject": ServerError,
     'Permissions Violation for Publish to "x"': PermissionsViolationError,
     'Permissions Violation for Subscription to "x"': PermissionsViolationError,
