@@ -27,6 +27,7 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
     ├── ConnectFailedError              (ConnectionError) no server could be reached
     └── ServerError                     the server said -ERR
         ├── AuthorizationError          (PermissionError)
+        ├── AuthenticationTimeoutError  the credentials came too late for it
         ├── PermissionsViolationError   (PermissionError)
         ├── ConnectionLimitError
         ├── SubscriptionRefusedError
@@ -37,10 +38,10 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Any, Final
 
 __all__ = [
+    "AuthenticationTimeoutError",
     "AuthorizationError",
     "BufferFullError",
     "ConnectFailedError",
@@ -166,6 +167,10 @@ class TLSError(NASQError, ConnectionError):
     """TLS was asked for and not offered, or the peer's certificate or ours was refused."""
 
 
+# A cluster may have announced hundreds.
+_MOST_SHOWN: Final = 8
+
+
 class ConnectFailedError(NASQError, ConnectionError):
     """No server could be reached.
 
@@ -174,7 +179,13 @@ class ConnectFailedError(NASQError, ConnectionError):
 
     def __init__(self, reasons: list[tuple[str, Exception]]) -> None:
         self.reasons = reasons
-        tried = "; ".join(f"{server}: {error}" for server, error in reasons)
+        shown = [
+            str(error) if server in str(error) else f"{server}: {error}"
+            for server, error in reasons[:_MOST_SHOWN]
+        ]
+        if len(reasons) > _MOST_SHOWN:
+            shown.append(f"and {len(reasons) - _MOST_SHOWN} more")
+        tried = "; ".join(shown)
         super().__init__(
             f"no NATS server could be reached ({tried}): "
             "check the address, and that a server is running there"
@@ -186,23 +197,58 @@ class ConnectFailedError(NASQError, ConnectionError):
 
 
 class ServerError(NASQError):
-    """The server answered -ERR. `text` is what it said; `closes` tells whether it then hangs up."""
+    """The server answered -ERR.
+
+    Args:
+        text: what it said.
+        closes: whether it then hangs up; None: as the class says.
+        address: the server's address, for the message.
+        hint: what to do about it, for the message.
+
+    Attributes:
+        text, closes, address: see the arguments.
+    """
 
     closes: bool = False
 
-    def __init__(self, text: str, *, closes: bool | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        closes: bool | None = None,
+        address: str | None = None,
+        hint: str | None = None,
+    ) -> None:
         self.text = text
+        self.address = address
         if closes is not None:
             self.closes = closes
-        super().__init__(f"the server said: {text}")
+        who = "the server" if address is None else f"the server {address}"
+        super().__init__(f"{who} said: {text}{f' ({hint})' if hint else ''}")
 
     # Errors are copied and cross processes (multiprocessing, concurrent.futures).
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.text,), self.__dict__
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(cls: type[ServerError], args: tuple[object, ...]) -> ServerError:
+    """An error with its finished message; its attributes are put back by whoever copies it."""
+    error = cls.__new__(cls)
+    error.args = args
+    return error
 
 
 class AuthorizationError(ServerError, PermissionError):
     """The server refuses the credentials, or they have expired or were revoked."""
+
+    closes = True
+
+
+class AuthenticationTimeoutError(ServerError):
+    """The server did not get the credentials in time (its auth_timeout, 2 s by default).
+
+    It is not a refusal: the same credentials may be taken at the next attempt.
+    """
 
     closes = True
 
@@ -222,16 +268,13 @@ class PermissionsViolationError(ServerError, PermissionError):
         subject: str,
         queue_group: str | None = None,
         sid: str | None = None,
+        address: str | None = None,
     ) -> None:
-        super().__init__(text)
+        super().__init__(text, address=address)
         self.operation = operation
         self.subject = subject
         self.queue_group = queue_group
         self.sid = sid
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        made_by = partial(type(self), operation=self.operation, subject=self.subject)
-        return made_by, (self.text,), self.__dict__
 
 
 class ConnectionLimitError(ServerError):
@@ -272,7 +315,7 @@ class TLSRequiredError(ServerError):
 # (server/errors.go); one that is not listed is reported and the socket decides.
 _BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
     ("authorization violation", AuthorizationError, True),
-    ("authentication timeout", AuthorizationError, True),
+    ("authentication timeout", AuthenticationTimeoutError, True),
     ("user authentication expired", AuthorizationError, True),
     ("user authentication revoked", AuthorizationError, True),
     ("account authentication expired", AuthorizationError, True),
@@ -290,6 +333,22 @@ _BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
     ("maximum subscriptions exceeded", SubscriptionLimitError, False),
     ("invalid subject", SubscriptionRefusedError, False),
 )
+
+# What to do about it, by the same prefixes.
+_HINTS: Final[dict[str, str]] = {
+    "authorization violation": "check the user, password, token, credentials or nkey seed",
+    "authentication timeout": (
+        "it is overloaded, or a callable that gives the credentials took too long"
+    ),
+    "user authentication expired": "renew the credentials",
+    "user authentication revoked": "get new credentials",
+    "account authentication expired": "the account's JWT has to be renewed",
+    "secure connection - tls required": "use tls=True, or tls:// in the URL",
+    "maximum control line exceeded": (
+        "use a shorter subject, name, token or JWT, or raise max_control_line on the server"
+    ),
+    "attempted to connect to route port": "use the server's client port, 4222 by default",
+}
 
 _VIOLATION: Final = "permissions violation for "
 _OPERATIONS: Final[tuple[tuple[str, str], ...]] = (
@@ -325,11 +384,11 @@ def _go_unquote(text: str) -> tuple[str, str]:
     return _ESCAPE.sub(_unescape, match[1]), text[match.end() :]
 
 
-def server_error(text: str) -> ServerError:
-    """The exception for what a server wrote behind -ERR.
+def server_error(text: str, address: str | None = None) -> ServerError:
+    """The exception for what a server wrote behind -ERR; `address` is the server's.
 
     >>> server_error("Authorization Violation")
-    AuthorizationError('the server said: Authorization Violation')
+    AuthorizationError('the server said: Authorization Violation (check the user, ...
     >>> server_error('Permissions Violation for Publish to "a.b"').subject
     'a.b'
     """
@@ -344,9 +403,14 @@ def server_error(text: str) -> ServerError:
                 if "sid " in rest.lower():
                     sid, _ = _go_unquote(rest)
                 return PermissionsViolationError(
-                    text, operation=operation, subject=subject, queue_group=queue_group, sid=sid
+                    text,
+                    operation=operation,
+                    subject=subject,
+                    queue_group=queue_group,
+                    sid=sid,
+                    address=address,
                 )
     for prefix, cls, closes in _BY_PREFIX:
         if lowered.startswith(prefix):
-            return cls(text, closes=closes)
-    return ServerError(text)
+            return cls(text, closes=closes, address=address, hint=_HINTS.get(prefix))
+    return ServerError(text, address=address)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nasq_proto import errors
 from nasq_proto.errors import (
+    AuthenticationTimeoutError,
     AuthorizationError,
     ConnectFailedError,
     ConnectionLimitError,
@@ -92,7 +93,10 @@ INSTANCES: list[NASQError] = [
     server_error("Stale Connection"),
     server_error("Invalid Subject"),
     server_error("Authorization Violation"),
+    server_error("Authorization Violation", "a:4222"),
+    server_error('Permissions Violation for Publish to "a"', "a:4222"),
     ServerError("Something", closes=True),
+    ServerError("Something", closes=True, address="a:4222", hint="do something"),
     server_error('Permissions Violation for Subscription to "a" using queue "q" (sid "7")'),
 ]
 
@@ -117,6 +121,16 @@ def test_a_failed_connect_says_what_became_of_each_server() -> None:
     assert "(a:1: refused; b:2: no route)" in str(error)
 
 
+def test_a_failed_connect_names_each_server_once_and_not_hundreds() -> None:
+    refused = server_error("Authorization Violation", "a:1")
+    error = ConnectFailedError(
+        [("a:1", refused), *((f"s{n}:1", ValueError("x")) for n in range(99))]
+    )
+    assert f"({refused}; s0:1: x; " in str(error)
+    assert "s6:1: x; and 92 more)" in str(error)
+    assert len(error.reasons) == 100
+
+
 # ---------------------------------------------------------------------- the server's words
 
 # nats-server, server/errors.go: text, class, whether the server then hangs up.
@@ -125,7 +139,7 @@ TABLE: list[tuple[str, type[ServerError], bool]] = [
     ("maximum control line exceeded", ServerError, True),
     ("Maximum Payload Violation", ServerError, True),
     ("Authorization Violation", AuthorizationError, True),
-    ("Authentication Timeout", AuthorizationError, True),
+    ("Authentication Timeout", AuthenticationTimeoutError, True),
     ("User Authentication Expired", AuthorizationError, True),
     ("User Authentication Revoked", AuthorizationError, True),
     ("Account Authentication Expired", AuthorizationError, True),
@@ -172,7 +186,8 @@ def test_a_text_tells_whether_the_server_hangs_up(
 @pytest.mark.parametrize(("text", "cls", "closes"), TABLE)
 def test_an_error_keeps_the_servers_words(text: str, cls: type[ServerError], closes: bool) -> None:
     error = server_error(text)
-    assert (error.text, str(error)) == (text, f"the server said: {text}")
+    assert error.text == text
+    assert str(error).partition(" (")[0] == f"the server said: {text}".partition(" (")[0]
 
 
 def test_a_text_is_known_by_its_beginning() -> None:
@@ -272,3 +287,32 @@ def go_quote(text: str) -> str:
 @given(text=st.text(max_size=40).map('permissions violation for subscription to "'.__add__))
 def test_any_violation_text_makes_an_error(text: str) -> None:
     assert server_error(text).text == text
+
+
+@pytest.mark.parametrize(("text", "cls", "closes"), TABLE)
+def test_an_error_names_the_server_that_said_it(
+    text: str, cls: type[ServerError], closes: bool
+) -> None:
+    error = server_error(text, "a.example:4222")
+    assert error.address == "a.example:4222"
+    assert error.text == text
+    assert str(error).startswith(f"the server a.example:4222 said: {text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Authorization Violation", "check the user, password, token, credentials or nkey seed"),
+        ("Authentication Timeout", "overloaded"),
+        ("User Authentication Expired", "renew the credentials"),
+        ("Secure Connection - TLS Required", "tls=True"),
+        ("maximum control line exceeded", "max_control_line"),
+    ],
+)
+def test_an_error_says_what_to_do(text: str, words: str) -> None:
+    assert words in str(server_error(text))
+
+
+def test_a_timeout_is_no_refusal() -> None:
+    error = server_error("Authentication Timeout")
+    assert not isinstance(error, (AuthorizationError, PermissionError, TimeoutError))
