@@ -53,7 +53,7 @@ from .notices import (
 )
 from .ops import Op
 from .options import ClientOptions
-from .servers import ReconnectPolicy, Server, parse_server
+from .servers import ReconnectPolicy, Server, parse_server, server_at
 from .states import ConnectionState
 from .subjects import check_queue_group, check_subject, subject_matches
 from .subscriptions import Subscription
@@ -112,6 +112,7 @@ __all__ = [
     "encode_headers",
     "parse_headers",
     "parse_server",
+    "server_at",
     "subject_matches",
     "unfold",
 ]

@@ -85,8 +85,9 @@ from .output import (
     Output,
     Publisher,
 )
+from .pool import MOST_ANNOUNCED, Candidate, ServerPool
 from .requests import PendingReply, Requests
-from .servers import Server, ServerPool
+from .servers import Server
 from .states import ConnectionState
 from .subscriptions import Deliver, Subscription, Subscriptions
 
@@ -102,6 +103,10 @@ __all__ = [
 ]
 
 _CACHED_PUBLISHERS: Final = 1024
+# Servers that are announced may have new names without end.
+_MOST_REASONS: Final = 2 * MOST_ANNOUNCED
+# The fields of CONNECT that are credentials; `sig` is not one, it signs another nonce each time.
+_CREDENTIALS: Final = ("user", "pass", "auth_token", "jwt", "nkey")
 
 
 class ClientState(enum.Enum):
@@ -218,23 +223,38 @@ class _Attempt:
     """One connection, from the wish for it to its end."""
 
     __slots__ = (
+        "candidate",
         "connected_at",
         "connection",
+        "credentials",
         "deadline",
         "ended",
         "error",
         "leaving",
         "number",
         "phase",
+        "seconds",
         "secure",
         "server",
     )
 
-    def __init__(self, number: int, server: Server, connection: Connection, deadline: float):
+    def __init__(
+        self,
+        number: int,
+        candidate: Candidate,
+        connection: Connection,
+        deadline: float,
+        seconds: float,
+    ):
         self.number = number
-        self.server = server
+        self.candidate = candidate
+        self.server = candidate.server
         self.connection = connection
         self.deadline = deadline
+        # How long it may take until it is up.
+        self.seconds = seconds
+        # A hash of the credentials that were sent: tells whether the next ones are the same.
+        self.credentials = 0
         self.phase = _Phase.OPENING
         self.connected_at = 0.0
         self.error: Exception | None = None
@@ -278,7 +298,13 @@ class Client:
         self._unrouted = 0
         self.output = Output(self._refuse)
         self._options = options
-        self._pool = ServerPool(options.servers, options.reconnect, rng)
+        self._pool = ServerPool(
+            options.servers,
+            options.reconnect,
+            rng,
+            connect_timeout=options.connect_timeout,
+            ignore_announced=options.ignore_discovered_servers,
+        )
         self._requests = Requests(rng)
         self._reply_inbox: Subscription | None = None
         self._actions: deque[Action] = deque()
@@ -286,10 +312,9 @@ class Client:
         self._attempts = 0
         self._attempt: _Attempt | None = None
         self._closing: int | None = None
-        self._retry: Server | None = None
+        self._retry: Candidate | None = None
         # Why each server failed, the latest only: reconnecting may go on for ever.
         self._reasons: dict[str, Exception] = {}
-        self._tried = 0
         # Those who wait for what `open` and `connected` have given them.
         self._opening: list[Op[None]] = []
         self._waiting: list[Op[bool]] = []
@@ -353,7 +378,7 @@ class Client:
         """What `NeedCredentials` asked for can't be had."""
         current = self._current(attempt)
         if current is not None and current.phase is _Phase.AWAIT_CREDENTIALS:
-            self._without_credentials(error, now)
+            self._without_credentials(current, error, now)
 
     def transport_failed(self, attempt: int, error: Exception, now: float) -> None:
         """The stream of this attempt could not be opened."""
@@ -443,7 +468,7 @@ class Client:
                 self._drop(
                     OperationTimeoutError(
                         f"no connection to {current.server.address} within "
-                        f"{self._options.connect_timeout:g} s: still {current.phase.value}"
+                        f"{current.seconds:g} s: still {current.phase.value}"
                     ),
                     now,
                 )
@@ -494,6 +519,8 @@ class Client:
             due: float | None = self._ping_at if self._live else self._attempt.deadline
         else:
             due = None if self._retry is None else self._retry.not_before
+        if due == math.inf:  # no deadline, or never a PING
+            due = None
         if self._report_at is None:
             return due
         return self._report_at if due is None else min(due, self._report_at)
@@ -526,8 +553,9 @@ class Client:
     def open(self, now: float) -> Op[None]:
         """Connect. Done when a connection is up; fails when no server could be reached.
 
-        One round over the servers, no backoff: whoever asks first wants to know. After that round
-        the client is CLOSED, and can be opened again.
+        One round over the servers, no backoff: whoever asks first wants to know. It takes at most
+        one connect_timeout for each server that was named, and one more for all that were
+        announced meanwhile. After that round the client is CLOSED, and can be opened again.
         """
         op: Op[None] = Op()
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
@@ -540,7 +568,6 @@ class Client:
             self.closed = Op()
             self.stopped = Op()
             self._reasons = {}
-            self._tried = 0
             self._pool.reset()
             if self._options.shuffle:
                 self._pool.shuffle()
@@ -783,13 +810,13 @@ class Client:
         self.state = state
 
     def _next_server(self, now: float) -> None:
-        server = self._pool.pick()
-        if server is None:
+        candidate = self._pool.pick(now)
+        if candidate is None:
             self._shut(self._round_error())
-        elif self.state is ClientState.CONNECTING or server.not_before <= now:
-            self._begin(server, now)
+        elif self.state is ClientState.CONNECTING or candidate.not_before <= now:
+            self._begin(candidate, now)
         else:
-            self._retry = server
+            self._retry = candidate
 
     def _round_error(self) -> Exception:
         """Why no server could be reached: in the words of the only one, or of each."""
@@ -799,13 +826,14 @@ class Client:
                 return only
         return ConnectFailedError(list(self._reasons.items()))
 
-    def _begin(self, server: Server, now: float) -> None:
+    def _begin(self, candidate: Candidate, now: float) -> None:
         self._retry = None
         self.output.pongs = 0
         self._attempts += 1
         connection = Connection(Role.CLIENT, limits=self._options.limits, sparing=True)
-        deadline = now + self._options.connect_timeout
-        self._attempt = _Attempt(self._attempts, server, connection, deadline)
+        seconds = self._pool.begin(candidate, now)
+        self._attempt = _Attempt(self._attempts, candidate, connection, now + seconds, seconds)
+        server = candidate.server
         self._actions.append(OpenTransport(self._attempts, server, self._tls_first(server)))
 
     def _tls_first(self, server: Server) -> bool:
@@ -828,22 +856,20 @@ class Client:
         self._handshake = []
         self.last_error = error
         if not was_live:
-            self._pool.failed(current.server, now)
+            refusal = None
+            if isinstance(error, AuthorizationError):
+                refusal = error.text, current.credentials
+            self._pool.failed(current.candidate, now, refusal)
             self._reasons[current.server.address] = (
                 error.reasons[0][1] if isinstance(error, ConnectFailedError) else error
             )
-            self._tried += 1
-            first_round = self.state is ClientState.CONNECTING
-            if isinstance(error, AuthorizationError) and not first_round:
-                self._pool.refused(current.server, error.text)
-            if first_round and self._tried >= len(self._pool):
-                self._shut(self._round_error())
-            else:
-                self._next_server(now)
+            if len(self._reasons) > _MOST_REASONS:
+                del self._reasons[next(iter(self._reasons))]
+            self._next_server(now)
             return
-        self._pool.lost(current.server, current.connected_at, now)
+        self._pool.lost(current.candidate, current.connected_at, now)
         if current.leaving:
-            self._pool.leave(current.server, now)
+            self._pool.leave(current.candidate, now)
         reconnecting = self._options.reconnect is not None and self.state is ClientState.CONNECTED
         self._notices.append(Disconnected(current.server.address, error, reconnecting=reconnecting))
         self._keep_unsent()
@@ -925,7 +951,7 @@ class Client:
         self._step(ClientState.CONNECTED)
         current.phase = _Phase.LIVE
         current.connected_at = now
-        current.server.refusal = None
+        self._pool.connected(current.candidate)
         self._live = True
         self.output.room = NO_LIMIT
         self._pings_out = 0
@@ -1017,15 +1043,19 @@ class Client:
         self.output.max_payload = info.max_payload if info.max_payload >= 0 else NO_LIMIT
         over_websocket = current.server.scheme in ("ws", "wss")
         urls = info.ws_connect_urls if over_websocket else info.connect_urls
-        self._pool.announce(urls, current.server, lame_duck=info.ldm)
         if current.phase is not _Phase.AWAIT_INFO:
+            self._pool.announce(urls, current.candidate, lame_duck=info.ldm)
             if info.ldm and not current.leaving:
                 self._leave(current)
             return
         wanted = self._options.tls or current.server.scheme == "tls"
         if current.secure or over_websocket or not (wanted or info.tls_required):
+            self._pool.announce(urls, current.candidate, lame_duck=info.ldm)
             self._sign_in(current, now)
         elif info.tls_required or info.tls_available:
+            # What it announces in the clear is not taken in: somebody in between could name a
+            # server of their own, which would be sent the credentials at a later reconnect. The
+            # server says it again under TLS, behind the first PONG (nats-server 2.12 and later).
             current.phase = _Phase.STARTING_TLS
             self._actions.append(StartTLS(current.number, current.server))
         else:
@@ -1066,13 +1096,8 @@ class Client:
             need = NeedCredentials(current.number, partial(options.credentials, self.info))
             if options.asks_for_credentials:
                 self._actions.append(need)
-                return
-            try:
-                fields = need.read_now()
-            except InvalidOptionError as error:
-                self._without_credentials(error, now)
             else:
-                self._say_connect(current, fields, now)
+                self._say_connect(current, need.read_now(), now)
 
     def _say_connect(self, current: _Attempt, credentials: Mapping[str, str], now: float) -> None:
         assert self.info is not None, "INFO came first"
@@ -1093,20 +1118,24 @@ class Client:
         if self._options.name is not None:
             fields["name"] = self._options.name
         try:
-            current.connection.send(Connect({**fields, **credentials}))
+            fields |= credentials
+            current.credentials = hash(tuple(map(fields.get, _CREDENTIALS)))
+            current.connection.send(Connect(fields))
         except Exception as error:  # whatever the user's callables returned
-            self._without_credentials(error, now)
+            self._without_credentials(current, error, now)
             return
         current.connection.send(Ping())
         self._handshake.append(current.connection.data_to_send())
         current.phase = _Phase.AWAIT_PONG
 
-    def _without_credentials(self, error: Exception, now: float) -> None:
+    def _without_credentials(self, current: _Attempt, error: Exception, now: float) -> None:
         why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
-        self._drop(InvalidOptionError(f"could not get the credentials: {why}"), now)
+        reason = InvalidOptionError(f"no credentials for {current.server.address}: {why}")
+        reason.__cause__ = error
+        self._drop(reason, now)
 
     def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
-        error = server_error(event.text)
+        error = server_error(event.text, current.server.address)
         if not self._live or error.closes:
             self._drop(error, now)
             return
@@ -1114,7 +1143,7 @@ class Client:
             sub := self._refused(error)
         ):
             if isinstance(error, SubscriptionRefusedError):
-                error = type(error)(error.text, subject=sub.subject)
+                error = type(error)(error.text, address=error.address, subject=sub.subject)
             waited_for = not sub.confirmed.done
             sub.confirmed.fail(error)
             self.subscriptions.remove(sub)

@@ -290,15 +290,18 @@ class SubscriptionRefusedError(ServerError):
     """
 
     def __init__(
-        self, text: str, *, subject: str | None = None, closes: bool | None = None
+        self,
+        text: str,
+        *,
+        closes: bool | None = None,
+        address: str | None = None,
+        hint: str | None = None,
+        subject: str | None = None,
     ) -> None:
-        super().__init__(text, closes=closes)
+        super().__init__(text, closes=closes, address=address, hint=hint)
         self.subject = subject
         if subject is not None:
-            self.args = (f"the server refused the subscription to {subject!r}: {text}",)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), subject=self.subject), (self.text,), self.__dict__
+            self.args = (f"{self.args[0]}, and did not take the subscription to {subject!r}",)
 
 
 class SubscriptionLimitError(SubscriptionRefusedError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .errors import InvalidOptionError
 from .events import Info
 from .limits import Limits
-from .servers import ReconnectPolicy, Server
+from .servers import ReconnectPolicy, Server, check_number, check_policy
 
 __all__ = ["Authenticator", "ClientOptions", "Secret"]
 
@@ -20,9 +20,13 @@ Secret = str | Callable[[], str | Awaitable[str]] | None
 # Returns fields of CONNECT (jwt, nkey, sig) for a server's INFO, whose nonce it signs.
 Authenticator = Callable[[Info], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 
+# nats-server takes 4096 bytes behind CONNECT, in which credentials need room as well. Written as
+# JSON, a name is at most six times as long.
+_LONGEST_NAME: Final = 256
+
 
 class ClientOptions(NamedTuple):
-    """Options of a `Client`. Times are in seconds, sizes in bytes.
+    """Options of a `Client`. Times are in seconds, sizes in bytes. Clients can share one.
 
     Attributes:
         servers: where to connect, in order.
@@ -34,13 +38,16 @@ class ClientOptions(NamedTuple):
         tls_first: TLS before the server's INFO.
         tls_context: handed to the transport as it is; None: the transport's default.
         shuffle: try the servers in a random order.
-        name: shown by the server's monitoring.
+        name: shown by the server's monitoring; without control characters, at most 256 bytes as
+            UTF-8.
         connect_timeout: the total time of one attempt, from opening the socket to the first PONG.
-        ping_interval: how often this side PINGs.
+            math.inf: no deadline.
+        ping_interval: how often this side PINGs. math.inf: never.
         max_pings_out: PINGs left unanswered before the connection is given up.
         reconnect: None: never.
         reconnect_buffer: bytes of publishes kept while disconnected.
         limits: bounds on what the server may send.
+        ignore_discovered_servers: connect to `servers` only, whatever else a server announces.
     """
 
     servers: list[Server]
@@ -59,6 +66,7 @@ class ClientOptions(NamedTuple):
     reconnect: ReconnectPolicy | None = ReconnectPolicy()
     reconnect_buffer: int = 8 * 1024 * 1024
     limits: Limits = Limits()
+    ignore_discovered_servers: bool = False
 
     def check(self) -> None:
         """Refuse values that make no sense.
@@ -71,17 +79,18 @@ class ClientOptions(NamedTuple):
                 raise InvalidOptionError(f"{server!r}: TLS was asked for, so use wss://")
         if not self.servers:
             raise InvalidOptionError("no server was given")
-        for name, least in (
-            ("connect_timeout", "more than 0 seconds"),
-            ("ping_interval", "more than 0 seconds"),
-            ("max_pings_out", "at least 1"),
-            ("reconnect_buffer", "0 or more bytes"),
-        ):
+        check_number("connect_timeout", self.connect_timeout, least=0, above=True)
+        check_number("ping_interval", self.ping_interval, least=0, above=True)
+        _check_int("max_pings_out", self.max_pings_out, least=1)
+        _check_int("reconnect_buffer", self.reconnect_buffer, least=0)
+        if self.reconnect is not None:
+            check_policy(self.reconnect)
+        if self.name is not None:
+            _check_name(self.name)
+        for name in ("user", "password", "token"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-            if not (value > 0 or (value == 0 and name == "reconnect_buffer")):
-                raise InvalidOptionError(f"{name} must be {least}, not {value!r}")
+            if value is not None and not isinstance(value, str) and not callable(value):
+                raise TypeError(f"{name} must be a str or a callable, not {type(value).__name__}")
 
     @property
     def asks_for_credentials(self) -> bool:
@@ -120,3 +129,25 @@ class ClientOptions(NamedTuple):
     def __repr__(self) -> str:
         # A NamedTuple's own repr would show the credentials.
         return f"ClientOptions(servers={self.servers!r}, name={self.name!r})"
+
+
+def _check_int(name: str, value: object, *, least: int) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise InvalidOptionError(f"{name} must be at least {least}, not {value!r}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c < "\ue000" for c in name):
+        raise InvalidOptionError(
+            f"name must hold neither control characters nor lone surrogates: {name[:40]!r}"
+        )
+    size = len(name.encode())
+    if size > _LONGEST_NAME:
+        raise InvalidOptionError(
+            f"name must have at most {_LONGEST_NAME} bytes as UTF-8, not {size}: "
+            "the server would refuse the connection"
+        )

@@ -1,13 +1,4 @@
-"""Where to connect: server URLs, and the pool that says which one is next and when.
-
-A server that another one announced (INFO's connect_urls) joins the pool, and leaves it when it is
-no longer announced; those that the user named stay.
-
-Each server has a backoff of its own. The first try after a disconnect is made at once; each
-failure in a row doubles the range that the next delay is drawn from (full jitter, so that the
-clients of a restarted server don't come back in step). A connection that did not last counts
-as a failure: a server that accepts and drops is paced like one that refuses.
-"""
+"""Where to connect: server URLs, and the pace of reconnecting."""
 
 from __future__ import annotations
 
@@ -19,14 +10,17 @@ from urllib.parse import unquote
 
 from .errors import InvalidOptionError
 
-__all__ = ["ReconnectPolicy", "Server", "ServerPool", "parse_server"]
+__all__ = [
+    "ReconnectPolicy",
+    "Server",
+    "check_number",
+    "check_policy",
+    "parse_server",
+    "server_at",
+]
 
 DEFAULT_PORT: Final = 4222
 _PORTS: Final = {"nats": DEFAULT_PORT, "tls": DEFAULT_PORT, "ws": 80, "wss": 443}
-# A connection that lived this long, in seconds, clears its server's failures.
-_STABLE_AFTER: Final = 1.0
-# A server in lame duck mode hangs up within about this many seconds.
-_LAME_DUCK: Final = 10.0
 
 
 class ReconnectPolicy(NamedTuple):
@@ -35,18 +29,27 @@ class ReconnectPolicy(NamedTuple):
     After the n-th failure in a row the next try at that server waits between 0 and
     `min(max_delay, delay * factor ** (n - 1))` seconds, drawn evenly.
 
+    The same authorization error for the same credentials, twice in a row, ends the tries at a
+    server. A credentials callable that gives something new, or any other outcome in between,
+    starts the count anew. When no server is left, the client closes.
+
     Attributes:
-        delay: range of the first delay, in seconds. The very first try is made at once.
+        delay: range of the first delay, in seconds. The very first try is made at once. When
+            every one of several servers has failed, half of it at least also lies between any two
+            attempts.
         max_delay: the range never exceeds this, in seconds. Short enough that a client is back
             within a second of its server; jitter spreads the clients.
         factor: growth per failure.
         max_attempts: tries per server before giving up and closing; None: without end.
+        give_up_on_auth: False: authorization errors are retried like any other failure, for
+            credentials that are renewed elsewhere and may come late.
     """
 
     delay: float = 0.05
     max_delay: float = 0.75
     factor: float = 2.0
     max_attempts: int | None = None
+    give_up_on_auth: bool = True
 
     def wait(self, failures: int, rng: random.Random) -> float:
         """Seconds to wait after `failures` failures in a row."""
@@ -60,24 +63,19 @@ class ReconnectPolicy(NamedTuple):
 
 
 class Server:
-    """One address, and what became of connecting to it.
+    """The address of a server, and the credentials that its URL holds. It never changes.
 
     Its repr and `address` never show credentials.
+
+    Args:
+        host: a name or an IP address.
+        port: its port.
+        scheme: nats, tls, ws or wss.
+        user, password, token: the credentials of its URL.
+        tls_name: the name that its certificate has to be valid for; None: the host.
     """
 
-    __slots__ = (
-        "announced",
-        "failures",
-        "host",
-        "not_before",
-        "password",
-        "port",
-        "refusal",
-        "scheme",
-        "tls_name",
-        "token",
-        "user",
-    )
+    __slots__ = ("host", "password", "port", "scheme", "tls_name", "token", "user")
 
     def __init__(
         self,
@@ -88,21 +86,15 @@ class Server:
         user: str | None = None,
         password: str | None = None,
         token: str | None = None,
+        tls_name: str | None = None,
     ) -> None:
-        self.scheme = scheme
-        self.host = host
-        self.port = port
-        self.user = user
-        self.password = password
-        self.token = token
-        # The name that its certificate has to be valid for.
-        self.tls_name = host
-        # Made known by another server, not named by the user.
-        self.announced = False
-        self.failures = 0
-        self.not_before = 0.0
-        # The authorization error of the last attempt: the same one twice ends the tries.
-        self.refusal: str | None = None
+        self.scheme: Final = scheme
+        self.host: Final = host
+        self.port: Final = port
+        self.user: Final = user
+        self.password: Final = password
+        self.token: Final = token
+        self.tls_name: Final = tls_name or host
 
     @property
     def address(self) -> str:
@@ -114,13 +106,46 @@ class Server:
         return f"Server({self.scheme}://{self.address})"
 
 
+def server_at(host: str, port: int) -> Server:
+    """The server at a host and a port.
+
+    Raises:
+        TypeError: the host is not a str, or the port not an int.
+        InvalidOptionError: they make no address. The host is not shown: it may be a URL with a
+            password.
+
+    >>> server_at("::1", 4222)
+    Server(nats://[::1]:4222)
+    """
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a str, not {type(host).__name__}")
+    if type(port) is not int:
+        raise TypeError(f"port must be an int, not {type(port).__name__}")
+    if not 0 < port < 65536:
+        raise InvalidOptionError(f"port must be a number from 1 to 65535, not {port}")
+    name, colon, rest = host.partition(":")
+    if name and colon and rest.isdigit():
+        raise InvalidOptionError(
+            f"host must be a name or an address without a port: use host={name!r}, "
+            f'port={rest}, or servers=["nats://{host}"]'
+        )
+    match = _PLACE.fullmatch(f"[{host}]" if ":" in host else host)
+    where = _host(match) if match and not match["port"] else None
+    if where is None or host.endswith(("/", ":")):
+        raise InvalidOptionError(
+            "host must be a name or an address, such as localhost, 10.0.0.1 or ::1: "
+            "give a URL as servers=[…]"
+        )
+    return Server(where, port)
+
+
 def parse_server(url: str) -> Server:
     """Read `nats://user:password@host:port`, `nats://token@host`, or a bare `host:port`.
 
     Schemes are nats, tls, ws and wss. User, password and token may be percent-encoded.
 
     Raises:
-        TypeError: it is no str.
+        TypeError: it is not a str.
         InvalidOptionError: it can't be read; the error shows no credentials.
 
     >>> parse_server("demo.example:4333").address
@@ -199,131 +224,53 @@ def _host(match: re.Match[str]) -> str | None:
     return address
 
 
-def _check_policy(policy: ReconnectPolicy) -> None:
-    for name, value, least in (
-        ("delay", policy.delay, 0),
-        ("max_delay", policy.max_delay, 0),
-        ("factor", policy.factor, 1),
-    ):
-        if not least <= value < math.inf:
-            raise InvalidOptionError(f"reconnect: {name} must be at least {least}, not {value!r}")
-    if policy.max_attempts is not None and policy.max_attempts < 1:
+def check_number(
+    name: str,
+    value: object,
+    *,
+    least: float,
+    above: bool = False,
+    finite: bool = False,
+    unit: str = " seconds",
+) -> None:
+    """Refuse what is not a number of at least `least`; `above`: more than that.
+
+    Raises:
+        TypeError: it is not an int or a float. A bool is neither here.
+        InvalidOptionError: it is NaN, too small, or infinite where it must be `finite`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    fits = value > least if above else value >= least
+    if not fits or (finite and value == math.inf):
+        bound = f"{'more than' if above else 'at least'} {least:g}{unit}"
         raise InvalidOptionError(
-            f"reconnect: max_attempts must be at least 1 or None, not {policy.max_attempts!r}"
+            f"{name} must be {bound}{', and finite' if finite else ''}, not {value!r}"
         )
 
 
-class ServerPool:
-    """The servers, in the order they are tried, each with its own backoff.
+def check_policy(policy: ReconnectPolicy) -> None:
+    """Refuse a policy that makes no sense.
 
     Raises:
-        InvalidOptionError: there is no server, or a number of the policy makes no sense.
+        TypeError, InvalidOptionError: names the number.
     """
-
-    def __init__(
-        self, servers: list[Server], policy: ReconnectPolicy | None, rng: random.Random
-    ) -> None:
-        if not servers:
-            raise InvalidOptionError("no server was given")
-        if policy is not None:
-            _check_policy(policy)
-        self._given = servers
-        self._servers = list(servers)
-        self._policy = policy
-        self.rng = rng
-        self._next = 0
-        # Addresses that were given up: who announces them again changes nothing.
-        self._refused: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._servers)
-
-    def reset(self) -> None:
-        """Forget what became of earlier attempts: a new connection is asked for."""
-        self._next = 0
-        self._refused.clear()
-        self._servers = list(self._given)
-        for server in self._servers:
-            server.failures = 0
-            server.not_before = 0.0
-            server.refusal = None
-
-    def pick(self) -> Server | None:
-        """The server to try next; `not_before` says when. None when all have been given up."""
-        most = self._policy.max_attempts if self._policy else None
-        order = self._servers[self._next :] + self._servers[: self._next]
-        usable = [s for s in order if most is None or s.failures < most]
-        if not usable:
-            return None
-        server = min(usable, key=lambda s: s.not_before)
-        self._next = (self._servers.index(server) + 1) % len(self._servers)
-        return server
-
-    def failed(self, server: Server, now: float) -> None:
-        """An attempt failed, or a connection broke that had hardly lived."""
-        server.failures += 1
-        if self._policy:
-            server.not_before = now + self._policy.wait(server.failures, self.rng)
-
-    def lost(self, server: Server, connected_at: float, now: float) -> None:
-        """A connection broke. One that had lived is no failure: it is tried again at once."""
-        if now - connected_at >= _STABLE_AFTER:
-            server.failures = 0
-            server.not_before = now
-        else:
-            self.failed(server, now)
-
-    def leave(self, server: Server, now: float) -> None:
-        """It is shutting down: every other one comes first for a while."""
-        server.not_before = now + _LAME_DUCK
-
-    def refused(self, server: Server, text: str) -> bool:
-        """An authorization error: whether it is the second time that the server says just this.
-
-        Then it is given up: hammering a server with wrong credentials helps nobody.
-        """
-        if server.refusal != text:
-            server.refusal = text
-            return False
-        self._servers.remove(server)
-        self._refused.add(server.address)
-        return True
-
-    def announce(self, addresses: list[str], by: Server, *, lame_duck: bool = False) -> None:
-        """Take in what `by` says of its cluster; it may say nothing (an empty list).
-
-        In lame duck mode it leaves itself out, under whatever name: then nothing means nobody.
-
-        A new server is reached as `by` is: same scheme, same credentials. Where it is named by an
-        IP address, its certificate has to be valid for the name that the user gave.
-        """
-        if not addresses and not lame_duck:
-            return
-        known = {server.address: server for server in self._servers}
-        wanted = set(addresses)
-        self._servers = [
-            server
-            for server in self._servers
-            if not server.announced or server is by or server.address in wanted
-        ]
-        for address in addresses:
-            try:
-                new = parse_server(f"{by.scheme}://{address}")
-            except InvalidOptionError:
-                continue  # its own pool is no reason to give a server up
-            if new.address in known or new.address in self._refused:
-                continue
-            new.announced = True
-            new.user, new.password, new.token = by.user, by.password, by.token
-            if _is_ip(new.host):
-                new.tls_name = by.tls_name
-            known[new.address] = new
-            self._servers.append(new)
-
-    def shuffle(self) -> None:
-        """Try them in a random order."""
-        self.rng.shuffle(self._servers)
-
-
-def _is_ip(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+    if not isinstance(policy, ReconnectPolicy):
+        raise TypeError(f"reconnect must be a ReconnectPolicy or None, not {type(policy).__name__}")
+    check_number("reconnect: delay", policy.delay, least=0, finite=True)
+    check_number("reconnect: max_delay", policy.max_delay, least=0, finite=True)
+    check_number("reconnect: factor", policy.factor, least=1, finite=True, unit="")
+    most = policy.max_attempts
+    if most is not None and type(most) is not int:
+        raise TypeError(
+            f"reconnect: max_attempts must be an int or None, not {type(most).__name__}"
+        )
+    if most is not None and most < 1:
+        raise InvalidOptionError(
+            f"reconnect: max_attempts must be at least 1 or None, not {most!r}"
+        )
+    if not isinstance(policy.give_up_on_auth, bool):
+        raise TypeError(
+            "reconnect: give_up_on_auth must be a bool, not "
+            f"{type(policy.give_up_on_auth).__name__}"
+        )

@@ -1,7 +1,8 @@
-"""Server URLs, the pace of reconnecting, and which server is next."""
+"""Server URLs, and the pace of reconnecting."""
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any, cast
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasq_proto import InvalidOptionError, ReconnectPolicy, Server, parse_server
-from nasq_proto.servers import ServerPool
+from nasq_proto import InvalidOptionError, ReconnectPolicy, Server, parse_server, server_at
+from nasq_proto.servers import check_number, check_policy
 
 # ---------------------------------------------------------------------- URLs
 
@@ -286,140 +287,120 @@ def test_without_a_delay_there_is_never_a_wait(failures: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "name"),
+    ("options", "error"),
     [
-        (ReconnectPolicy(delay=-1), "delay"),
-        (ReconnectPolicy(delay=float("nan")), "delay"),
-        (ReconnectPolicy(delay=float("inf")), "delay"),
-        (ReconnectPolicy(max_delay=-0.1), "max_delay"),
-        (ReconnectPolicy(max_delay=float("inf")), "max_delay"),
-        (ReconnectPolicy(factor=0.5), "factor"),
-        (ReconnectPolicy(factor=float("nan")), "factor"),
-        (ReconnectPolicy(max_attempts=0), "max_attempts"),
-        (ReconnectPolicy(max_attempts=-1), "max_attempts"),
+        ({"delay": -1}, InvalidOptionError),
+        ({"delay": math.nan}, InvalidOptionError),
+        ({"delay": math.inf}, InvalidOptionError),
+        ({"delay": True}, TypeError),
+        ({"delay": "1"}, TypeError),
+        ({"delay": None}, TypeError),
+        ({"max_delay": -0.1}, InvalidOptionError),
+        ({"max_delay": -math.inf}, InvalidOptionError),
+        ({"max_delay": math.inf}, InvalidOptionError),
+        ({"max_delay": False}, TypeError),
+        ({"factor": 0.5}, InvalidOptionError),
+        ({"factor": math.nan}, InvalidOptionError),
+        ({"factor": math.inf}, InvalidOptionError),
+        ({"factor": b"2"}, TypeError),
+        ({"max_attempts": 0}, InvalidOptionError),
+        ({"max_attempts": -1}, InvalidOptionError),
+        ({"max_attempts": True}, TypeError),
+        ({"max_attempts": 1.5}, TypeError),
+        ({"max_attempts": math.inf}, TypeError),
+        ({"give_up_on_auth": 1}, TypeError),
+        ({"give_up_on_auth": None}, TypeError),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(policy: ReconnectPolicy, name: str) -> None:
-    with pytest.raises(InvalidOptionError, match=f"reconnect: {name} must be"):
-        ServerPool([Server("a", 1)], policy, ALL)
-
-
-# ---------------------------------------------------------------------- the pool
-
-POLICY = ReconnectPolicy(delay=1, max_delay=8, factor=2)
-
-
-def pool_of(
-    *hosts: str, policy: ReconnectPolicy | None = POLICY, rng: random.Random = ALL
-) -> ServerPool:
-    return ServerPool([Server(host, 4222) for host in hosts], policy, rng)
-
-
-def pick(pool: ServerPool) -> Server:
-    server = pool.pick()
-    assert server is not None
-    return server
-
-
-def test_a_pool_needs_a_server() -> None:
-    with pytest.raises(InvalidOptionError, match="no server was given"):
-        pool_of()
-
-
-def test_a_pool_has_a_length() -> None:
-    assert len(pool_of("a", "b")) == 2
-
-
-def test_servers_are_picked_in_their_order_and_round_again() -> None:
-    pool = pool_of("a", "b", "c")
-    assert [pick(pool).host for _ in range(7)] == ["a", "b", "c", "a", "b", "c", "a"]
-
-
-def test_a_server_that_failed_comes_after_those_that_did_not() -> None:
-    pool = pool_of("a", "b", "c")
-    pool.failed(pick(pool), now=10.0)
-    assert [pick(pool).host for _ in range(3)] == ["b", "c", "b"]
-
-
-def test_when_all_have_failed_the_one_that_is_due_first_is_next() -> None:
-    pool = pool_of("a", "b")
-    a, b = pick(pool), pick(pool)
-    pool.failed(a, now=0.0)
-    pool.failed(a, now=0.0)
-    pool.failed(b, now=0.5)
-    assert pick(pool) is b
-
-
-def test_each_failure_in_a_row_doubles_the_wait() -> None:
-    pool = pool_of("a")
-    server = pick(pool)
-    waits = []
-    for _ in range(5):
-        pool.failed(server, now=100.0)
-        waits.append(server.not_before - 100.0)
-    assert waits == [1, 2, 4, 8, 8]
-
-
-def test_a_connection_that_had_lived_is_made_again_at_once() -> None:
-    pool = pool_of("a")
-    server = pick(pool)
-    pool.failed(server, now=0.0)
-    pool.lost(server, connected_at=10.0, now=20.0)
-    assert (server.failures, server.not_before) == (0, 20.0)
-
-
-@pytest.mark.parametrize("lived", [0.0, 0.5, 0.999])
-def test_a_connection_that_hardly_lived_counts_as_a_failure(lived: float) -> None:
-    pool = pool_of("a")
-    server = pick(pool)
-    pool.lost(server, connected_at=10.0, now=10.0 + lived)
-    assert (server.failures, server.not_before) == (1, 11.0 + lived)
-
-
-def test_a_server_is_given_up_after_its_attempts() -> None:
-    pool = pool_of("a", "b", policy=ReconnectPolicy(max_attempts=2))
-    a = pick(pool)
-    pool.failed(a, now=0.0)
-    pool.failed(a, now=0.0)
-    assert {pick(pool).host for _ in range(4)} == {"b"}
-
-
-def test_when_all_are_given_up_there_is_no_next() -> None:
-    pool = pool_of("a", policy=ReconnectPolicy(max_attempts=1))
-    pool.failed(pick(pool), now=0.0)
-    assert pool.pick() is None
-
-
-def test_without_a_policy_nothing_is_given_up_and_nothing_waits() -> None:
-    pool = pool_of("a", policy=None)
-    server = pick(pool)
-    for _ in range(100):
-        pool.failed(server, now=5.0)
-    assert (pick(pool), server.not_before) == (server, 0.0)
-
-
-def test_a_reset_forgets_what_became_of_earlier_attempts() -> None:
-    pool = pool_of("a", "b", policy=ReconnectPolicy(max_attempts=1))
-    for _ in range(2):
-        pool.failed(pick(pool), now=50.0)
-    pool.reset()
-    first = pick(pool)
-    assert (first.host, first.failures, first.not_before) == ("a", 0, 0.0)
-
-
-@given(
-    hosts=st.integers(1, 4),
-    failures=st.lists(st.floats(0, 3), max_size=20),
-    seed=st.integers(),
-)
-def test_the_next_server_is_never_due_later_than_another(
-    hosts: int, failures: list[float], seed: int
+def test_a_policy_that_makes_no_sense_is_refused(
+    options: dict[str, Any], error: type[Exception]
 ) -> None:
-    servers = [Server(str(i), 1) for i in range(hosts)]
-    pool = ServerPool(servers, POLICY, random.Random(seed))
-    now = 0.0
-    for step in failures:
-        server = pick(pool)
-        assert server.not_before == min(s.not_before for s in servers)
-        now += step
-        pool.failed(server, now)
+    with pytest.raises(error, match=f"reconnect: {next(iter(options))} must be"):
+        check_policy(ReconnectPolicy(**options))
+
+
+@pytest.mark.parametrize("value", [True, False, {"delay": 1}, (0.05, 0.75, 2.0, None, True), 1.0])
+def test_what_is_no_policy_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="reconnect must be a ReconnectPolicy or None, not"):
+        check_policy(value)
+
+
+@pytest.mark.parametrize("delay", [0, 0.0, 5e-324, 30 * 86400, 1e300])
+def test_a_delay_may_be_anything_from_nothing_to_very_long(delay: float) -> None:
+    check_policy(ReconnectPolicy(delay=delay, max_delay=delay))
+
+
+@pytest.mark.parametrize("value", [5e-324, 1, 30 * 86400, 1e300, math.inf])
+def test_a_number_within_its_bounds_is_taken(value: float) -> None:
+    check_number("it", value, least=0, above=True)
+
+
+# ---------------------------------------------------------------------- host and port
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", "localhost:4222"),
+        ("Nats.Example", "nats.example:4222"),
+        ("10.0.0.1", "10.0.0.1:4222"),
+        ("::1", "[::1]:4222"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:4222"),
+    ],
+)
+def test_a_host_and_a_port_make_a_server(host: str, expected: str) -> None:
+    assert server_at(host, 4222).address == expected
+
+
+def test_a_host_with_a_port_says_what_to_write_instead() -> None:
+    with pytest.raises(InvalidOptionError) as caught:
+        server_at("localhost:4333", 4222)
+    assert "host='localhost', port=4333" in str(caught.value)
+    assert 'servers=["nats://localhost:4333"]' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        " ",
+        "a b",
+        "a/",
+        "a:",
+        ":4222",
+        "[::1]",
+        "[::1]:4222",
+        "::1]",
+        "nats://a",
+        "user:pass@a",
+        "user:1234@a",
+        "a?b",
+        "a,b",
+        "a\n",
+        "a\0",
+        "::g",
+        "a:b",
+    ],
+)
+def test_a_host_that_is_none_is_refused_and_not_shown(host: str) -> None:
+    with pytest.raises(InvalidOptionError, match="host must be a name or an address") as caught:
+        server_at(host, 4222)
+    assert "user" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", [None, b"localhost", 4222])
+def test_a_host_that_is_no_str_is_a_type_error(host: Any) -> None:
+    with pytest.raises(TypeError, match="host must be a str, not"):
+        server_at(host, 4222)
+
+
+@pytest.mark.parametrize("port", [None, "4222", 4222.0, True])
+def test_a_port_that_is_no_int_is_a_type_error(port: Any) -> None:
+    with pytest.raises(TypeError, match="port must be an int, not"):
+        server_at("a", port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 10**30])
+def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
+    with pytest.raises(InvalidOptionError, match="port must be a number from 1 to 65535"):
+        server_at("a", port)
