@@ -40,6 +40,7 @@ from nasq_proto import (
     UsageError,
     encode_headers,
     parse_server,
+    server_at,
 )
 from nasq_proto.options import Authenticator, Secret
 from nasq_proto.output import COST, CREDIT, CRLF, HIGH_WATER
@@ -100,19 +101,24 @@ class NASQueue:
     queue otherwise.
 
     Args:
-        host, port: the server.
+        host, port: the server; not together with `servers`.
         namespace: prefix of every subject; may hold dots, then forms a tree.
         servers: URLs such as "nats://user:password@host:4222", instead of host and port.
         user, password, token: a str, or a callable that is asked anew for each connection.
-        credentials: a credentials file, or a callable that gives its path or its text.
-        nkey_seed: a seed, a file that holds one, or a callable that gives either.
+        credentials: a credentials file or its text, or a callable that gives either. A file is
+            read anew for each connection, and may appear later.
+        nkey_seed: a seed, a file that holds one, or a callable that gives either. A str is a file
+            where it has a path separator or an extension, or where such a file is there.
         tls: True: TLS with the system's trust store; an ssl.SSLContext: with yours (client
             certificates go there). None: where a server requires it, and for tls:// and wss://.
         tls_handshake_first: TLS before the server's INFO, for servers set up so.
         shuffle_servers: try the servers in a random order.
-        name: shown by the server's monitoring.
-        connect_timeout: seconds for one attempt, from opening the socket to the server's answer.
-        ping_interval: seconds between PINGs that this side sends.
+        ignore_discovered_servers: connect to the servers that are named here only, whatever
+            others they announce: for a client that can't reach those (containers, NAT).
+        name: shown by the server's monitoring; no control characters, at most 256 bytes as UTF-8.
+        connect_timeout: seconds for one attempt, from opening the socket to the server's answer;
+            math.inf: no deadline.
+        ping_interval: seconds between PINGs that this side sends; math.inf: never.
         max_pings_out: unanswered PINGs after which the connection is given up.
         reconnect: how a lost connection is made again; None: never.
         reconnect_buffer: bytes of pushes kept while disconnected.
@@ -149,6 +155,7 @@ class NASQueue:
         tls: bool | ssl.SSLContext | None = None,
         tls_handshake_first: bool = False,
         shuffle_servers: bool = False,
+        ignore_discovered_servers: bool = False,
         name: str | None = None,
         connect_timeout: float = 5.0,
         ping_interval: float = 120.0,
@@ -172,6 +179,7 @@ class NASQueue:
             tls_first=tls_handshake_first,
             tls_context=None if isinstance(tls, bool) else tls,
             shuffle=shuffle_servers,
+            ignore_discovered_servers=ignore_discovered_servers,
             name=name,
             connect_timeout=connect_timeout,
             ping_interval=ping_interval,
@@ -218,7 +226,8 @@ class NASQueue:
     async def connect(self) -> bool:
         """Connect to the first server that answers.
 
-        Each server is tried once. Once connected, the queue reconnects by itself.
+        Each server is tried once: at most `connect_timeout` seconds for each that was named, and
+        as long again for all that were announced. Once connected, the queue reconnects by itself.
 
         Returns:
             Whether a connection is up. When not, `last_error` says why.
@@ -1040,14 +1049,12 @@ def _servers(host: str, port: int, urls: Iterable[str] | None) -> list[Server]:
     if urls is not None:
         if isinstance(urls, str):
             raise TypeError("servers must be a list of URLs, not one str")
+        if (host, port) != ("localhost", 4222):
+            raise InvalidOptionError(
+                "give host and port or servers, not both: put this server into the list"
+            )
         servers = [parse_server(url) for url in urls]
         if not servers:
             raise InvalidOptionError("servers is empty: name at least one URL")
         return servers
-    if not isinstance(host, str) or not host:
-        raise InvalidOptionError(f"host must be a name or an address, not {host!r}")
-    if any(mark in host for mark in "/@"):  # not shown: there may be a password in it
-        raise InvalidOptionError("host must be a name or an address: give a URL as servers=[…]")
-    if type(port) is not int or not 0 < port < 65536:
-        raise InvalidOptionError(f"port must be a number from 1 to 65535, not {port!r}")
-    return [Server(host, port)]
+    return [server_at(host, port)]

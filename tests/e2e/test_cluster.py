@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -27,8 +28,10 @@ from nasq import (
     ReconnectPolicy,
 )
 from nasq.server import LocalServer
-from nasq_proto import Notice
+from nasq.testing import Broker, MemoryServer
+from nasq_proto import Client, Notice
 from tests.conftest import Kit
+from tests.e2e.certificates import Certificates
 
 # The server takes no less than 30 s; with few clients it hangs up soon after the grace period.
 LAME = "lame_duck_duration: 30s, lame_duck_grace_period: {}"
@@ -44,7 +47,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 def announced(server: LocalServer) -> set[str]:
     """The connect_urls of a server's INFO."""
-    host = server.url.removeprefix("nats://").rpartition(":")[0].strip("[]")
+    host = address(server).rpartition(":")[0].strip("[]")
     with socket.create_connection((host, server.port), timeout=5.0) as sock:
         line = sock.makefile("rb").readline()
     return set(json.loads(line.removeprefix(b"INFO ")).get("connect_urls", ()))
@@ -100,7 +103,7 @@ class Cluster:
 
 
 def address(server: LocalServer) -> str:
-    return server.url.removeprefix("nats://")
+    return server.url.partition("://")[2]
 
 
 async def aside(kit: Kit, call: Callable[[], object]) -> None:
@@ -115,11 +118,22 @@ def of(events: list[Notice], kind: type[Notice]) -> list[Any]:
     return [event for event in list(events) if type(event) is kind]
 
 
-def pool(queue: NASQueue) -> list[str]:
-    """The addresses that a queue would try."""
+def client_of(queue: NASQueue) -> Client:
     facade: Any = getattr(queue, "blocking", queue)
     inner: Any = getattr(facade, "_queue", facade)
-    return [server.address for server in inner._client._pool._servers]
+    client: Client = inner._client
+    return client
+
+
+def pool(queue: NASQueue) -> list[str]:
+    """The addresses that a queue would try."""
+    return [server.address for server in client_of(queue)._pool.servers]
+
+
+def server_of(queue: NASQueue) -> str | None:
+    """The address that a queue is connected to."""
+    server = client_of(queue).server
+    return server.address if server else None
 
 
 # ---------------------------------------------------------------------- discovery
@@ -166,6 +180,65 @@ async def test_what_was_asked_for_holds_for_discovered_servers_too(kit: Kit) -> 
             cluster.servers[0].stop()
             await kit.until(lambda: of(events, Reconnected))
             assert of(events, Reconnected)[0].server == cluster.addresses[1]
+            await queue.flush()
+
+
+async def test_discovered_servers_can_be_ignored(kit: Kit) -> None:
+    with Cluster(2) as cluster:
+        first = cluster.servers[0]
+        async with kit.queue(port=first.port, ignore_discovered_servers=True) as queue:
+            await queue.flush()
+            assert pool(queue) == [address(first)]
+            first.restart()
+            await kit.until(lambda: queue.stats().reconnects == 1)
+            await queue.flush()
+            assert server_of(queue) == address(first)
+
+
+async def test_unreachable_peers_do_not_keep_a_queue_from_its_server(kit: Kit) -> None:
+    """As from outside of a container network: what a server announces leads nowhere."""
+    with ExitStack() as stack:
+        # They take the connection and say nothing, as a firewall that swallows packets would.
+        deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in deaf]
+        broker = Broker(info={"connect_urls": addresses})
+        server = stack.enter_context(MemoryServer(broker))
+        events: list[Notice] = []
+        queue = kit.queue(port=server.port, connect_timeout=60.0, on_event=events.append)
+        async with queue:
+            await queue.flush()
+            assert pool(queue) == [f"127.0.0.1:{server.port}", *addresses]
+            for n in range(3):
+                # Longer than a connection has to live for its end not to be a failure.
+                await kit.sleep(1.1)
+                broker.sessions[0].close()
+                await kit.until(lambda n=n: queue.stats().reconnects > n)  # type: ignore[misc]
+            await queue.flush()
+            assert server_of(queue) == f"127.0.0.1:{server.port}"
+            assert {event.server for event in of(events, Reconnected)} == {server_of(queue)}
+        for sock in deaf:
+            sock.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                sock.accept()
+
+
+async def test_under_tls_the_others_are_found_when_the_server_is_known(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """The list in the clear is not trusted; the server says it again behind the first PONG."""
+    certificates = Certificates(tmp_path)
+    events: list[Notice] = []
+    with Cluster(2, more=certificates.config()) as cluster:
+        first, second = cluster.servers
+        async with kit.queue(
+            port=first.port, tls=certificates.context(), on_event=events.append
+        ) as queue:
+            # It comes right behind the PONG that ends the handshake, so before the next one.
+            await queue.flush()
+            assert sorted(pool(queue)) == sorted(cluster.addresses)
+            first.stop()
+            await kit.until(lambda: of(events, Reconnected))
+            assert of(events, Reconnected)[0].server == address(second)
             await queue.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from typing import Any
@@ -129,6 +130,9 @@ async def test_user_and_password_and_token(kit: Kit) -> None:
     "options",
     [
         {"host": ""},
+        {"host": "localhost:4222"},
+        {"host": "h", "servers": ["nats://a"]},
+        {"port": 4223, "servers": ["nats://a"]},
         {"port": 0},
         {"port": "4222"},
         {"port": 65536},
@@ -140,11 +144,36 @@ async def test_user_and_password_and_token(kit: Kit) -> None:
         {"ping_interval": -1},
         {"max_pings_out": 0},
         {"reconnect_buffer": -1},
+        {"reconnect": True},
+        {"name": b"worker"},
+        {"user": b"u"},
+        {"credentials": 7},
     ],
 )
 def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any]) -> None:
     with pytest.raises((InvalidOptionError, TypeError)):
         NASQueue(**options)
+
+
+def test_a_host_and_servers_together_say_what_to_do() -> None:
+    with pytest.raises(InvalidOptionError, match="give host and port or servers, not both"):
+        NASQueue("a", servers=["nats://b"])
+    NASQueue(servers=["nats://b"])
+
+
+@pytest.mark.parametrize("seconds", [math.inf])
+async def test_it_may_take_as_long_as_it_likes(kit: Kit, seconds: float) -> None:
+    """No deadline, and no PING."""
+    with LocalServer() as server:
+        queue = kit.queue(port=server.port, connect_timeout=seconds, ping_interval=seconds)
+        assert await queue.connect() is True
+        await queue.flush()
+        server.restart()
+        await kit.until(lambda: queue.stats().reconnects == 1)
+        await queue.subscribe_and_queue("a")
+        await queue.push("a", "x")
+        assert await queue.pop(timeout=10.0) is not None
+        await queue.disconnect()
 
 
 def test_an_async_queue_in_plain_code_says_what_to_use() -> None:
