@@ -1,16 +1,21 @@
 """Signing in with nkeys and credentials files. Read and signed anew for every connection.
 
-The signature is the package nkeys' business (`nasq[nkeys]`). No error here shows a secret.
+What is given as text is checked at once; a file may appear later, and is read for each connection.
+The signature is the package nkeys' business (`nasq[nkeys]`). No error here shows a secret: a
+str is shown as the name of a file only where it can't be a mistyped seed or JWT.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import os
+import re
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from nasq_proto import Info, InvalidOptionError, MissingDependencyError
-from nasq_proto.credentials import parse_credentials
+from nasq_proto.credentials import Credentials, parse_credentials
 from nasq_proto.options import Authenticator
 
 __all__ = ["Source", "credentials_authenticator", "nkey_authenticator"]
@@ -18,42 +23,126 @@ __all__ = ["Source", "credentials_authenticator", "nkey_authenticator"]
 # A value, a file that holds it, or a callable that gives either.
 Source = str | os.PathLike[str] | Callable[[], str | os.PathLike[str]]
 
+# The first two bytes of a seed (S, then U, A, O, …), of which the second letter is the kind.
+_USER_SEED: Final = bytes((18 << 3 | 20 << 3 >> 5, (20 << 3 & 31) << 3))
+_SEED_SIZE: Final = 36
+_TEXT: Final = "nkey_seed (taken for a seed; the name of a file is written as ./name)"
+# An extension is short; the parts of a JWT, which dots separate as well, are not.
+_FILE_NAME: Final = re.compile(r"[^\n\0]*(?:[/\\][^\n\0]*|[^./\\\n\0]\.[A-Za-z]{1,8})", re.DOTALL)
+
 
 def credentials_authenticator(source: Source) -> Authenticator:
-    """Signs in with a credentials file: its path, or a callable that gives the path or the text."""
+    """Signs in with a credentials file: its path or its text, or a callable that gives either.
+
+    Raises:
+        TypeError, InvalidOptionError: the source is neither a path nor the text of such a file.
+    """
+    if not callable(source):
+        _check_source("credentials", source)
+        if isinstance(source, str) and _is_text_of_credentials(source):
+            _credentials(source, "credentials")
 
     def authenticate(info: Info) -> Mapping[str, str]:
-        jwt, seed = parse_credentials(_read(source, is_value=lambda text: "BEGIN " in text))
-        _, signature = _sign(seed, info)
-        return {"jwt": jwt, "sig": signature}
+        text, what = _read("credentials", source, _is_text_of_credentials)
+        credentials = _credentials(text, what)
+        _, signature = _sign(credentials.seed, info)
+        return {"jwt": credentials.jwt, "sig": signature}
 
     return authenticate
 
 
 def nkey_authenticator(source: Source) -> Authenticator:
-    """Signs in with an nkey seed, a file that holds one, or a callable that gives either."""
+    """Signs in with an nkey seed, a file that holds one, or a callable that gives either.
+
+    Raises:
+        TypeError, InvalidOptionError: the source is neither a path nor a seed.
+    """
+    if not callable(source):
+        _check_source("nkey_seed", source)
+        if isinstance(source, str) and _is_seed(source):
+            _check_seed(source.strip(), _TEXT)
 
     def authenticate(info: Info) -> Mapping[str, str]:
-        seed = _read(source, is_value=lambda text: text.startswith("SU") and len(text) > 50)
-        public, signature = _sign(seed.strip(), info)
+        text, what = _read("nkey_seed", source, _is_seed)
+        seed = text.strip()
+        _check_seed(seed, _TEXT if what == "nkey_seed" else what)
+        public, signature = _sign(seed, info)
         return {"nkey": public, "sig": signature}
 
     return authenticate
 
 
-def _read(source: Source, *, is_value: Callable[[str], bool]) -> str:
+def _is_text_of_credentials(text: str) -> bool:
+    return "BEGIN " in text or "\n" in text or not text.strip()
+
+
+def _is_seed(text: str) -> bool:
+    """Whether it is a seed, be it a mistyped one, and not the name of a file."""
+    return not _names_a_file(text)
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether it looks like the name of a file, or is one's."""
+    if _FILE_NAME.fullmatch(text):
+        return True
+    try:
+        return os.path.isfile(text)
+    except ValueError:  # a NUL
+        return False
+
+
+def _check_source(option: str, source: object) -> None:
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"{option} must be a str, a path or a callable, not {type(source).__name__}"
+        )
+
+
+def _read(option: str, source: Source, is_value: Callable[[str], bool]) -> tuple[str, str]:
+    """The text of a source, and what to call it in an error."""
     given = source() if callable(source) else source
     if not isinstance(given, (str, os.PathLike)):
-        raise InvalidOptionError(f"expected str or a path, not {type(given).__name__}")
+        raise InvalidOptionError(f"{option}: expected str or a path, not {type(given).__name__}")
     if isinstance(given, str) and is_value(given):
-        return given
+        return given, option
+    shown = not isinstance(given, str) or _names_a_file(given)
+    what = f"{option} file {os.fspath(given)!r}" if shown else f"{option} file"
     try:
         with open(given, encoding="utf-8") as file:
-            return file.read()
+            return file.read(), what
     except (OSError, ValueError) as error:
-        # The name is not shown: a seed with a typing error would be taken for one.
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no text"
-        raise InvalidOptionError(f"the file can't be read: {why}") from None
+        hidden = "" if shown else " (its name is not shown, it may be a secret)"
+        raise InvalidOptionError(f"the {what} can't be read: {why}{hidden}") from None
+
+
+def _credentials(text: str, what: str) -> Credentials:
+    try:
+        credentials = parse_credentials(text)
+    except InvalidOptionError as error:
+        raise InvalidOptionError(f"{what}: {error}") from None
+    _check_seed(credentials.seed, what)
+    return credentials
+
+
+def _check_seed(seed: str, what: str) -> None:
+    """Refuse a seed that was mistyped, by its checksum, or that is not a user's."""
+    try:
+        raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
+    except ValueError:
+        raw = b""
+    # CRC-16/XMODEM, little-endian.
+    if len(raw) != _SEED_SIZE or binascii.crc_hqx(raw[:-2], 0) != int.from_bytes(
+        raw[-2:], "little"
+    ):
+        raise InvalidOptionError(
+            f"{what}: the seed can't be used: a user's seed has 58 letters and digits, begins with "
+            "SU and ends with a checksum; was it cut or mistyped?"
+        )
+    if raw[:2] != _USER_SEED:
+        raise InvalidOptionError(
+            f"{what}: the seed can't be used: it is not a user's, which begins with SU"
+        )
 
 
 def _sign(seed: str, info: Info) -> tuple[str, str]:
@@ -71,6 +160,6 @@ def _sign(seed: str, info: Info) -> tuple[str, str]:
         pair = nkeys.from_seed(bytearray(seed.encode()))
         signature = pair.sign(info.nonce.encode())
         public = pair.public_key
-    except Exception as error:  # whatever nkeys or its cryptography raises on a bad seed
+    except Exception as error:  # whatever nkeys or its cryptography raises
         raise InvalidOptionError(f"the seed can't be used: {type(error).__name__}") from None
     return public.decode(), base64.urlsafe_b64encode(signature).rstrip(b"=").decode()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 
 from nasq import (
+    AuthenticationTimeoutError,
     AuthorizationError,
     Closed,
     ConnectFailedError,
@@ -28,12 +32,20 @@ from nasq import (
     Reconnected,
     ReconnectPolicy,
 )
+from nasq.auth import credentials_authenticator
 from nasq.server import LocalServer
-from nasq_proto import Notice, parse_server
+from nasq_proto import Info, Notice, parse_server
 from tests.conftest import Kit
 from tests.e2e.jwts import Key, Operator, creds_text
 
 FAST = ReconnectPolicy(delay=0.01, max_delay=0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="module")
@@ -122,31 +134,63 @@ async def test_no_credentials_where_some_are_asked_for(
             assert isinstance(error, AuthorizationError)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda seed: seed[:-3],
-        lambda seed: seed[:20],
-        lambda seed: "SU" + "A" * 56,
-        lambda seed: seed.replace(seed[30], "!"),
-        lambda seed: seed.lower(),
-        lambda seed: "",
-        lambda seed: seed + seed,
-        lambda seed: Key("account").seed,
-    ],
-)
+BAD_SEEDS: list[Callable[[str], str]] = [
+    lambda seed: seed[:-3],
+    lambda seed: seed[:20],
+    lambda seed: "SU" + "A" * 56,
+    lambda seed: seed.replace(seed[30], "!"),
+    lambda seed: seed.lower(),
+    lambda seed: "",
+    lambda seed: seed + seed,
+    lambda seed: "SUFOO",
+    lambda seed: "SU" + "grüß" * 14,
+    lambda seed: Key("account").seed,
+]
+
+
+@pytest.mark.parametrize("make", BAD_SEEDS)
 async def test_a_seed_that_is_none_is_a_typed_error_that_does_not_show_it(
     kit: Kit, nkey_server: LocalServer, key: Key, make: Callable[[str], str], tmp_path: Path
 ) -> None:
     bad = make(key.seed)
     file = tmp_path / "bad.nk"
-    file.write_text(bad)
-    for source in (bad, lambda: bad, file):
-        error = await refused(kit, port=nkey_server.port, nkey_seed=source)
-        assert isinstance(error, (InvalidOptionError, AuthorizationError))
+    file.write_text(bad, encoding="utf-8")
+    with pytest.raises(InvalidOptionError) as caught:
+        kit.queue(port=nkey_server.port, nkey_seed=bad)
+    errors: list[Exception] = [
+        caught.value,
+        await refused(kit, port=nkey_server.port, nkey_seed=lambda: bad),
+        await refused(kit, port=nkey_server.port, nkey_seed=file),
+    ]
+    for error in errors:
+        assert isinstance(error, InvalidOptionError)
+        assert "seed can't be used" in str(error)
         for text in (str(error), repr(error), "".join(traceback.format_exception(error))):
-            assert not bad or bad[2:] not in text
+            assert len(bad) < 10 or bad[2:] not in text
             assert key.seed[5:] not in text
+    assert str(file) in str(errors[-1])
+
+
+@pytest.mark.parametrize("source", [b"seed", 7, ["x"]])
+def test_a_source_of_the_wrong_type_is_refused_at_once(source: Any) -> None:
+    for option in ("nkey_seed", "credentials"):
+        with pytest.raises(TypeError, match=f"{option} must be a str, a path or a callable"):
+            NASQueue(**{option: source})
+
+
+def test_credentials_given_as_text_are_checked_at_once(operator: Operator) -> None:
+    good = operator.creds()
+    NASQueue(credentials=good)
+    for text in (
+        "",
+        "\n",
+        good.replace("BEGIN NATS", "BEGIN"),
+        good.replace("\nSU", "\nSUA"),
+        creds_text("jwt", Key("account").seed),
+    ):
+        with pytest.raises(InvalidOptionError, match="credentials: the") as caught:
+            NASQueue(credentials=text)
+        assert good[40:80] not in str(caught.value)
 
 
 async def test_a_file_that_is_not_there_or_not_readable(
@@ -158,10 +202,40 @@ async def test_a_file_that_is_not_there_or_not_readable(
     empty.touch()
     for path in (tmp_path / "nowhere", tmp_path, garbled, empty):
         for given in (path, str(path)):
-            error = await refused(kit, port=nkey_server.port, nkey_seed=given)
-            assert isinstance(error, InvalidOptionError)
-            error = await refused(kit, port=jwt_server.port, credentials=given)
-            assert isinstance(error, InvalidOptionError)
+            for option, port in (("nkey_seed", nkey_server.port), ("credentials", jwt_server.port)):
+                error = await refused(kit, port=port, **{option: given})
+                assert isinstance(error, InvalidOptionError)
+                assert f"{option} file {str(path)!r}" in str(error)
+                assert str(error).startswith(f"no credentials for 127.0.0.1:{port}: ")
+
+
+async def test_a_file_may_appear_after_the_queue_was_made(
+    kit: Kit,
+    nkey_server: LocalServer,
+    jwt_server: LocalServer,
+    key: Key,
+    operator: Operator,
+    tmp_path: Path,
+) -> None:
+    for option, port, text in (
+        ("nkey_seed", nkey_server.port, key.seed),
+        ("credentials", jwt_server.port, operator.creds()),
+    ):
+        file = tmp_path / f"later.{option[:4]}"
+        queue = kit.queue(port=port, **{option: str(file)})
+        assert await queue.connect() is False
+        assert f"{str(file)!r} can't be read: No such file" in str(queue.last_error)
+        file.write_text(text)
+        assert await queue.connect() is True
+        await queue.disconnect()
+
+
+def test_a_str_that_may_be_a_secret_is_not_shown_as_the_name_of_a_file() -> None:
+    secret = "s" + secrets.token_hex(12)
+    authenticate = credentials_authenticator(secret)
+    with pytest.raises(InvalidOptionError, match="its name is not shown") as caught:
+        authenticate(Info({"nonce": "x"}))
+    assert secret[:10] not in str(caught.value)
 
 
 async def test_nkeys_where_the_server_sends_no_nonce(kit: Kit, key: Key) -> None:
@@ -225,11 +299,12 @@ async def test_a_garbled_credentials_file_is_a_typed_error(
     good = creds_text(jwt, user.seed)
     lines = good.splitlines()
     for text, words in (
+        ("", "NATS USER JWT"),
         (good.replace("BEGIN NATS USER JWT", "BEGIN SOMETHING"), "NATS USER JWT"),
         (good.replace("BEGIN USER NKEY SEED", "BEGIN SOMETHING"), "USER NKEY SEED"),
         ("\n".join(lines[:6]), "USER NKEY SEED"),
         (creds_text(jwt, "SUAGARBAGE"), "seed can't be used"),
-        (creds_text(jwt, ""), ""),
+        (creds_text(jwt, ""), "seed can't be used"),
         ("-----BEGIN nothing", "NATS USER JWT"),
     ):
         error = await refused(kit, port=jwt_server.port, credentials=lambda text=text: text)
@@ -387,6 +462,139 @@ async def test_a_password_that_changed_ends_the_tries_after_the_same_answer_twic
         await queue.disconnect()
 
 
+async def test_a_password_that_is_refreshed_late_is_taken(kit: Kit) -> None:
+    """Refused with the stale one, then with another stale one, then taken with the fresh one."""
+    passwords = ["old", "old", "stale", "stale, too", "stale", "new"]
+    asked: list[str] = []
+    events: list[Notice] = []
+
+    def password() -> str:
+        asked.append(passwords[min(len(asked), len(passwords) - 1)])
+        return asked[-1]
+
+    def config(password: str) -> str:
+        return f"authorization {{ user: u, password: {password} }}"
+
+    with LocalServer(config=config("old"), jetstream=False) as server:
+        async with kit.queue(
+            port=server.port, user="u", password=password, reconnect=FAST, on_event=events.append
+        ) as queue:
+            server.reload(config("new"))
+            await kit.until(lambda: queue.stats().reconnects == 1)
+            await queue.flush()
+            assert asked == ["old", *passwords[1:]]
+    assert not [event for event in events if isinstance(event, Closed) and event.error]
+
+
+async def test_an_expired_jwt_that_is_refreshed_late_is_taken(
+    kit: Kit, jwt_server: LocalServer, operator: Operator
+) -> None:
+    """The file is read for each attempt: another JWT is other credentials."""
+    asked: list[int] = []
+
+    def source() -> str:
+        asked.append(1)
+        if len(asked) == 1:
+            return operator.creds(expires_in=2)
+        return operator.creds(expires_in=-10 if len(asked) < 5 else None)
+
+    async with kit.queue(port=jwt_server.port, credentials=source, reconnect=FAST) as queue:
+        await kit.until(lambda: queue.stats().reconnects == 1)
+        await queue.flush()
+        assert len(asked) == 5
+
+
+async def test_refusals_can_be_retried_without_end(kit: Kit) -> None:
+    asked: list[int] = []
+
+    def password() -> str:
+        asked.append(1)
+        return "old" if len(asked) < 10 else "new"
+
+    def config(password: str) -> str:
+        return f"authorization {{ user: u, password: {password} }}"
+
+    policy = FAST._replace(give_up_on_auth=False)
+    with LocalServer(config=config("old"), jetstream=False) as server:
+        async with kit.queue(
+            port=server.port, user="u", password=password, reconnect=policy
+        ) as queue:
+            server.reload(config("new"))
+            await kit.until(lambda: queue.stats().reconnects == 1)
+            await queue.flush()
+            assert len(asked) == 10
+
+
+async def test_a_server_that_got_the_password_too_late_is_tried_again(kit: Kit) -> None:
+    """Three times in a row: nothing about the password is wrong."""
+    monitor = free_port()
+    late = 0
+    errors: list[Exception | None] = []
+
+    def timeouts() -> int:
+        with urlopen(f"http://127.0.0.1:{monitor}/connz?state=closed") as answer:
+            closed = json.load(answer)["connections"]
+        return sum(one["reason"] == "Authentication Timeout" for one in closed)
+
+    def password() -> str:
+        nonlocal late
+        if 0 < late < 4:
+            errors.append(queue.last_error)
+            end = time.monotonic() + 20.0
+            while timeouts() < late:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        late += 1
+        return "p"
+
+    config = f'authorization {{ user: u, password: p, timeout: 0.3 }}\nhttp: "127.0.0.1:{monitor}"'
+    with LocalServer(config=config, jetstream=False) as server:
+        queue = kit.queue(port=server.port, user="u", password=password, reconnect=FAST)
+        async with queue:
+            server.restart()
+            await kit.until(lambda: queue.stats().reconnects == 1, seconds=60.0)
+            await queue.flush()
+            assert late == 5
+            assert [type(error) for error in errors[1:]] == [AuthenticationTimeoutError] * 2
+
+
+async def test_an_error_names_the_server_and_what_to_check(kit: Kit) -> None:
+    with LocalServer(config="authorization { token: t }", jetstream=False) as server:
+        error = await refused(kit, host="127.0.0.1", port=server.port, token="wrong")
+        assert isinstance(error, AuthorizationError)
+        assert (error.text, error.address) == (
+            "Authorization Violation",
+            f"127.0.0.1:{server.port}",
+        )
+        assert str(error) == (
+            f"the server 127.0.0.1:{server.port} said: Authorization Violation "
+            "(check the user, password, token, credentials or nkey seed)"
+        )
+
+
+# ---------------------------------------------------------------------- what fits into CONNECT
+
+
+async def test_the_longest_name_leaves_room_for_credentials(
+    kit: Kit, jwt_server: LocalServer, operator: Operator
+) -> None:
+    for name in ("n" * 256, "ü" * 128, "\N{GRINNING FACE}" * 64, '"' * 256):
+        await exchange(kit, port=jwt_server.port, credentials=operator.creds, name=name)
+
+
+async def test_a_token_that_does_not_fit_says_what_to_do(kit: Kit) -> None:
+    token = "t" * 4096
+    for more, fits in (("", False), ("max_control_line: 8192", True)):
+        config = f"authorization {{ token: {token} }}\n{more}"
+        with LocalServer(config=config, jetstream=False) as server:
+            if fits:
+                await exchange(kit, port=server.port, token=token)
+            else:
+                error = await refused(kit, port=server.port, token=token)
+                assert "maximum control line exceeded" in str(error)
+                assert "raise max_control_line on the server" in str(error)
+
+
 async def test_a_callable_that_raises_for_a_while_is_asked_again(kit: Kit) -> None:
     """A vault that is down: each failure is an attempt that failed, paced as any other."""
     state = {"broken": False, "asked": 0}
@@ -454,7 +662,7 @@ class Evidence:
         self.add(facade)
         inner: Any = getattr(facade, "_queue", facade)
         client = inner._client
-        self.add(inner, client, client._options, client._pool, *client._pool._servers)
+        self.add(inner, client, client._options, client._pool, *client._pool.servers)
         self.add(client.server, vars(inner), vars(client), inner.stats(), inner._transport)
         self.add(*(t.name for t in threading.enumerate()))
 
@@ -704,7 +912,7 @@ async def test_no_planted_secret_appears_anywhere(
 def test_an_unconnected_queue_shows_nothing_either() -> None:
     secret = secrets.token_hex(12)
     evidence = Evidence()
-    queue = NASQueue(user="u", password=secret, token=secret, nkey_seed=secret)
+    queue = NASQueue(user="u", password=secret, token=secret, credentials=secret)
     evidence.add_queue(queue)
     with pytest.raises(NotConnectedError) as caught:
         queue._client.flush()
