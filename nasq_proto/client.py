@@ -860,6 +860,7 @@ class Client:
             if isinstance(error, AuthorizationError):
                 refusal = error.text, current.credentials
             self._pool.failed(current.candidate, now, refusal)
+            self._reasons.pop(current.server.address, None)  # the latest stands last
             self._reasons[current.server.address] = (
                 error.reasons[0][1] if isinstance(error, ConnectFailedError) else error
             )

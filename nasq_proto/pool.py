@@ -130,7 +130,7 @@ class ServerPool:
         # Failures in a row, whichever the server, and how long the next attempt has to wait.
         self._failures = 0
         self._pause_until = 0.0
-        # When the last connection broke that had lived.
+        # When the outage began: its first connection broke.
         self._lost_at = 0.0
 
     def __len__(self) -> int:
@@ -193,7 +193,9 @@ class ServerPool:
         """A connection is up."""
         candidate.reached = True
         candidate._refusal = None
-        self._first_round = False
+        if self._first_round:
+            self._first_round = False
+            self._failures = 0
 
     def failed(self, candidate: Candidate, now: float, refusal: object = None) -> None:
         """An attempt failed, or a connection broke that had hardly lived.
@@ -210,7 +212,7 @@ class ServerPool:
         candidate._refusal = refusal
         if self._policy is None:
             return
-        if again and self._policy.give_up_on_auth and not self._first_round:
+        if again and self._policy.give_up_on_auth:
             self._candidates.remove(candidate)
             self._given_up.add(candidate.server.address)
             return
@@ -223,12 +225,14 @@ class ServerPool:
 
     def lost(self, candidate: Candidate, connected_at: float, now: float) -> None:
         """A connection broke. One that had lived is no failure: it is tried again at once."""
-        if now - connected_at >= _STABLE_AFTER:
+        lived = now - connected_at >= _STABLE_AFTER
+        if lived or self._failures == 0:
+            self._lost_at = now
+        if lived:
             candidate.failures = 0
             candidate.not_before = now
             self._failures = 0
             self._pause_until = now
-            self._lost_at = now
         else:
             self.failed(candidate, now)
 

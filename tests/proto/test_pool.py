@@ -264,6 +264,20 @@ def test_an_announced_server_that_was_never_reached_takes_no_longer_than_the_out
     assert pool.begin(good, 100.0 + outage) == 5.0
 
 
+def test_an_outage_begins_with_the_first_of_some_connections_that_hardly_lived() -> None:
+    pool = new_pool("nobody", "good", policy=ReconnectPolicy())
+    pool.failed(pick(pool), 90.0)
+    good = pick(pool)
+    pool.connected(good)
+    pool.announce(["far:1"], good)
+    far = named(pool, "far")
+    pool.lost(good, 99.5, 100.0)
+    assert pool.begin(far, 100.0) == 1.0
+    pool.connected(good)
+    pool.lost(good, 102.5, 103.0)
+    assert pool.begin(far, 103.0) == 3.0
+
+
 def test_an_announced_server_has_its_full_time_where_no_better_one_is_due_soon() -> None:
     pool = new_pool("lame duck")
     lame_duck = pick(pool)
