@@ -1,6 +1,6 @@
 """The import name of the system that nasq implements: `from nas_queue import NASQueue`.
 
-Installed as the top-level module `nas_queue`.
+Installed as the top-level package `nas_queue`; the build moves this folder there (pyproject.toml).
 """
 
 from nasq import *  # noqa: F403 - a second name for all of it
