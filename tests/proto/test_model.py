@@ -494,12 +494,14 @@ class ClientMachine(RuleBasedStateMachine):
         assert len(missing) <= self.client.dropped_unsent
 
 
-def play(examples: int, phases: tuple[Phase, ...] = tuple(Phase)) -> None:
+def play(examples: int, phases: tuple[Phase, ...] = tuple(Phase), *, same: bool = False) -> None:
+    """Play so many lives: others each time, or the same ones."""
     machine = settings(
         max_examples=examples,
         stateful_step_count=40,
         deadline=None,
         database=None,
+        derandomize=same,
         phases=phases,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
@@ -549,7 +551,6 @@ def _counts_from_the_start(self: Subscription) -> ControlFrame:
         (Client, "_fail_answers", _forgets_who_waits),
         (Client, "_on_pong", _answers_the_last),
         (Output, "take_back", _leaves_it_to_be_sent),
-        (Subscription, "new_max_frame", _counts_from_the_start),
     ],
 )
 def test_the_model_sees_a_fault(
@@ -558,7 +559,34 @@ def test_the_model_sees_a_fault(
     """Faults that no test of a single step shows: a model that passes them would be blind."""
     monkeypatch.setattr(where, name, fault)
     with pytest.raises((AssertionError, ExceptionGroup)):
-        play(2000, (Phase.generate,))
+        play(2000, (Phase.generate,), same=True)
+
+
+def _life_with_a_maximum_after_a_reconnect() -> None:
+    machine = ClientMachine()
+    machine.connect(None, 0.0, ["a"], 0)
+    machine.push("a")
+    machine.everything_arrives()
+    machine.cut_at_a_byte(0, 0)
+    machine.time_passes(1.0)
+    (sub,) = machine.subs
+    assert machine.client.is_connected
+    assert sub.delivered == 1
+    machine.limits[sub] = 3
+    machine.client.unsubscribe(sub, 3)
+    machine.everything_arrives()
+    machine.both_sides_count_alike()
+    machine.teardown()
+
+
+def test_the_model_sees_a_maximum_that_counts_from_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The search meets this fault once in a thousand lives, so this is one that has it."""
+    _life_with_a_maximum_after_a_reconnect()
+    monkeypatch.setattr(Subscription, "new_max_frame", _counts_from_the_start)
+    with pytest.raises(AssertionError, match="too many or too few"):
+        _life_with_a_maximum_after_a_reconnect()
 
 
 # ---------------------------------------------------------------------- what it has found
