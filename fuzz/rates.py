@@ -59,12 +59,16 @@ def rate_of(strategy: st.SearchStrategy[Any]) -> float:
 
 
 def show_rates() -> bool:
-    """Print the rate of each strategy; whether all of them reach the floor."""
+    """Print the rate of each strategy.
+
+    Returns:
+        Whether all of them reach the floor.
+    """
     well = True
     for name, strategy in sorted(all_strategies().items()):
         rate = rate_of(strategy)
         met = rate >= FLOOR
         well = well and met
-        print(f"{name:28} {rate:>7,.0f} examples/s{'' if met else '  TOO SLOW'}", flush=True)
+        print(f"{name:28} {rate:>7,.0f} examples/s{'' if met else '  below the floor'}", flush=True)
     print(f"the floor is {FLOOR}/s")
     return well

@@ -75,7 +75,11 @@ def fuzz(targets: Sequence[Target], engine: str, minutes: float, seed: int) -> l
 
 
 def summary(results: Sequence[Result], engine: str, started: float, *, floors: bool) -> bool:
-    """Print what came of it; whether all is well."""
+    """Print what came of it.
+
+    Returns:
+        Whether there was no crash and, with `floors`, no rate below its floor.
+    """
     inputs = sum(result.inputs for result in results)
     executions = sum(result.executions for result in results)
     crashes = sum(len(result.crashes) for result in results)

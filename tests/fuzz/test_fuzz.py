@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import corpus, crash
+from fuzz import __main__ as command_line
+from fuzz import corpus, crash, rates
 from fuzz.arcs import watch
 from fuzz.engines import Result, builtin
 from fuzz.targets import TARGETS, Target
@@ -194,6 +195,30 @@ def test_a_rate_counts_processor_time() -> None:
     assert Result("decoder").rate == 0.0
 
 
+@pytest.mark.parametrize(("floors", "status"), [((), 0), (("--floors",), 1)])
+def test_being_slow_fails_only_a_run_that_asks_for_floors(
+    floors: tuple[str, ...],
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slow = Result("decoder", inputs=1, executions=1, seconds=1.0)
+    monkeypatch.setattr(command_line, "fuzz", lambda *arguments: [slow])
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--engine", "random", *floors])
+    assert command_line.main() == status
+    assert ("TOO SLOW" in capsys.readouterr().out) == bool(status)
+
+
+def test_slow_strategies_fail_only_a_run_that_asks_for_floors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rates, "all_strategies", lambda: {"slow": None})
+    monkeypatch.setattr(rates, "rate_of", lambda strategy: rates.FLOOR - 1.0)
+    for floors, status in (([], 0), (["--floors"], 1)):
+        monkeypatch.setattr(sys, "argv", ["fuzz", "--strategies", *floors])
+        assert command_line.main() == status
+
+
 def test_the_client_target_knows_every_command_of_a_script() -> None:
     assert {command.name for command in Command} <= set(OPERATIONS)
     assert InvalidHeaderError in ALLOWED
@@ -210,10 +235,7 @@ def test_the_command_line_replays_and_fuzzes(tmp_path: Path) -> None:
         return done.stdout
 
     assert "no fault" in run("--replay", str(data))
-    said = run(
-        *("--engine", "random", "--target", "headers", "--minutes", "0.01", "--seed", "1"),
-        "--no-floors",
-    )
+    said = run("--engine", "random", "--target", "headers", "--minutes", "0.01", "--seed", "1")
     assert "engine random" in said
     assert "0 crashes" in said
     assert "headers" in run("--list")
