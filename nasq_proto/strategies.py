@@ -1,6 +1,6 @@
 """Hypothesis strategies for the NATS protocol: for tests of clients, servers, proxies and codecs.
 
-Needs Hypothesis (`pip install 'nasq[fuzz]'`); nothing of nasq imports this module by itself.
+Needs Hypothesis (`pip install 'nasq[strategies]'`); nothing of nasq imports this module by itself.
 Where a strategy depends on who speaks, it takes the `Role` of the *sender*.
 
 | what | strategies |
@@ -48,7 +48,7 @@ try:
     from hypothesis import strategies as st
 except ImportError as missing:
     raise MissingDependencyError(
-        "nasq_proto.strategies needs hypothesis: pip install 'nasq[fuzz]'"
+        "nasq_proto.strategies needs hypothesis: pip install 'nasq[strategies]'"
     ) from missing
 
 __all__ = [

@@ -276,7 +276,7 @@ def test_without_hypothesis_it_says_what_to_install() -> None:
         [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert "MissingDependencyError" in done.stderr
-    assert "pip install 'nasq[fuzz]'" in done.stderr
+    assert "pip install 'nasq[strategies]'" in done.stderr
 
 
 def test_there_is_a_strategy_for_each_name() -> None:
