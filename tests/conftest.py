@@ -8,12 +8,14 @@ starts beside itself runs in threads.
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -24,9 +26,22 @@ from nasq.server import LocalServer
 from nasq.testing import MemoryServer
 from nasq_transports import run_sync
 
+from . import guard
+
 T = TypeVar("T")
 Body = Callable[[], Coroutine[Any, Any, T]]
 BACKENDS = ("asyncio", "trio", "blocking")
+# Folders of tests in the order in which they run: the quickest and most telling first. What is
+# not named here comes between the last two.
+_ORDER = ("proto", "queue", "transports", "scenarios", "docs", "seed", "fuzz", "benchmarks")
+# What `pytest -m quick` runs: these folders, without the files that search or play for long, and
+# on one server, the real one.
+_QUICK = ("proto", "queue", "transports")
+_NOT_QUICK = ("test_model.py", "test_cuts.py", "test_strategies.py")
+
+guard.install()
+# A command that is given no address in a test would use the developer's own server.
+os.environ["NATS_URL"] = "nats://127.0.0.1:1"
 
 
 class _Shim:
@@ -140,17 +155,26 @@ def memory_server() -> Iterator[MemoryServer]:
         yield local
 
 
-@pytest.fixture(scope="session")
-def server_at_4222() -> Iterator[LocalServer | None]:
-    """Where documentation says the server is: one that answers there (None), or our own."""
-    try:
-        with socket.create_connection(("localhost", 4222), timeout=2.0) as sock:
-            assert sock.recv(4) == b"INFO", "something that is no NATS server has port 4222"
-    except OSError:
-        with LocalServer(port=4222) as local:
-            yield local
-    else:
-        yield None
+@pytest.fixture
+def documented_server(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
+    """While a test runs, localhost:4222, which documentation names, leads to `server`."""
+    resolve = socket.getaddrinfo
+
+    def leads_here(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+        if host in ("localhost", b"localhost") and port == guard.PORT:
+            host, port = server.host, server.port
+        return resolve(host, port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", leads_here)
+    return server
+
+
+@pytest.fixture(autouse=True)
+def _only_servers_of_this_run() -> Iterator[None]:
+    """Fail a test that has tried to connect to a server that is none of this test run's."""
+    guard.attempts.clear()
+    yield
+    assert guard.attempts == [], "this test connects to port 4222: where is its own server?"
 
 
 @pytest.fixture(params=BACKENDS)
@@ -175,3 +199,29 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     kits[0].run(lambda: pyfuncitem.obj(**arguments))
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests, and put them first."""
+    for item in items:
+        if _is_quick(item):
+            item.add_marker(pytest.mark.quick)
+    items.sort(key=lambda item: (item.get_closest_marker("quick") is None, _rank(item)))
+
+
+def _folder(item: pytest.Item) -> str:
+    """The folder below tests/ that a test is in, or the name of its file without `test_`."""
+    first = item.path.relative_to(Path(__file__).parent).parts[0]
+    return first.removeprefix("test_").removesuffix(".py")
+
+
+def _rank(item: pytest.Item) -> float:
+    folder = _folder(item)
+    return _ORDER.index(folder) if folder in _ORDER else len(_ORDER) - 1.5
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    return (
+        _folder(item) in _QUICK and item.path.name not in _NOT_QUICK and " memory" not in item.name
+    )

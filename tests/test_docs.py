@@ -32,7 +32,7 @@ def blocks() -> Iterator[Any]:
             yield pytest.param(match[1], id=f"{page.name}:{line}")
 
 
-@pytest.mark.usefixtures("server_at_4222")
+@pytest.mark.usefixtures("documented_server")
 @pytest.mark.parametrize("source", list(blocks()))
 def test_the_block_runs_and_prints_what_it_says(
     source: str, capsys: pytest.CaptureFixture[str]

@@ -1,7 +1,8 @@
 """Every code block of the seed's README runs unchanged against a real server.
 
-The blocks say `localhost` and 4222, so that is where the server is: one that answers there, or
-our own. Names that a block leaves to its reader (`queue`, `process_log`, …) stand in `names()`.
+The blocks say `localhost` and 4222: here that leads to this test run's own server, and never to
+one that listens there. Names that a block leaves to its reader (`queue`, `process_log`, …) stand
+in `names()`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def blocks() -> list[Any]:
     return found
 
 
-pytestmark = pytest.mark.usefixtures("server_at_4222")
+pytestmark = pytest.mark.usefixtures("documented_server")
 
 
 @asynccontextmanager
