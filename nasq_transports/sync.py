@@ -22,6 +22,11 @@ def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any
     except StopIteration as stop:
         result: T = stop.value
         return result
+    except BaseException:
+        # Interrupted while it waited for the lock, it has not begun: Python would complain at its
+        # end that it was never awaited.
+        coroutine.close()
+        raise
     coroutine.close()
     raise RuntimeError(
         "the coroutine suspended: only a blocking transport's wait may be used under run_sync"
