@@ -64,6 +64,10 @@ class TCPBroker:
                         elif not self.paused:
                             self._read(selector, key.fileobj)
                     self._write_all(selector)
+            # The listener first: a client that was hung up on and tries again at once has to be
+            # refused. Until then the kernel would accept it, and reset it afterwards.
+            selector.unregister(self._listener)
+            self._listener.close()
             for sock in list(self._sessions):
                 self._drop(selector, sock)
 

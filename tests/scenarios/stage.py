@@ -157,6 +157,11 @@ class Stage:
         line = line.replace(self._world.kit.namespace, "NS")
         line = re.sub(r"(127\.0\.0\.1|localhost):\d+", "HOST:PORT", line)
         line = re.sub(r"_INBOX\.\w{22}", "_INBOX.ID", line)
+        # Of a server that is killed the kernel may close the connections before the listener: who
+        # connects again at once is accepted then, and reset.
+        line = re.sub(
+            r"\[Errno \d+\] Connection reset by peer", "[Errno N] Connection refused", line
+        )
         line = re.sub(r"\[Errno \d+\]", "[Errno N]", line)
         line = re.sub(r"(can't be sent as JSON: ).*", r"\1WHY", line)
         line = line.replace("BlockingNASQueue", "NASQueue")
