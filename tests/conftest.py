@@ -24,6 +24,7 @@ import pytest
 from nasq import BlockingNASQueue, NASQueue
 from nasq.server import LocalServer
 from nasq.testing import MemoryServer
+from nasq_proto import Inbox
 from nasq_transports import run_sync
 
 from . import guard
@@ -123,6 +124,12 @@ class Kit:
             assert time.monotonic() < end, "the condition did not come true in time"
             await self.sleep(step)
             step = min(2 * step, 0.005)
+
+    async def until_waiting(self, queue: NASQueue, calls: int = 1) -> None:
+        """Wait until so many calls of `queue` wait: pops for a message, pushes for room."""
+        inner = getattr(queue, "blocking", queue)
+        inbox: Inbox = getattr(inner, "_queue", inner)._inbox
+        await self.until(lambda: len(inbox._waiters) + len(inbox._room) >= calls)
 
     async def gather(self, *bodies: Callable[[], Awaitable[T]]) -> list[T]:
         """Run bodies beside one another; their results, in order."""

@@ -241,7 +241,7 @@ async def test_everything_pending_ends_when_the_queue_disconnects(kit: Kit) -> N
 
     async def close() -> None:
         await kit.until(lambda: other.queue_size() == 1)
-        await kit.sleep(0.05)
+        await kit.until_waiting(queue, 3)
         start = time.monotonic()
         await queue.disconnect()
         results["seconds"] = time.monotonic() - start

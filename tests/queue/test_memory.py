@@ -167,6 +167,45 @@ def test_a_cancelled_pop_loses_nothing_in_any_order(seed: int) -> None:
     assert sorted(got) == list(range(100))
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("way", ["cancelled", "woken and cancelled", "timed out"])
+def test_a_pop_that_ends_without_a_message_leaves_it_to_another(way: str, seed: int) -> None:
+    """The one that ends never comes back, so nothing makes up for a wake-up that it keeps."""
+    simulation = Simulation(seed)
+    got: list[str] = []
+
+    async def pop(queue: NASQueue, timeout: float) -> None:
+        message = await queue.pop(timeout=timeout)
+        if message is not None:
+            got.append(message.text)
+
+    async def main() -> None:
+        async with NASQueue(transport=simulation.transport) as queue:
+            first = simulation.spawn(pop(queue, 5.0 if way == "timed out" else 1000.0))
+            while not queue._inbox._waiters:
+                await simulation.sleep(0.01)
+            second = simulation.spawn(pop(queue, 1000.0))
+            while len(queue._inbox._waiters) < 2:
+                await simulation.sleep(0.01)
+            if way == "timed out":
+                await simulation.sleep(10.0)
+            if way == "woken and cancelled":
+                # push gives nobody else a turn.
+                await queue.push("a", "x")
+                simulation.cancel(first)
+            else:
+                simulation.cancel(first)
+                await simulation.sleep(1.0)
+                assert first.done
+                await queue.push("a", "x")
+            await simulation.sleep(1.0)
+            assert first.done
+            assert second.done, "it sleeps beside a message"
+            assert got == ["x"]
+
+    simulation.run(main())
+
+
 def test_a_memory_server_comes_back_on_its_port() -> None:
     lost = threading.Event()
 

@@ -299,7 +299,7 @@ async def test_pop_waits_for_the_first_message(kit: Kit) -> None:
         await queue.subscribe_and_queue("a")
 
         async def producer() -> None:
-            await kit.sleep(0.05)
+            await kit.until_waiting(queue)
             await other.push("a", "late")
 
         async def consumer() -> None:

@@ -110,14 +110,16 @@ async def test_a_wait_ends_in_time_though_the_transport_ends_meanwhile(async_kit
     transport = queue._transport
     assert transport is not None
 
+    op: Op[None] = Op()
+
     async def wait() -> None:
         with pytest.raises(TimeoutError):
-            await transport.wait(Op(), transport.now() + 0.2)
+            await transport.wait(op, transport.now() + 0.2)
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
-            await anyio.sleep(0.01)
+            await async_kit.until(lambda: op._wakers)
             await queue.disconnect()
 
 
