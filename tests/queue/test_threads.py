@@ -5,21 +5,30 @@ from __future__ import annotations
 import inspect
 import math
 import random
+import selectors
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
-from nasq import BlockingNASQueue, ConnectionLostError, NASQueue
+from nasq import BlockingNASQueue, ConnectionLostError, NASQueue, ReconnectPolicy
 from nasq.message import Message, Origin
 from nasq.server import LocalServer
 from nasq_proto import Head, Held
-from nasq_transports.blocking import BlockingTransport
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition that nothing announces."""
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.001)
 
 
 def test_eight_threads_push_and_pop_on_one_queue(server: LocalServer) -> None:
@@ -32,7 +41,7 @@ def test_eight_threads_push_and_pop_on_one_queue(server: LocalServer) -> None:
 
         def pop(_: int) -> list[tuple[int, int]]:
             got = []
-            while (message := queue.pop(timeout=1.0)) is not None:
+            while (message := queue.pop(timeout=math.inf)) is not None:
                 worker, n = message.json()
                 got.append((worker, n))
             return got
@@ -42,6 +51,7 @@ def test_eight_threads_push_and_pop_on_one_queue(server: LocalServer) -> None:
             pops = [pool.submit(pop, n) for n in range(4)]
             for future in pushes:
                 future.result()
+            queue.drain()
             taken = [future.result() for future in pops]
         assert sorted(m for part in taken for m in part) == [
             (worker, n) for worker in range(4) for n in range(250)
@@ -74,10 +84,7 @@ def test_connecting_and_disconnecting_leaves_no_thread(server: LocalServer) -> N
     for _ in range(20):
         with BlockingNASQueue(server.host, server.port) as queue:
             queue.push("a", "x")
-    end = time.monotonic() + 5
-    while set(threading.enumerate()) - before:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not set(threading.enumerate()) - before)
 
 
 def test_for_in_a_thread_ends_with_the_queue(server: LocalServer) -> None:
@@ -109,10 +116,18 @@ def test_both_facades_take_the_same_options() -> None:
 
 def test_ctrl_c_ends_a_pop_that_waits(server: LocalServer) -> None:
     script = f"""
-import math
+import math, signal, threading, time
 from nasq import BlockingNASQueue
-with BlockingNASQueue({server.host!r}, {server.port}) as queue:
+# A shell that runs the tests in the background has SIGINT ignored, in this process as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def tell():
+    while not queue._queue._inbox._waiters:
+        time.sleep(0.001)
     print("waiting", flush=True)
+
+with BlockingNASQueue({server.host!r}, {server.port}) as queue:
+    threading.Thread(target=tell, daemon=True).start()
     try:
         queue.pop(timeout=math.inf)
     except KeyboardInterrupt:
@@ -123,11 +138,13 @@ with BlockingNASQueue({server.host!r}, {server.port}) as queue:
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "waiting\n"
-        time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=10)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waiting\n"
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert out == "interrupted\n"
     assert process.returncode == 0
 
@@ -216,13 +233,14 @@ def test_many_threads_that_pop_find_every_message_once(server: LocalServer) -> N
         with BlockingNASQueue(port=server.port, namespace="poppers") as queue:
 
             def pop(mine: list[int]) -> None:
-                while (message := queue.pop(timeout=2.0)) is not None:
+                while (message := queue.pop(timeout=math.inf)) is not None:
                     mine.append(message.json())
 
             with ThreadPoolExecutor(4) as pool:
                 futures = [pool.submit(pop, mine) for mine in taken]
                 for n in range(total):
                     queue.push("a", n)
+                queue.disconnect()
                 for future in futures:
                     future.result()
     finally:
@@ -302,27 +320,26 @@ def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
 def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pumps = 0
-    pump = BlockingTransport._pump
+    pushed = False
+    slept: list[float | None] = []
 
-    def counted(self: BlockingTransport) -> None:
-        nonlocal pumps
-        pumps += 1
-        pump(self)
+    class Watched(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if pushed:
+                slept.append(timeout)
+            return super().select(timeout)
 
-    monkeypatch.setattr(BlockingTransport, "_pump", counted)
+    monkeypatch.setattr(selectors, "DefaultSelector", Watched)
+    # Nothing to do between two attempts, which are far apart.
+    policy = ReconnectPolicy(delay=60.0, max_delay=60.0)
     with LocalServer() as local:
-        queue = BlockingNASQueue(port=local.port, namespace="idle")
+        queue = BlockingNASQueue(port=local.port, namespace="idle", reconnect=policy)
         queue.connect()
         local.kill()
-        end = time.monotonic() + 10
-        while queue.is_connected() and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: not queue.is_connected())
         queue.push("a", b"x")
-        time.sleep(0.1)
-        pumps = 0
-        time.sleep(1.0)
-        assert pumps < 100
+        pushed = True
+        until(lambda: any(timeout is None or timeout > 0.1 for timeout in slept))
         queue.disconnect()
 
 
