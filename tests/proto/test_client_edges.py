@@ -1,0 +1,214 @@
+"""Cases of the client that lie between two of its parts: each was a fault that no test saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nasq_proto import (
+    Closed,
+    ConnectionLostError,
+    Disconnected,
+    Err,
+    Head,
+    Inbox,
+    NASQError,
+    NoRespondersError,
+    Overflow,
+    PermissionsViolationError,
+    Ping,
+    Pub,
+    Reconnected,
+    ServerErrorReceived,
+    Unsub,
+    encode_headers,
+)
+from nasq_proto.output import Output
+from nasq_proto.testing import Broker
+
+from .test_client import Rig
+
+
+def blocked(rig: Rig, broker: Broker) -> Inbox:
+    """An inbox of this client that has had the reading stopped."""
+    inbox = Inbox(1, None, Overflow.BLOCK)
+    rig.client.watch(inbox)
+    rig.connect()
+    rig.client.subscribe("a", None, inbox.deliver)
+    rig.link.pump()
+    for _ in range(2):
+        broker.route(Pub("a", b"x"), rig.session)
+    rig.link.pump()
+    assert not rig.client.wants_read
+    return inbox
+
+
+def test_a_client_that_blocks_reading_is_not_stale_by_its_own_keepalive() -> None:
+    """No PONG is read then, so that none comes proves nothing."""
+    broker = Broker()
+    rig = Rig(broker, ping_interval=5.0, max_pings_out=1)
+    inbox = blocked(rig, broker)
+    pings = len(rig.received(Ping))
+    session = rig.session
+    session.mute = True  # as if its PONGs were not read
+    for _ in range(10):
+        due = rig.client.next_timeout()
+        assert due is not None
+        rig.link.advance(due - rig.link.now)
+    assert rig.client.is_connected
+    assert len(rig.received(Ping)) == pings, "PINGs whose answers nobody reads are not sent"
+    # When it reads again, silence counts again.
+    inbox.clear()
+    assert rig.client.wants_read
+    session.mute = False
+    rig.link.advance(6.0)
+    assert len(rig.received(Ping)) == pings + 1
+    assert rig.client.is_connected
+    session.mute = True
+    rig.link.advance(11.0)
+    assert any(isinstance(notice, Disconnected) for notice in rig.client.take_notices())
+
+
+def test_drain_lets_replies_under_way_come() -> None:
+    broker = Broker()
+    service, rig = Rig(broker).connect(), Rig(broker).connect()
+    service.subscribe("svc")
+    rig.subscribe("a")
+    request = rig.client.request("svc", b"question")
+    rig.link.pump()
+    service.link.pump()
+    drained = rig.client.drain()
+    later = rig.client.request("svc", b"another")
+    rig.link.pump()
+    service.link.pump()
+    assert drained.done
+    for head, _, _ in service.inbox.items:
+        assert head.reply is not None
+        service.client.publish(head.reply, b"answer")
+    service.link.pump()
+    rig.link.pump()
+    assert [op.result()[1] for op in (request, later)] == [b"answer"] * 2
+    assert len(rig.received(Unsub)) == 1, "the subscription to a, and not the one to replies"
+
+
+def test_a_loss_is_not_blamed_on_a_publish_that_was_refused_before() -> None:
+    rig = Rig(Broker(deny_publish=("secret",))).connect()
+    rig.client.publish("secret", b"x")
+    rig.link.pump()
+    told = rig.client.take_notices()[-1]
+    assert isinstance(told, ServerErrorReceived)
+    assert isinstance(told.error, PermissionsViolationError)
+    rig.session.close()
+    rig.link.advance(2.0)
+    (lost, again) = rig.client.take_notices()
+    assert isinstance(lost, Disconnected)
+    assert type(lost.error) is ConnectionLostError
+    assert isinstance(again, Reconnected)
+
+
+def test_a_request_that_is_refused_leaves_no_place_behind() -> None:
+    rig = Rig(Broker(info={"headers": False, "max_payload": 10})).connect()
+    attempts: list[tuple[Any, ...]] = [
+        ("svc", b"x" * 11),
+        ("svc", b"x", {"k": "v"}),
+        ("svc.*", b"x"),
+        ("", b"x"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(NASQError):
+            rig.client.request(*attempt)
+    with pytest.raises(TypeError):
+        rig.client.request("svc", "no bytes")  # type: ignore[arg-type]  # what is refused
+    assert " 0 requests," in repr(rig.client)
+
+
+def test_a_request_that_finds_no_room_while_disconnected_leaves_no_place_behind() -> None:
+    rig = Rig(reconnect_buffer=60).connect()
+    rig.link.refuse = OSError("down")
+    rig.link.cut()
+    with pytest.raises(NASQError):
+        rig.client.request("svc", b"x" * 100)
+    assert " 0 requests," in repr(rig.client)
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_connect_asks_for_no_responders_where_the_server_has_headers(headers: bool) -> None:
+    """Such an answer is a status line, so nats-server closes a connection that wants it without."""
+    rig = Rig(Broker(info={"headers": headers})).connect()
+    assert rig.session.options["headers"] is headers
+    assert rig.session.options["no_responders"] is headers
+
+
+def test_publishes_with_headers_that_were_never_sent_are_counted() -> None:
+    rig = Rig().connect()
+    rig.link.refuse = OSError("down")
+    rig.link.cut()
+    rig.client.publish("a", b"x", None, {"k": "v"})
+    rig.client.publish("a", b"x", "reply", {"k": "v"})
+    rig.client.publish("a", b"x")
+    rig.client.take_notices()
+    rig.client.close()
+    assert rig.client.take_notices() == [Closed(None, 3)]
+    assert rig.client.dropped_unsent == 3
+
+
+@pytest.mark.parametrize("named", ["reply", "subject"])
+def test_a_refusal_that_names_the_reply_subject_fails_the_request(named: str) -> None:
+    """nats-server: a user who may publish to svc, and not with such a reply subject."""
+    broker = Broker()
+    service, rig = Rig(broker).connect(), Rig(broker).connect()
+    service.subscribe("svc")
+    other = rig.client.request("svc", b"1")
+    request = rig.client.request("svc", b"2")
+    rig.link.pump()
+    reply = rig.received(Pub)[-1].reply
+    text = {
+        "reply": f'Permissions Violation for Publish with Reply of "{reply}"',
+        "subject": f'Permissions Violation for Publish to "{reply}"',
+    }[named]
+    rig.client.take_notices()
+    rig.session.say(Err(text))
+    rig.link.pump()
+    assert isinstance(request.error, PermissionsViolationError)
+    assert not other.done, "only the request with that reply subject fails"
+    assert rig.client.take_notices() == [], "who asked is told, nobody else"
+    assert rig.client.is_connected
+
+
+def test_a_reply_with_status_503_and_a_payload_is_a_reply() -> None:
+    """No responders is an empty message: what a service sends itself is its answer."""
+    broker = Broker()
+    service, rig = Rig(broker).connect(), Rig(broker).connect()
+    service.subscribe("svc")
+    requests = [rig.client.request("svc", b"x") for _ in range(2)]
+    rig.link.pump()
+    block = encode_headers({}, status="503")
+    for pub, payload in zip(rig.received(Pub), (b"busy", b""), strict=True):
+        broker.route(Pub(pub.reply, payload, None, block), rig.session)
+    rig.link.pump()
+    assert requests[0].result()[1] == block + b"busy"
+    assert isinstance(requests[1].error, NoRespondersError)
+
+
+def test_taking_a_message_wakes_everyone_who_waits_for_room() -> None:
+    """One large message may leave room for many small ones."""
+    inbox = Inbox(None, 100, Overflow.BLOCK)
+    inbox.put(Head("a", b"1", None, 0, 100), b"x" * 100, 0.0)
+    waiting = [inbox.room() for _ in range(3)]
+    inbox.take()
+    assert all(op.done for op in waiting)
+
+
+def test_what_is_discarded_before_a_seal_lets_nothing_behind_it_through() -> None:
+    """The seal is a place in a list: it moves when something in front of it goes."""
+    output = Output(lambda size: None)
+    for frame in (b"SUB a 1\r\n", b"UNSUB 1 5\r\n", b"PING\r\n"):
+        output.add(frame)
+    output.seal()
+    output.add(b"SUB b 2\r\n")
+    output.discard(b"UNSUB 1 5\r\n")
+    assert output.take() == b"SUB a 1\r\nPING\r\n"
+    assert output.take() == b""
+    output.keep_unsent()
+    assert output.take() == b"SUB b 2\r\n"
