@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+# It builds and installs: seconds, but on a busy machine a minute and more.
+pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasq", "nasq_proto", "nasq_transports", "nas_queue")
 # It uses what a type checker can only know from the installed package: were one of the packages
