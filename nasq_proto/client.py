@@ -710,6 +710,8 @@ class Client:
         """
         if not self._live:
             self._check_open()
+        if type(payload) is not bytes:
+            payload = memoryview(payload).tobytes()
         op = self._requests.new(subject)
         try:
             if self._reply_inbox is None or self._reply_inbox.ended.done:

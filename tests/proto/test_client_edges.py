@@ -24,7 +24,7 @@ from nasq_proto import (
     Unsub,
     encode_headers,
 )
-from nasq_proto.output import Output
+from nasq_proto.output import ControlFrame, LivenessFrame, Output
 from nasq_proto.testing import Broker
 
 from .test_client import Rig
@@ -200,14 +200,16 @@ def test_taking_a_message_wakes_everyone_who_waits_for_room() -> None:
     assert all(op.done for op in waiting)
 
 
-def test_what_is_discarded_before_a_seal_lets_nothing_behind_it_through() -> None:
-    """The seal is a place in a list: it moves when something in front of it goes."""
+def test_what_is_taken_back_before_a_seal_lets_nothing_behind_it_through() -> None:
+    """The seal is a place in a list: what is taken back in front of it must not move it."""
     output = Output(lambda size: None)
-    for frame in (b"SUB a 1\r\n", b"UNSUB 1 5\r\n", b"PING\r\n"):
-        output.add(frame)
+    limit = ControlFrame(b"UNSUB 1 5\r\n")
+    output.add(ControlFrame(b"SUB a 1\r\n"))
+    output.add(limit)
+    output.add(LivenessFrame(b"PING\r\n"))
     output.seal()
-    output.add(b"SUB b 2\r\n")
-    output.discard(b"UNSUB 1 5\r\n")
+    output.add(ControlFrame(b"SUB b 2\r\n"))
+    output.take_back(limit)
     assert output.take() == b"SUB a 1\r\nPING\r\n"
     assert output.take() == b""
     output.keep_unsent()
