@@ -14,15 +14,20 @@ __all__ = ["Filter", "Stack", "websocket_and_tls"]
 
 
 class Filter(Protocol):
-    """One layer. Each method may raise `NASQError`; the stream is then of no more use.
+    """One layer.
+
+    Each method may raise `NASQError`, and nothing else; the stream is then of no more use, but
+    `output` may have last words (an alert) for the peer.
 
     Attributes:
-        ready: its handshake is done, `send` may be used.
         closed: the peer has ended this layer.
     """
 
-    ready: bool
     closed: bool
+
+    @property
+    def ready(self) -> bool:
+        """Its handshake is done and all that was sent was taken: `send` may be used."""
 
     def start(self) -> None:
         """Begin the handshake; `output` has its bytes."""
@@ -31,7 +36,7 @@ class Filter(Protocol):
         """Bytes of the layer below; gives those for the layer above."""
 
     def send(self, data: bytes) -> None:
-        """Bytes of the layer above; `output` has those for the layer below."""
+        """Bytes of the layer above; `output` has those for the layer below. Only when `ready`."""
 
     def output(self) -> bytes:
         """What the layer below has to carry."""
@@ -47,7 +52,7 @@ class Stack:
 
     @property
     def ready(self) -> bool:
-        """Every handshake is done."""
+        """Every handshake is done, and every layer takes bytes."""
         return all(layer.ready for layer in self._filters)
 
     @property
@@ -71,10 +76,13 @@ class Stack:
     def output(self) -> bytes:
         """What the socket has to carry."""
         data = b""
-        for layer in reversed(self._filters):
+        for index in reversed(range(len(self._filters))):
+            layer = self._filters[index]
             if data:
                 layer.send(data)
-            data = layer.output()
+            # What the layer below does not take now stays in this one.
+            below_is_ready = index == 0 or self._filters[index - 1].ready
+            data = layer.output() if below_is_ready else b""
         return data
 
     def _start_next(self) -> None:

@@ -21,8 +21,11 @@ class TLSFilter:
     """
 
     def __init__(self, server: Server, context: Any) -> None:
-        self.ready = False
         self.closed = False
+        self._shaken = False
+        # What TLS could not take: in TLS 1.2 the peer may ask for another handshake at any time,
+        # and until its answers are read nothing can be written.
+        self._unsent = memoryview(b"")
         self._server = server
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
@@ -31,6 +34,11 @@ class TLSFilter:
             self._tls = used.wrap_bio(self._in, self._out, server_hostname=server.tls_name)
         except (ssl.SSLError, ValueError) as error:
             raise self._error(error) from error
+
+    @property
+    def ready(self) -> bool:
+        """See `Filter.ready`."""
+        return self._shaken and not self._unsent
 
     def start(self) -> None:
         """See `Filter.start`."""
@@ -41,16 +49,18 @@ class TLSFilter:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return
-        except (ssl.SSLError, ValueError) as error:
+        except Exception as error:
             raise self._error(error) from error
-        self.ready = True
+        self._shaken = True
 
     def receive(self, data: bytes) -> bytes:
         """See `Filter.receive`."""
+        if self.closed:
+            return b""  # nothing counts behind close_notify
         self._in.write(data)
-        if not self.ready:
+        if not self._shaken:
             self._handshake()
-            if not self.ready:
+            if not self._shaken:
                 return b""
         plain = []
         try:
@@ -61,15 +71,24 @@ class TLSFilter:
             pass
         except ssl.SSLZeroReturnError:
             self.closed = True
-        except ssl.SSLError as error:
+        except Exception as error:
             raise self._error(error) from error
+        if self._unsent and not self.closed:
+            self._send_on()
         return b"".join(plain)
 
     def send(self, data: bytes) -> None:
         """See `Filter.send`."""
+        self._unsent = memoryview(data)
+        self._send_on()
+
+    def _send_on(self) -> None:
         try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
+            while self._unsent:
+                self._unsent = self._unsent[self._tls.write(self._unsent) :]
+        except ssl.SSLWantReadError:
+            pass  # `receive` goes on with it
+        except Exception as error:
             raise self._error(error) from error
 
     def output(self) -> bytes:

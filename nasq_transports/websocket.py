@@ -15,7 +15,6 @@ try:
         Request,
         TextMessage,
     )
-    from wsproto.utilities import ProtocolError
 except ImportError as error:
     raise MissingDependencyError(
         "ws:// and wss:// need the package wsproto: python -m pip install 'nasq[websocket]'"
@@ -33,20 +32,28 @@ class WebSocketFilter:
         self._server = server
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._out = b""
+        # The answer to the latest PING. One that was not sent yet answers those before it as well
+        # (RFC 6455 5.5.3): a peer that pings and reads nothing makes nothing grow.
+        self._pong = b""
 
     def start(self) -> None:
         """See `Filter.start`."""
-        self._out += self._ws.send(Request(host=self._server.address, target="/"))
+        try:
+            self._out += self._ws.send(Request(host=self._server.address, target="/"))
+        except Exception as error:  # a host name that can't stand in an HTTP request
+            raise self._error(error) from error
 
     def receive(self, data: bytes) -> bytes:
         """See `Filter.receive`."""
+        if self.closed:
+            return b""  # nothing counts behind a Close frame (RFC 6455 5.5.1)
         try:
             self._ws.receive_data(data)
             return b"".join(self._events())
-        except ProtocolError as error:
-            raise RemoteProtocolError(
-                f"{self._server.address} breaks the WebSocket protocol: {error}"
-            ) from error
+        except RemoteProtocolError:
+            raise
+        except Exception as error:  # wsproto lets more than its own ProtocolError out
+            raise self._error(error) from error
 
     def _events(self) -> list[bytes]:
         plain: list[bytes] = []
@@ -58,10 +65,11 @@ class WebSocketFilter:
             elif isinstance(event, AcceptConnection):
                 self.ready = True
             elif isinstance(event, Ping):
-                self._out += self._ws.send(event.response())
+                self._pong = self._ws.send(event.response())
             elif isinstance(event, CloseConnection):
                 self._out += self._ws.send(event.response())
                 self.closed = True
+                break
             elif isinstance(event, RejectConnection):
                 raise RemoteProtocolError(
                     f"{self._server.address} refuses a WebSocket: HTTP status {event.status_code}"
@@ -70,9 +78,17 @@ class WebSocketFilter:
 
     def send(self, data: bytes) -> None:
         """See `Filter.send`."""
-        self._out += self._ws.send(BytesMessage(data))
+        try:
+            self._out += self._ws.send(BytesMessage(data))
+        except Exception as error:
+            raise self._error(error) from error
 
     def output(self) -> bytes:
         """See `Filter.output`."""
-        out, self._out = self._out, b""
+        out, self._out, self._pong = self._pong + self._out, b"", b""
         return out
+
+    def _error(self, error: Exception) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"{self._server.address} breaks the WebSocket protocol: {str(error) or repr(error)}"
+        )
