@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nasq_proto import ReconnectPolicy
+from nasq_proto import ClientState, ReconnectPolicy
 from nasq_proto.options import Secret
 from nasq_transports import OnEvent
 from nasq_transports.blocking import BlockingTransport
@@ -110,11 +110,14 @@ class BlockingNASQueue:
     def __repr__(self) -> str:
         return repr(self._queue).replace("NASQueue", type(self).__name__, 1)
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def _run(self, coroutine: Coroutine[Any, Any, T], *, waits: bool = False) -> T:
+        """The result of a coroutine. One that `waits` does nothing at all where it may not wait."""
         queue = self._queue
         try:
             if queue._caller() is not queue._owner:
                 self._check()
+            if waits and isinstance(queue._transport, BlockingTransport):
+                queue._transport.check_wait(held=0)
         except BaseException:
             coroutine.close()
             raise
@@ -133,7 +136,7 @@ class BlockingNASQueue:
 
     def connect(self) -> bool:
         """See `NASQueue.connect`."""
-        return self._run(self._queue.connect())
+        return self._run(self._queue.connect(), waits=True)
 
     def wait_connected(self, timeout: float | None = 5.0) -> bool:
         """See `NASQueue.wait_connected`."""
@@ -141,7 +144,8 @@ class BlockingNASQueue:
 
     def disconnect(self) -> None:
         """See `NASQueue.disconnect`."""
-        self._run(self._queue.disconnect())
+        closed = self._queue._client.state is ClientState.CLOSED
+        self._run(self._queue.disconnect(), waits=not closed)
 
     def is_connected(self) -> bool:
         """See `NASQueue.is_connected`."""
@@ -154,7 +158,7 @@ class BlockingNASQueue:
 
     def __enter__(self) -> BlockingNASQueue:
         """Connect, or raise `last_error`."""
-        self._run(self._queue.__aenter__())
+        self._run(self._queue.__aenter__(), waits=True)
         return self
 
     def __exit__(
@@ -216,7 +220,8 @@ class BlockingNASQueue:
         headers: HeadersLike | None = None,
     ) -> Message:
         """See `NASQueue.request`."""
-        return self._run(self._queue.request(subject, message, timeout=timeout, headers=headers))
+        call = self._queue.request(subject, message, timeout=timeout, headers=headers)
+        return self._run(call, waits=True)
 
     def respond(self, message: Message, reply: Payload, headers: HeadersLike | None = None) -> None:
         """See `NASQueue.respond`."""
@@ -224,11 +229,11 @@ class BlockingNASQueue:
 
     def flush(self, timeout: float | None = 10.0) -> None:
         """See `NASQueue.flush`."""
-        self._run(self._queue.flush(timeout))
+        self._run(self._queue.flush(timeout), waits=True)
 
     def drain(self, timeout: float | None = 30.0) -> None:
         """See `NASQueue.drain`."""
-        self._run(self._queue.drain(timeout))
+        self._run(self._queue.drain(timeout), waits=True)
 
     def pop(self, timeout: float | None = None) -> Message | None:
         """See `NASQueue.pop`."""
@@ -251,11 +256,11 @@ class BlockingNASQueue:
 
     def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
         """See `NASQueue.subscribe_and_queue`."""
-        return self._run(self._queue.subscribe_and_queue(subject, queue_group))
+        return self._run(self._queue.subscribe_and_queue(subject, queue_group), waits=True)
 
     def unsubscribe(self, sid: int | None = None) -> None:
         """See `NASQueue.unsubscribe`."""
-        self._run(self._queue.unsubscribe(sid))
+        self._run(self._queue.unsubscribe(sid), waits=True)
 
     def queue_size(self) -> int:
         """See `NASQueue.queue_size`."""

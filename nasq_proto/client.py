@@ -769,6 +769,17 @@ class Client:
             self._shut(None)
         return self.stopped
 
+    def fail(self, error: Exception | None) -> None:
+        """Close at once, since the transport can't go on, for this reason. Idempotent.
+
+        Unlike `close` it asks for nothing any more: `stopped` is done.
+        """
+        if self.state not in (ClientState.IDLE, ClientState.CLOSED):
+            self._shut(error)
+        self._closing = None
+        self._actions.clear()
+        self.stopped.resolve(None)
+
     def abandon(self, op: Op[Any]) -> None:
         """Whoever waited for `op` has stopped (timeout, cancellation)."""
         if isinstance(op, PendingReply):

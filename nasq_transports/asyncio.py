@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
@@ -49,10 +51,17 @@ class AsyncioTransport(BaseTransport):
             self._pump_scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _turn(self) -> None:
+    def _turn(self, report: Callable[..., object] | None = None, *arguments: object) -> None:
+        """Report something that has happened, if anything has, then serve the client."""
         self._pump_scheduled = False
-        self._pump()
-        self._tell()
+        try:
+            if report is not None:
+                report(*arguments)
+            self._pump()
+        except Exception as error:
+            self._died(error)
+        else:
+            self._tell()
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
@@ -104,11 +113,12 @@ class AsyncioTransport(BaseTransport):
     def _connect_done(self, attempt: int, task: asyncio.Task[None]) -> None:
         del self._opening[attempt]
         if task.cancelled():
-            self.client.transport_closed(attempt, None, self.now())
+            self._turn(self.client.transport_closed, attempt, None, self.now())
         elif (error := task.exception()) is not None:
             reason = connect_error(error) if isinstance(error, Exception) else None
-            self.client.transport_closed(attempt, reason, self.now())
-        self._turn()
+            self._turn(self.client.transport_closed, attempt, reason, self.now())
+        else:
+            self._turn()
 
     def _read_credentials(self, need: NeedCredentials) -> None:
         task = self._asking[need.attempt] = self._loop.create_task(read_credentials(need))
@@ -141,16 +151,21 @@ class AsyncioTransport(BaseTransport):
                 self._current.transport.pause_reading()
 
     def _can_write(self) -> bool:
-        return self._current is not None and not self._current.paused
+        stream = self._current
+        return stream is not None and not stream.paused and not stream.transport.is_closing()
 
     def _write(self, data: bytes) -> None:
         assert self._current is not None, "_can_write said so"
         self._current.transport.write(data)
 
+    def unsent(self) -> int:
+        """See `Transport.unsent`."""
+        return 0 if self._current is None else self._current.transport.get_write_buffer_size()
+
     def _arm(self, deadline: float | None) -> None:
         deadline = self._alarms.next(deadline)
         # A deadline that moved later is found out when the timer fires: it costs nothing now.
-        if deadline is None:
+        if deadline is None or deadline == math.inf:
             self._disarm()
         elif self._timer is None or deadline < self._timer_at:
             self._disarm()
@@ -164,16 +179,16 @@ class AsyncioTransport(BaseTransport):
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self.now()
-        self._alarms.ring(now)
-        due = self.client.next_timeout()
-        if due is not None and due <= now:
-            self.client.handle_timeout(now)
-        self._turn()
+        self._alarms.ring(self.now())
+        self._turn(self._meet_deadline)
         if self._ended:
             self._arm(None)  # somebody may wait for something else
 
     def _stop(self) -> None:
+        for task in list(self._opening.values()):
+            task.cancel()
+        for stream in list(self._streams.values()):
+            stream.transport.abort()
         self._arm(None)
 
 
@@ -190,18 +205,18 @@ class _Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast: uvloop's transports are of a class of their own.
         self.transport = cast("asyncio.Transport", transport)
-        driver = self._driver
-        driver._streams[self._attempt] = self
-        driver._current = self
-        if driver._opened(self._attempt):
-            driver._turn()
+        self._driver._streams[self._attempt] = self
+        self._driver._turn(self._made)
+
+    def _made(self) -> None:
+        if self._driver._opened(self._attempt):
+            self._driver._current = self
         else:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         driver = self._driver
-        driver._received(self._attempt, data)
-        driver._turn()
+        driver._turn(driver._received, self._attempt, data)
 
     def eof_received(self) -> None:
         # Left to itself asyncio would go on until everything is sent: to a peer that takes
@@ -220,5 +235,4 @@ class _Stream(asyncio.Protocol):
         del driver._streams[self._attempt]
         if driver._current is self:
             driver._current = None
-        driver.client.transport_closed(self._attempt, exc, driver.now())
-        driver._turn()
+        driver._turn(driver.client.transport_closed, self._attempt, exc, driver.now())

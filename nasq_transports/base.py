@@ -16,13 +16,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from nasq_proto import (
     Client,
     CloseTransport,
+    ConnectionClosedError,
     NASQError,
     NeedCredentials,
     Notice,
@@ -117,6 +118,8 @@ class Transport(Protocol):
 
         Raises:
             TimeoutError: the deadline came first. Success beats a simultaneous deadline.
+            UsageError: on blocking sockets: the caller would wait for itself, in `on_event` or in
+                a signal handler that has interrupted another call.
         """
 
     async def checkpoint(self) -> None:
@@ -124,6 +127,12 @@ class Transport(Protocol):
 
     def shield(self, seconds: float) -> AbstractContextManager[Any]:
         """Where the framework can: no cancellation inside, for at most so long."""
+
+    def unsent(self) -> int:
+        """Bytes that the client has handed over and the operating system has not taken yet.
+
+        A number above 0 that stays the same is a peer that has stopped reading.
+        """
 
 
 class BaseTransport(ABC):
@@ -133,9 +142,13 @@ class BaseTransport(ABC):
         self._client: Client | None = None
         self._on_event: OnEvent | None = None
         self._forks = _forks
-        # TLS and WebSocket of the present stream, and what their handshake is for.
+        # The attempt that the client asked for last.
+        self._asked_for = 0
+        # TLS and WebSocket of the present stream, what their handshake is for, and why they
+        # could not send.
         self._stack: Stack | None = None
         self._handshake_for: OpenTransport | StartTLS | None = None
+        self._stack_error: NASQError | None = None
         self._reading = True
         self._ended = False
         # Between two pumps: something was written for one who waits.
@@ -234,7 +247,11 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def _stop(self) -> None:
-        """The client is finished: let go of everything."""
+        """The client is finished: let go of everything, of streams that are still open, too."""
+
+    @abstractmethod
+    def unsent(self) -> int:
+        """See `Transport.unsent`."""
 
     # ------------------------------------------------------------------ the pump
 
@@ -248,10 +265,13 @@ class BaseTransport(ABC):
             self._ended = True
             self._stop()
             return
+        if self._stack_error is not None and client.wants(self._asked_for):
+            self._fail(self._asked_for, self._stack_error)
         while (action := client.next_action()) is not None:
             if isinstance(action, OpenTransport):
-                self._stack = None
+                self._stack = self._stack_error = None
                 self._reading = True
+                self._asked_for = action.attempt
                 self._handshake_for = action
                 self._open(action.attempt, action.server)
             elif isinstance(action, StartTLS):
@@ -285,19 +305,51 @@ class BaseTransport(ABC):
             self._pump_output()
 
     def _pump_output(self) -> None:
-        if self._can_write():
+        if self._stack_error is None and self._can_write():
             stack = self._stack
             if stack is None:
                 data = self.client.data_to_send()
             else:
-                if stack.ready and (plain := self.client.data_to_send()):
-                    stack.send(plain)
-                data = stack.output()
+                try:
+                    if stack.ready and (plain := self.client.data_to_send()):
+                        stack.send(plain)
+                    data = stack.output()
+                except NASQError as error:
+                    # Not reported here: this may be the caller's push, and the driver is the one
+                    # who closes streams.
+                    self._stack_error = error
+                    self._hurry()
+                    return
             if data:
                 self._write(data)
         else:
             # Who publishes has to see that the socket is slow, in time to wait for it.
             self.client.output.revoke()
+
+    def _meet_deadline(self) -> None:
+        """Call `handle_timeout` if the client's deadline has come."""
+        now = self.now()
+        due = self.client.next_timeout()
+        if due is not None and due <= now and not self._ended:
+            self.client.handle_timeout(now)
+
+    def _died(self, error: Exception | None) -> None:
+        """The driver can't go on: close the client with the reason, and let go of everything.
+
+        Every driver ends here when it is stopped from outside (None) or meets an exception that
+        it does not expect. Nothing may come out of it: a task or a thread that dies of an error
+        would leave everyone waiting, or end the program. Not to be called under `lock`.
+        """
+        with self.lock:
+            client, self._ended = self.client, True
+            if client.stopped is self._stopped:
+                reason = None
+                if error is not None:
+                    reason = ConnectionClosedError(f"the transport has failed: {error!r}")
+                    reason.__cause__ = error
+                client.fail(reason)
+            self._stop()
+        self._tell()
 
     # ------------------------------------------------------------------ what a subclass reports
 
@@ -326,6 +378,8 @@ class BaseTransport(ABC):
         if stack is None:
             self.client.receive_data(attempt, data, self.now())
             return
+        if not self.client.wants(attempt):
+            return  # the stack is another stream's by now
         try:
             plain = stack.receive(data)
         except NASQError as error:
@@ -336,8 +390,7 @@ class BaseTransport(ABC):
         if plain:
             self.client.receive_data(attempt, plain, self.now())
         if stack.closed:
-            self.client.transport_closed(attempt, None, self.now())
-            self._close(attempt)
+            self._fail(attempt, None)
 
     def _put_on(self, attempt: int, server: Server, *, tls: bool) -> bool:
         """Lay TLS, WebSocket or both over the present stream, and begin their handshake."""
@@ -359,10 +412,14 @@ class BaseTransport(ABC):
         else:
             self.client.transport_opened(attempt, self.now())
 
-    def _fail(self, attempt: int, error: NASQError) -> None:
-        """A layer has failed: its last words (an alert) go out, then the stream is closed."""
-        if self._stack is not None and self._can_write() and (data := self._stack.output()):
-            self._write(data)
+    def _fail(self, attempt: int, error: NASQError | None) -> None:
+        """A layer has failed, or the peer has ended it (None): its last words (an alert) go out,
+        then the stream is closed.
+        """
+        if self._stack is not None and self._can_write():
+            with suppress(NASQError):
+                if data := self._stack.output():
+                    self._write(data)
         self.client.transport_closed(attempt, error, self.now())
         self._close(attempt)
 

@@ -9,6 +9,7 @@ resolving a name can't be interrupted.
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import threading
@@ -17,10 +18,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeVar
 
-from nasq_proto import NeedCredentials, Op, Server
+from nasq_proto import NeedCredentials, Op, Server, UsageError
 
 from .base import READ_SIZE, BaseTransport, connect_error
+from .blockingdial import Dial
 from .sockets import OutputSocket
+from .sync import depth
 
 __all__ = ["BlockingTransport"]
 
@@ -29,6 +32,8 @@ __all__ = ["BlockingTransport"]
 _GLANCE: Final = 0.5
 # Pushes in quick succession are sent as often as that. In seconds; select knows nothing shorter.
 _GATHER: Final = 0.001
+# The thread looks up now and then in any case: select takes no time of weeks, and no infinity.
+_LONGEST: Final = 3600.0
 # As much as that, since waking a thread costs more than a turn of a loop.
 _READ_SIZE: Final = 2 * READ_SIZE
 
@@ -54,6 +59,9 @@ class BlockingTransport(BaseTransport):
     def __init__(self, lock: threading.RLock | None = None) -> None:
         super().__init__()
         self._lock = lock or threading.RLock()
+        # The thread that writes is inside of it: a signal handler of the same thread is not to.
+        self._writing = False
+        self._thread: threading.Thread | None = None
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
@@ -74,11 +82,18 @@ class BlockingTransport(BaseTransport):
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
         self._timeout_at: float | None = None
-        self._opening: set[int] = set()
+        self._opening: dict[int, Dial] = {}
+        self._dialled: list[tuple[int, OutputSocket | None, Exception | None]] = []
         self._attempt = 0
         self._socket: OutputSocket | None = None
-        self._thread = threading.Thread(target=self._run, name="nasq", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="nasq", daemon=True)
+        try:
+            thread.start()
+        except BaseException:  # the system has no thread left
+            self._wake_out.close()
+            self._wake_in.close()
+            raise
+        self._thread = thread
 
     def kick(self) -> None:
         """Wake the thread, once until it has looked, if it will not look soon by itself."""
@@ -94,6 +109,7 @@ class BlockingTransport(BaseTransport):
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
         if not op.done:
+            self.check_wait()
             waker = threading.Lock()
             waker.acquire()
             op.on_done(waker.release)
@@ -108,6 +124,26 @@ class BlockingTransport(BaseTransport):
             finally:
                 op.forget(waker.release)
         return op.result()
+
+    def check_wait(self, held: int = 1) -> None:
+        """Refuse a caller that would wait for itself.
+
+        Args:
+            held: how many times this call itself has taken the lock.
+
+        Raises:
+            UsageError: says what to do instead.
+        """
+        if threading.current_thread() is self._thread and not self._finished:
+            raise UsageError(
+                "on_event must not wait: it is called by the thread that would have to end the "
+                "wait; set a flag there, or start a thread"
+            )
+        if depth(self._lock) > held:
+            raise UsageError(
+                "called inside a signal handler while this thread is inside another call of the "
+                "queue: set a flag in the handler, or start a thread there"
+            )
 
     def _sleep(self, waker: threading.Lock, seconds: float) -> None:
         """Let go of the lock until `waker` is released.
@@ -137,18 +173,13 @@ class BlockingTransport(BaseTransport):
     def _run(self) -> None:
         try:
             self._serve_all()
-        finally:
-            with self._lock:
-                if not self._finished:  # a bug: whoever waits must end all the same
-                    self._finished = True
-                    self._drop_socket()
-                    self.client.close()
-                    while self.client.next_action() is not None:
-                        pass
-        self._tell()
+        except Exception as error:
+            self._died(error)
+        else:
+            self._tell()
 
     def _serve_all(self) -> None:
-        with selectors.DefaultSelector() as selector, self._wake_in, self._wake_out:
+        with self._wake_in, self._wake_out, selectors.DefaultSelector() as selector:
             selector.register(self._wake_out, selectors.EVENT_READ)
             registered: tuple[OutputSocket, int] | None = None
             ready: list[tuple[selectors.SelectorKey, int]] = []
@@ -171,11 +202,10 @@ class BlockingTransport(BaseTransport):
                     registered = self._register(selector, registered)
                     timeout = self._timeout_at
                 self._tell()
+                longest = _GATHER if self._gathering else _LONGEST
                 if timeout is not None:
-                    timeout = max(0.0, timeout - time.monotonic())
-                if self._gathering:
-                    timeout = _GATHER if timeout is None else min(timeout, _GATHER)
-                ready = selector.select(timeout)
+                    longest = min(max(0.0, timeout - time.monotonic()), longest)
+                ready = selector.select(longest)
 
     def _register(
         self, selector: selectors.BaseSelector, registered: tuple[OutputSocket, int] | None
@@ -191,7 +221,12 @@ class BlockingTransport(BaseTransport):
             if registered is not None and registered[0].sock in selector.get_map():
                 selector.unregister(registered[0].sock)
             if wanted is not None:
-                selector.register(wanted[0].sock, events)
+                try:
+                    selector.register(wanted[0].sock, events)
+                except OSError as error:  # the system watches no more sockets (ENOSPC, ENOMEM)
+                    self._lost(error)
+                    self._hurry()
+                    return None
         return wanted
 
     def _read(
@@ -218,23 +253,28 @@ class BlockingTransport(BaseTransport):
                         pass
                     except OSError as error:
                         data, reason = b"", error
+                    if data == b"":
+                        output.ended = True  # others push on while this thread gets the lock
+                        reason = reason or output.broken
                 seen = _Seen(output, bool(events & selectors.EVENT_WRITE), data, reason)
         return seen
 
     def _serve(self, seen: _Seen | None) -> None:
+        self._take_dialled()
         if seen is not None and seen.output is self._socket:
             if seen.writable:
                 seen.output.send()
             if seen.data:
                 self._received(self._attempt, seen.data)
             elif seen.data is not None:
-                attempt = self._attempt
-                self._drop_socket()
-                self.client.transport_closed(attempt, seen.reason, time.monotonic())
-        now = time.monotonic()
-        due = self.client.next_timeout()
-        if due is not None and due <= now:
-            self.client.handle_timeout(now)
+                self._lost(seen.reason)
+        self._meet_deadline()
+
+    def _lost(self, reason: Exception | None) -> None:
+        """The present socket is of no more use. Only in the thread, which alone closes it."""
+        attempt = self._attempt
+        self._drop_socket()
+        self.client.transport_closed(attempt, reason, time.monotonic())
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
@@ -244,37 +284,47 @@ class BlockingTransport(BaseTransport):
     # ------------------------------------------------------------------ hooks
 
     def _open(self, attempt: int, server: Server) -> None:
-        self._opening.add(attempt)
-        seconds = max(0.001, (self.client.next_timeout() or 0.0) - time.monotonic())
-        threading.Thread(
+        self._opening[attempt] = dial = Dial(server.host, server.port)
+        thread = threading.Thread(
             target=self._connect,
-            args=(attempt, server, seconds),
+            args=(attempt, dial),
             name=f"nasq connecting to {server.address}",
             daemon=True,
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # as many threads as the system allows: later there may be
+            del self._opening[attempt]
+            reason = OSError(errno.EAGAIN, str(error))
+            self.client.transport_failed(attempt, reason, time.monotonic())
 
-    def _connect(self, attempt: int, server: Server, seconds: float) -> None:
-        sock: socket.socket | None = None
+    def _connect(self, attempt: int, dial: Dial) -> None:
+        output: OutputSocket | None = None
         reason: Exception | None = None
         try:
-            sock = socket.create_connection((server.host, server.port), timeout=seconds)
+            output = OutputSocket(dial.run())
         except Exception as error:
             reason = connect_error(error)
         with self._lock:
-            if attempt not in self._opening:  # given up meanwhile
-                if sock is not None:
-                    sock.close()
+            if self._opening.pop(attempt, None) is None:  # given up meanwhile
+                if output is not None:
+                    output.close()
                 return
-            self._opening.discard(attempt)
-            if sock is None:
+            self._dialled.append((attempt, output, reason))
+            self._hurry()
+
+    def _take_dialled(self) -> None:
+        """What threads that connect have come to."""
+        while self._dialled:
+            attempt, output, reason = self._dialled[0]
+            if output is None:
                 assert reason is not None, "no socket, so it has raised"
                 self.client.transport_failed(attempt, reason, time.monotonic())
+            elif self._opened(attempt):
+                self._socket, self._attempt = output, attempt
             else:
-                self._socket = OutputSocket(sock)
-                self._attempt = attempt
-                if not self._opened(attempt):
-                    self._drop_socket()
-            self.kick()
+                output.close()
+            del self._dialled[0]
 
     def _read_credentials(self, need: NeedCredentials) -> None:
         thread = threading.Thread(
@@ -295,7 +345,9 @@ class BlockingTransport(BaseTransport):
             self.kick()
 
     def _close(self, attempt: int) -> None:
-        self._opening.discard(attempt)
+        dial = self._opening.pop(attempt, None)
+        if dial is not None:
+            dial.give_up()
         if attempt == self._attempt:
             self._drop_socket()
         self.client.transport_closed(attempt, None, time.monotonic())
@@ -304,7 +356,7 @@ class BlockingTransport(BaseTransport):
         """The thread looks at `_reading` before it selects."""
 
     def _can_write(self) -> bool:
-        return self._socket is not None and not self._socket.left
+        return self._socket is not None and self._socket.can_write
 
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
@@ -314,20 +366,41 @@ class BlockingTransport(BaseTransport):
         if self._socket.left or self._socket.broken:
             self.kick()
 
+    def unsent(self) -> int:
+        """See `Transport.unsent`."""
+        return 0 if self._socket is None else len(self._socket.left)
+
     def _pump_output(self) -> None:
+        if self._writing:
+            # A signal handler has interrupted this thread while it writes: its bytes come after
+            # those that were taken before.
+            self._hurry()
+            return
         # With nothing to take, as in most pops, an interruption loses nothing.
         self._taking = bool(self.client.output.frames)
         try:
+            self._writing = True
             super()._pump_output()
         except BaseException:
             # A KeyboardInterrupt: what was taken and handed to nobody is lost, so the stream is.
             if self._taking and self._socket is not None:
-                self._socket.abandon()
+                self._socket.abandon(
+                    ConnectionAbortedError(errno.ECONNABORTED, "interrupted while it was sending")
+                )
             raise
+        finally:
+            self._writing = False
 
     def _arm(self, deadline: float | None) -> None:
         self._timeout_at = deadline
 
     def _stop(self) -> None:
         self._finished = True
+        for dial in self._opening.values():
+            dial.give_up()
+        self._opening.clear()
+        for _, output, _ in self._dialled:
+            if output is not None:
+                output.close()
+        self._dialled.clear()
         self._drop_socket()

@@ -12,6 +12,7 @@ brings a network of its own.
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 from abc import ABC, abstractmethod
@@ -68,12 +69,27 @@ class Harness(ABC):
             return Server("127.0.0.1", sock.getsockname()[1])
 
 
+class _Watched(Client):
+    """Notes what is reported of streams that are gone."""
+
+    opened = 0
+    late = 0
+
+    def transport_opened(self, attempt: int, now: float) -> bool:
+        self.opened = attempt
+        return super().transport_opened(attempt, now)
+
+    def receive_data(self, attempt: int, data: bytes, now: float) -> None:
+        self.late += attempt != self.opened
+        super().receive_data(attempt, data, now)
+
+
 class _Rig:
     """A client on the transport under test."""
 
     def __init__(self, harness: Harness, server: Server, **options: Any) -> None:
         self.transport = harness.transport()
-        self.client = Client(ClientOptions([server], **options), rng=random.Random(1))
+        self.client = _Watched(ClientOptions([server], **options), rng=random.Random(1))
         self.inbox = Inbox()
         self.events: list[Notice] = []
 
@@ -248,6 +264,39 @@ async def wait_gives_results_errors_and_deadlines(
     await transport.checkpoint()
     with transport.shield(1.0):
         await transport.checkpoint()
+    await rig.close()
+
+
+@_check
+async def takes_times_of_any_length(harness: Harness, broker: Broker, server: Server) -> None:
+    """For ever, and longer than any clock shows: as an interval, and as a deadline."""
+    for seconds in (math.inf, 1e300, 90 * 86400.0):
+        rig = _Rig(harness, server, ping_interval=seconds, connect_timeout=seconds)
+        await rig.open()
+        for _ in range(3):
+            op = rig.client.flush()
+            rig.transport.say()
+            await rig.wait(op, seconds)
+            await rig.pause(0.005)
+        assert rig.client.is_connected
+        await rig.close()
+
+
+@_check
+async def reports_nothing_of_a_stream_once_the_next_is_open(
+    harness: Harness, broker: Broker, server: Server
+) -> None:
+    """Bytes of a stream that was given up may be dropped or reported, but not after the next one
+    has begun: layers such as TLS belong to one stream.
+    """
+    rig = _Rig(harness, server)
+    await rig.open()
+    for n in range(10):
+        # This side gives it up, with more of it under way.
+        broker.sessions[0].say(b"+OK\r\n" * 50_000 + b"nonsense\r\n" + b"+OK\r\n" * 200_000)
+        await rig.until(lambda n=n: rig.client.reconnects == n + 1)  # type: ignore[misc]  # bound now
+    await rig.flush()
+    assert rig.client.late == 0
     await rig.close()
 
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from itertools import chain, zip_longest
-from typing import Any, Final
+
+from .addresses import HEAD_START, AddressInfo, interleaved, numeric
 
 __all__ = ["dial"]
-
-# Seconds that one address is given before the next is tried beside it (RFC 8305).
-_HEAD_START: Final = 0.25
 
 
 async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
@@ -25,7 +22,10 @@ async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
 
     Cancelled, it leaves nothing open.
     """
-    left = _interleaved(await _resolve(loop, host, port))
+    infos = numeric(host, port)
+    if infos is None:
+        infos = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    left = interleaved(infos)
     under_way: set[asyncio.Task[socket.socket]] = set()
     errors: list[BaseException] = []
     try:
@@ -34,7 +34,7 @@ async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
                 under_way.add(loop.create_task(_connect(loop, left.pop(0))))
             done, _ = await asyncio.wait(
                 under_way,
-                timeout=_HEAD_START if left else None,
+                timeout=HEAD_START if left else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
@@ -50,15 +50,7 @@ async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.
     raise errors[0]
 
 
-async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
-    try:
-        # What is an address already needs none of the loop's resolver threads.
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-async def _connect(loop: asyncio.AbstractEventLoop, info: Any) -> socket.socket:
+async def _connect(loop: asyncio.AbstractEventLoop, info: AddressInfo) -> socket.socket:
     family, kind, protocol, _, address = info
     sock = socket.socket(family, kind, protocol)
     try:
@@ -74,11 +66,3 @@ def _close(task: asyncio.Task[socket.socket]) -> None:
     """A task whose result nobody wants."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()
-
-
-def _interleaved(infos: list[Any]) -> list[Any]:
-    """The addresses of the first family and of the others in turn, the order kept in each."""
-    first = [info for info in infos if info[0] == infos[0][0]]
-    others = [info for info in infos if info[0] != infos[0][0]]
-    pairs = chain.from_iterable(zip_longest(first, others))
-    return [info for info in pairs if info is not None]

@@ -388,6 +388,10 @@ class MemoryTransport:
                 hand_out(other.link.client.take_notices(), other._on_event)
         hand_out(self.link.client.take_notices(), self._on_event)
 
+    def unsent(self) -> int:
+        """See `Transport.unsent`: the link takes everything at once."""
+        return 0
+
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""
         simulation = self._simulation

@@ -9,24 +9,35 @@ __all__ = ["OutputSocket"]
 
 
 class OutputSocket:
-    """A connected socket, made non-blocking.
+    """A connected socket, made non-blocking. Raises OSError, and closes it, where it is dead.
 
     Attributes:
         left: what was written but not sent yet.
         broken: why writing failed; None while it works.
+        ended: the reader has seen the end: what is written from now on arrives nowhere.
     """
 
-    __slots__ = ("broken", "left", "sock")
+    __slots__ = ("broken", "ended", "left", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # some systems refuse it where the peer has hung up already
+            sock.close()
+            raise
         self.sock = sock
         self.left = memoryview(b"")
         self.broken: OSError | None = None
+        self.ended = False
+
+    @property
+    def can_write(self) -> bool:
+        """Whether it takes bytes now, as far as is known."""
+        return not self.left and self.broken is None and not self.ended
 
     def write(self, data: bytes) -> None:
-        """Send what the socket takes now. Only called when nothing is `left`."""
+        """Send what the socket takes now. Only called when `can_write`."""
         self.left = memoryview(data)
         self.send()
 
@@ -45,11 +56,11 @@ class OutputSocket:
         except OSError as error:
             # The reader sees the same fault, and reports it once. One that has been told not to
             # read looks at `broken`.
-            self.broken = error
-            self.abandon()
+            self.abandon(error)
 
-    def abandon(self) -> None:
-        """Nothing can be sent any more; the reader sees the end."""
+    def abandon(self, error: OSError) -> None:
+        """Nothing can be sent any more, for this reason; the reader sees the end."""
+        self.broken = error
         self.left = memoryview(b"")
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)

@@ -52,7 +52,6 @@ class TrioTransport(BaseTransport):
         self._scopes: dict[int, trio.CancelScope] = {}
         self._asking: dict[int, trio.CancelScope] = {}
         self._socket: OutputSocket | None = None
-        self._sending = False
         self._may_read = trio.Event()
         self._may_read.set()
         self._token = trio.lowlevel.current_trio_token()
@@ -135,31 +134,30 @@ class TrioTransport(BaseTransport):
     async def _run(self) -> None:
         try:
             await self._serve()
+        except* Exception as group:  # out of one of its tasks: as a system task it must not raise
+            self._died(_first_of(group))
         finally:
             if not self._finished:
                 # The loop is ending, or the user's nursery was cancelled: whoever waits must end.
-                self._finished = True
-                self.client.close()
-                while self.client.next_action() is not None:
-                    pass
+                self._died(None)
             self._alarms.ring(math.inf)
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            while not self._finished:
-                # The scope ends the sleep when a deadline has come (`_arm`).
-                with trio.CancelScope() as self._timer:
-                    while not self._finished:
-                        self._kicked = False
-                        self._turn()
-                        if not self._kicked and not self._finished:
-                            await self._park()
-                now = self.now()
-                self._alarms.ring(now)
-                due = self.client.next_timeout()
-                if due is not None and due <= now:
-                    self.client.handle_timeout(now)
+            try:
+                while not self._finished:
+                    # The scope ends the sleep when a deadline has come (`_arm`).
+                    with trio.CancelScope() as self._timer:
+                        while not self._finished:
+                            self._kicked = False
+                            self._turn()
+                            if not self._kicked and not self._finished:
+                                await self._park()
+                    self._alarms.ring(self.now())
+                    self._meet_deadline()
+            except Exception as error:
+                self._died(error)
             nursery.cancel_scope.cancel()
 
     async def _park(self) -> None:
@@ -181,21 +179,25 @@ class TrioTransport(BaseTransport):
         self._nursery.start_soon(self._stream, attempt, server)
 
     async def _stream(self, attempt: int, server: Server) -> None:
-        client = self.client
         output: OutputSocket | None = None
         reason: Exception | None = None
         try:
             with self._scopes[attempt]:
-                stream = await trio.open_tcp_stream(server.host, server.port)
-                # A socket of our own: trio's receive_some would take two more checkpoints per
-                # chunk, and its send_all a task of its own per connection.
-                output = OutputSocket(socket.socket(fileno=stream.socket.detach()))
-                self._socket = output
-                if self._opened(attempt):
-                    self._turn()
-                    await self._read(attempt, output)
+                try:
+                    output = await _connect(server)
+                except Exception as error:
+                    reason = connect_error(error)
+                else:
+                    if self._opened(attempt):
+                        self._socket = output
+                        self._turn()
+                        reason = await self._read(attempt, output)
+        except trio.Cancelled:
+            # Not by `_close`: the loop is ending, or the user's nursery was cancelled.
+            self._died(None)
+            raise
         except Exception as error:
-            reason = connect_error(error)
+            self._died(error)
         finally:
             del self._scopes[attempt]
             if output is not None:
@@ -203,23 +205,26 @@ class TrioTransport(BaseTransport):
                     self._socket = None
                 trio.lowlevel.notify_closing(output.sock)
                 output.close()
-            client.transport_closed(attempt, reason, self.now())
+            self.client.transport_closed(attempt, reason, self.now())
             self.kick()
 
-    async def _read(self, attempt: int, output: OutputSocket) -> None:
+    async def _read(self, attempt: int, output: OutputSocket) -> OSError | None:
+        """Read to the end of the stream; why it has ended, None: the peer has closed it."""
         sock = output.sock
         while True:
             while not self._reading:
                 if output.broken is not None:
-                    raise output.broken
+                    return output.broken
                 await self._may_read.wait()
-            await trio.lowlevel.wait_readable(sock)
             try:
+                await trio.lowlevel.wait_readable(sock)
                 data = sock.recv(READ_SIZE)
             except (BlockingIOError, InterruptedError):
                 continue
+            except OSError as error:
+                return error
             if not data:
-                return
+                return output.broken
             self._received(attempt, data)
             self._turn()
 
@@ -252,7 +257,7 @@ class TrioTransport(BaseTransport):
             self._may_read = trio.Event()
 
     def _can_write(self) -> bool:
-        return self._socket is not None and not self._sending
+        return self._socket is not None and self._socket.can_write
 
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
@@ -260,18 +265,22 @@ class TrioTransport(BaseTransport):
         if self._socket.broken:
             self._may_read.set()
         if self._socket.left:
-            self._sending = True
             self._nursery.start_soon(self._send_rest, self._socket)
+
+    def unsent(self) -> int:
+        """See `Transport.unsent`."""
+        return 0 if self._socket is None else len(self._socket.left)
 
     async def _send_rest(self, output: OutputSocket) -> None:
         try:
             while output.left:
                 await trio.lowlevel.wait_writable(output.sock)
                 output.send()
-        except (trio.ClosedResourceError, OSError):
-            pass  # the reader reports why
+        except trio.ClosedResourceError:
+            pass  # the reader has closed it
+        except OSError as error:
+            output.abandon(error)
         finally:
-            self._sending = False
             if output.broken:
                 self._may_read.set()
             self.kick()
@@ -284,3 +293,19 @@ class TrioTransport(BaseTransport):
 
     def _stop(self) -> None:
         self._finished = True
+        for scope in self._scopes.values():
+            scope.cancel()
+
+
+async def _connect(server: Server) -> OutputSocket:
+    stream = await trio.open_tcp_stream(server.host, server.port)
+    # A socket of our own: trio's receive_some would take two more checkpoints per chunk, and its
+    # send_all a task of its own per connection.
+    return OutputSocket(socket.socket(fileno=stream.socket.detach()))
+
+
+def _first_of(error: Exception) -> Exception:
+    """The error that was raised first, out of trio's groups."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,389 @@
+"""A driver meets what it does not expect: the client has the reason, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import selectors
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+
+from nasq import BlockingNASQueue, Closed, Disconnected, NASQError, NASQueue, TLSError, UsageError
+from nasq.server import LocalServer
+from nasq_proto import Client, Connected, Notice
+from nasq_transports.tls import TLSFilter
+from nasq_transports.trio import TrioTransport
+from tests.conftest import Kit
+from tests.e2e.certificates import Certificates
+from tests.e2e.tools import client_of, facade
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificates: Certificates) -> Iterator[LocalServer]:
+    with LocalServer(config=certificates.config()) as server:
+        yield server
+
+
+def bug(*_: object) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("where", ["receive_data", "handle_timeout", "next_action"])
+async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
+    kit: Kit, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be ours, or a callable's of the user's: nothing hangs, and nothing is printed."""
+    events: list[Notice] = []
+    queue = kit.queue(on_event=events.append, ping_interval=0.1)
+    assert await queue.connect()
+    got: list[object] = []
+
+    async def wait() -> None:
+        got.append(await queue.pop(timeout=math.inf))
+
+    async def hit() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Client, where, bug)
+            # The server has something to say, and so has the client.
+            with suppress(NASQError):
+                await queue.request("nobody", "x", timeout=0.1)
+            await kit.until(lambda: not queue.is_connected())
+            with pytest.raises(NASQError):
+                await queue.flush()
+            await kit.until(lambda: got)
+            await kit.until(lambda: any(isinstance(event, Closed) for event in events))
+
+    await kit.gather(wait, hit)
+    assert got == [None]
+    error = queue.last_error
+    assert isinstance(error, NASQError)
+    assert isinstance(error, ConnectionError)
+    assert isinstance(error.__cause__, RuntimeError)
+    assert "a bug" in str(error)
+    assert [type(event) for event in events] == [Connected, Closed]
+    assert isinstance(events[-1], Closed)
+    assert events[-1].error is error
+    assert not queue.is_connected()
+    # It is closed in full: the next connection waits for nothing of the last one.
+    assert client_of(queue).stopped.done
+    assert await queue.connect()
+    await queue.flush()
+    await queue.disconnect()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_bug_while_connecting_is_why_connect_gives_false(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = kit.queue()
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "transport_opened", bug)
+        assert await queue.connect() is False
+    assert isinstance(queue.last_error, NASQError)
+    assert isinstance(queue.last_error.__cause__, RuntimeError)
+    assert await queue.connect() is True
+    await queue.disconnect()
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["system task", "nursery"])
+def test_on_trio_the_end_of_the_loop_is_told(server: LocalServer, given: bool) -> None:
+    events: list[Notice] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            transport = TrioTransport(nursery) if given else TrioTransport()
+            queue = NASQueue(port=server.port, on_event=events.append, transport=transport)
+            assert await queue.connect()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert [type(event) for event in events] == [Connected, Closed]
+
+
+async def test_a_layer_that_can_not_send_costs_the_connection_and_no_push(
+    kit: Kit,
+    tls_server: LocalServer,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[Notice] = []
+    async with kit.queue(
+        port=tls_server.port, tls=certificates.context(), on_event=events.append
+    ) as queue:
+        await queue.subscribe_and_queue("a")
+        failed = 0
+        send = TLSFilter.send
+
+        def broken(self: TLSFilter, data: bytes) -> None:
+            nonlocal failed
+            failed += 1
+            if failed == 1:
+                raise TLSError("no more of it")
+            send(self, data)
+
+        monkeypatch.setattr(TLSFilter, "send", broken)
+        # Two, since the first may be what the layer fails at: the push itself knows nothing of it.
+        while not failed:
+            await queue.push("b", "x")
+            await kit.sleep(0.002)
+        await queue.push("a", "for the next connection")
+        await kit.until(lambda: queue.stats().reconnects == 1)
+        message = await queue.pop(timeout=10.0)
+        while message is not None and message.subject == "b":  # kept here by push
+            message = await queue.pop(timeout=10.0)
+        assert message is not None
+        assert message.text == "for the next connection"
+    lost = [event for event in events if isinstance(event, Disconnected)]
+    assert len(lost) == 1
+    assert isinstance(lost[0].error, TLSError)
+
+
+async def test_a_request_does_not_raise_what_a_layer_raised(
+    kit: Kit,
+    tls_server: LocalServer,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is written at once, in the caller's own task or thread."""
+    async with kit.queue(port=tls_server.port, tls=certificates.context()) as queue:
+        with monkeypatch.context() as patch:
+
+            def broken(self: TLSFilter, data: bytes) -> None:
+                patch.undo()
+                raise TLSError("no more of it")
+
+            patch.setattr(TLSFilter, "send", broken)
+            with pytest.raises(ConnectionError, match="no more of it"):
+                await queue.flush()
+        assert await queue.wait_connected(10.0)
+        await queue.flush()
+
+
+async def test_bytes_of_an_old_stream_do_not_reach_the_layers_of_a_new_one(
+    kit: Kit, tls_server: LocalServer, certificates: Certificates
+) -> None:
+    async with kit.queue(port=tls_server.port, tls=certificates.context()) as queue:
+        transport: Any = facade(queue)._transport
+        with transport.lock:
+            transport._received(transport._asked_for - 1, b"what the last one sent")
+        await queue.flush()
+        assert queue.stats().reconnects == 0
+
+
+def kill_the_socket(transport: Any) -> None:
+    """As a failed write does, or a read that has seen the end; nobody was told of it yet."""
+    if hasattr(transport, "_current"):
+        transport._current.transport.abort()
+    else:
+        transport._socket.abandon(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+
+
+async def test_what_is_pushed_to_a_dead_socket_waits_for_the_next_one(kit: Kit) -> None:
+    async with kit.queue() as queue:
+        await queue.subscribe_and_queue("a")
+        transport: Any = facade(queue)._transport
+        output = client_of(queue).output
+        with transport.lock:
+            pushed = 0
+            while not output.frames:  # a push may let others run, who write it
+                pushed += 1
+                await queue.push("a", pushed)
+            kill_the_socket(transport)
+            transport._pump_output()
+            assert queue.is_connected(), "nobody has noticed yet"
+            assert output.frames
+        while True:
+            message = await queue.pop(timeout=10.0)
+            assert message is not None, "it was given to the dead socket"
+            if message.json() == pushed:
+                break
+        assert queue.stats().reconnects == 1
+
+
+# ------------------------------------------------------------------------------ what systems lack
+
+
+class Starved(threading.Thread):
+    """Threads of which the system has none left, as long as `starving` says so."""
+
+    starving: Callable[[str], bool] = staticmethod(lambda name: False)
+
+    def start(self) -> None:
+        if Starved.starving(self.name):
+            raise RuntimeError("can't start new thread")
+        super().start()
+
+
+@pytest.fixture
+def starved(monkeypatch: pytest.MonkeyPatch) -> type[Starved]:
+    monkeypatch.setattr("nasq_transports.blocking.threading.Thread", Starved)
+    monkeypatch.setattr(Starved, "starving", staticmethod(lambda name: False))
+    return Starved
+
+
+def test_no_thread_to_connect_with_is_a_failed_attempt(
+    server: LocalServer, starved: type[Starved]
+) -> None:
+    events: list[Notice] = []
+    with BlockingNASQueue(port=server.port, on_event=events.append) as queue:
+        left = 3
+
+        def starving(name: str) -> bool:
+            nonlocal left
+            left -= name.startswith("nasq connecting")
+            return left >= 0
+
+        starved.starving = staticmethod(starving)
+        transport: Any = queue._queue._transport
+        with transport.lock:
+            kill_the_socket(transport)
+        wait_for(lambda: queue.stats().reconnects == 1)
+        queue.flush()
+        assert left < 0
+    wait_for(lambda: isinstance(events[-1], Closed))
+    kinds = [type(event).__name__ for event in events]
+    assert kinds == ["Connected", "Disconnected", "Reconnected", "Closed"]
+
+
+def test_no_thread_at_all_leaves_nothing_behind(
+    server: LocalServer, starved: type[Starved]
+) -> None:
+    starved.starving = staticmethod(lambda name: name.startswith("nasq connecting"))
+    queue = BlockingNASQueue(port=server.port)
+    assert queue.connect() is False
+    assert "can't start new thread" in str(queue.last_error)
+    starved.starving = staticmethod(lambda name: False)
+    assert queue.connect() is True
+    queue.disconnect()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_socket_that_can_not_be_watched_is_a_failed_attempt(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system watches so many sockets and no more (fs.epoll.max_user_watches)."""
+    if kit.backend == "asyncio":
+        pytest.skip("asyncio registers it later, and the attempt's deadline ends it")
+    async with kit.queue() as queue:
+        failures = 2
+        if kit.backend == "trio":
+            wait_readable = trio.lowlevel.wait_readable
+
+            async def starved_wait(sock: Any) -> None:
+                nonlocal failures
+                failures -= 1
+                if failures >= 0 and not isinstance(sock, int):
+                    no_room()
+                await wait_readable(sock)
+
+            monkeypatch.setattr("nasq_transports.trio.trio.lowlevel.wait_readable", starved_wait)
+        else:
+            register = selectors.DefaultSelector.register
+
+            def starved_register(self: Any, sock: Any, events: int, data: Any = None) -> Any:
+                nonlocal failures
+                failures -= 1
+                if failures >= 0:
+                    no_room()
+                return register(self, sock, events, data)
+
+            monkeypatch.setattr(selectors.DefaultSelector, "register", starved_register)
+        transport: Any = facade(queue)._transport
+        with transport.lock:
+            kill_the_socket(transport)
+        await kit.until(lambda: client_of(queue).reconnects == 1)
+        assert failures < 0
+        await queue.flush()
+
+
+def test_a_queue_that_could_not_start_has_not_leaked_its_sockets(
+    server: LocalServer, starved: type[Starved]
+) -> None:
+    starved.starving = staticmethod(lambda name: name == "nasq")
+    queue = BlockingNASQueue(port=server.port)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        queue.connect()
+    transport: Any = queue._queue._transport
+    if transport is not None:
+        assert transport._wake_in.fileno() == -1
+        assert transport._wake_out.fileno() == -1
+
+
+# ------------------------------------------------------------------------------ on_event
+
+
+def test_on_event_may_not_wait_on_the_thread_that_calls_it(server: LocalServer) -> None:
+    refused: list[str] = []
+    done = threading.Event()
+    queue = BlockingNASQueue(port=server.port, namespace="onevent")
+
+    def on_event(event: Notice) -> None:
+        if not isinstance(event, Connected):
+            return
+        for call in (
+            lambda: queue.pop(timeout=math.inf),
+            lambda: queue.pop_many(2, timeout=1.0),
+            queue.flush,
+            lambda: queue.request("a", "x"),
+            lambda: queue.subscribe_and_queue("a"),
+            queue.unsubscribe,
+            queue.drain,
+            queue.disconnect,
+            queue.connect,
+        ):
+            try:
+                call()
+            except UsageError as error:
+                refused.append(str(error))
+        # What needs no wait may be called.
+        queue.push("a", "from the callback")
+        message = queue.pop()
+        assert message is not None
+        done.set()
+
+    queue._queue._on_event = on_event
+    with queue:
+        assert done.wait(20.0)
+        assert len(refused) == 9
+        assert all(text.startswith("on_event must not wait") for text in refused)
+        assert queue.is_connected()
+        queue.flush()
+        assert queue.stats().messages_out == 1
+
+
+def test_the_event_of_the_end_may_connect_again(server: LocalServer) -> None:
+    """The thread that tells of it has nothing left to do."""
+    connected = threading.Event()
+
+    def on_event(event: Notice) -> None:
+        if isinstance(event, Closed) and not connected.is_set() and queue.connect():
+            connected.set()
+
+    queue = BlockingNASQueue(port=server.port, namespace="again", on_event=on_event)
+    assert queue.connect()
+    queue.disconnect()
+    assert connected.wait(20.0)
+    queue.flush()
+    queue.disconnect()
