@@ -123,11 +123,10 @@ class BlockingNASQueue:
             raise
         try:
             return run_sync(coroutine, self._lock)
-        except Exception:
-            raise
         except BaseException:
+            # What a signal handler raises may have come just before the thread was woken.
             with self._lock:
-                queue._kick()  # it may have come just before the thread was woken
+                queue._kick()
             raise
 
     def _check(self) -> None:
@@ -203,7 +202,9 @@ class BlockingNASQueue:
             lock.acquire()
             done = queue._send_now(subject, message, headers, keep)
         except BaseException:
-            # A KeyboardInterrupt may have come before the lock was there.
+            # A KeyboardInterrupt may have come before the lock was there. Where an outer call of this
+            # thread has it, a signal handler's, `acquire` can't be interrupted, and no signal is
+            # handled between `try` and it: what is owned then was taken here.
             if lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
                 queue._kick()  # or just before the thread was woken
                 lock.release()
