@@ -202,9 +202,9 @@ class BlockingNASQueue:
             lock.acquire()
             done = queue._send_now(subject, message, headers, keep)
         except BaseException:
-            # A KeyboardInterrupt may have come before the lock was there. Where an outer call of this
-            # thread has it, a signal handler's, `acquire` can't be interrupted, and no signal is
-            # handled between `try` and it: what is owned then was taken here.
+            # A KeyboardInterrupt may have come before the lock was there. Not where a call that a
+            # signal handler has interrupted owns it already: `acquire` doesn't wait then, and no
+            # signal is handled between `try` and its end. So what is owned was taken here.
             if lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
                 queue._kick()  # or just before the thread was woken
                 lock.release()

@@ -73,6 +73,8 @@ _TURN: Final = 0.001
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
 _LINGER: Final = 5.0
 _STOP: Final = 0.5
+# As long as the peer takes something: after so many seconds without it has stopped reading.
+_STALLED: Final = 0.5
 
 
 class _Messages:
@@ -300,8 +302,9 @@ class NASQueue:
     async def disconnect(self) -> None:
         """Send what was pushed, within 5 seconds, and close. Idempotent.
 
-        With no connection up it returns at once; pushes that were never sent are counted in
-        `stats().unsent` and in the Closed event. The local queue stays readable.
+        A server that takes no bytes for half a second is waited for no longer. With no connection
+        up it returns at once. Pushes that were never sent are counted in `stats().unsent` and in
+        the Closed event. The local queue stays readable.
 
         Cancellation cuts the sending short (trio: after at most those 5 seconds); the connection
         is closed all the same.
@@ -315,7 +318,7 @@ class NASQueue:
                 flushed = client.flush()
                 transport.kick()
                 with transport.shield(_LINGER):
-                    await self._wait(flushed, transport.now() + _LINGER)
+                    await self._linger(flushed, transport)
         except (NASQError, TimeoutError):
             pass  # what could not be sent is counted
         finally:
@@ -822,6 +825,22 @@ class NASQueue:
             return await self._wait(op, deadline)
         except TimeoutError:
             raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
+
+    async def _linger(self, flushed: Op[None], transport: Transport) -> None:
+        """Wait for `flushed` while what was pushed is on its way.
+
+        Raises:
+            TimeoutError: it takes too long, or the peer has stopped reading.
+        """
+        end = transport.now() + _LINGER
+        unsent = transport.unsent()
+        while True:
+            try:
+                return await self._wait(flushed, min(end, transport.now() + _STALLED))
+            except TimeoutError:
+                before, unsent = unsent, transport.unsent()
+                if transport.now() >= end or unsent == before > 0:
+                    raise
 
     async def _stopped(self) -> None:
         """Wait for the transport to have let go of everything, within a bound."""

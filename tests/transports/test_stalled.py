@@ -1,0 +1,95 @@
+"""A peer that has stopped reading: what was pushed can't go out, and closing waits for nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nasq import NASQueue
+from nasq_transports.tcpbroker import TCPBroker
+from tests.conftest import Kit
+from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.tools import client_of, facade
+
+# Far more than any of it takes, far less than `disconnect` would wait for a peer that reads.
+PATIENCE = 60.0
+
+
+def unsent(queue: NASQueue) -> int:
+    transport = facade(queue)._transport
+    assert transport is not None
+    with transport.lock:
+        return transport.unsent()
+
+
+async def fill(kit: Kit, queue: NASQueue) -> None:
+    """Push until the socket takes no more for a while."""
+    before = -1
+    while not 0 < unsent(queue) == before:
+        before = unsent(queue)
+        while client_of(queue).output.size < 200_000 and not unsent(queue):
+            await queue.publish("a", b"x" * 100_000)
+        await kit.sleep(0.1)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasq.queue._LINGER", PATIENCE)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_peer_that_reads_no_more_is_not_waited_for(kit: Kit) -> None:
+    broker = TCPBroker()
+    with broker as server:
+        queue = kit.queue(host=server.host, port=server.port)
+        assert await queue.connect()
+        await queue.flush()
+        broker.paused = True
+        await fill(kit, queue)
+        began = time.monotonic()
+        await queue.disconnect()
+        took = time.monotonic() - began
+        broker.paused = False
+    assert took < PATIENCE / 4
+    print(f"{kit.backend}: {took:.2f} s")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_peer_that_floods_pings_and_reads_nothing_is_not_waited_for(kit: Kit) -> None:
+    def flood(victim: Victim) -> None:
+        victim.handshake()
+        while True:
+            victim.send(b"PING\r\n" * 1000)
+
+    with HostileServer(kit.server.port) as hostile:
+        hostile.hostile(flood)
+        queue = kit.queue(host="127.0.0.1", port=hostile.port)
+        assert await queue.connect()
+        before = -1
+        while not 0 < unsent(queue) == before:
+            before = unsent(queue)
+            await kit.sleep(0.1)
+        began = time.monotonic()
+        await queue.disconnect()
+        took = time.monotonic() - began
+    assert took < PATIENCE / 4
+    print(f"{kit.backend}: {took:.2f} s")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_peer_that_reads_slowly_gets_all_of_it(kit: Kit) -> None:
+    broker = TCPBroker()
+    with broker as server:
+        queue = kit.queue(host=server.host, port=server.port)
+        other = kit.queue(host=server.host, port=server.port)
+        assert await queue.connect()
+        await queue.flush()
+        broker.paused = True
+        await fill(kit, queue)
+        broker.paused = False
+        await queue.push("last", "of all")
+        await queue.disconnect()
+        assert queue.stats().unsent == 0
+        assert await other.connect()
+        await other.disconnect()
