@@ -445,11 +445,15 @@ async def read_credentials(need: NeedCredentials) -> dict[str, str]:
         result = await waits_for
 
 
-def connect_error(error: Exception) -> Exception:
+def connect_error(error: Exception) -> OSError:
     """Why a stream could not be opened, in the same words on every framework."""
     if isinstance(error.__cause__, ExceptionGroup):  # trio: one error per address that it tried
         error = error.__cause__.exceptions[0]
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+    if not isinstance(error, OSError):  # a name that can't be encoded (UnicodeError)
+        reason = OSError(str(error) or repr(error))
+        reason.__cause__ = error
+        return reason
+    if error.errno is not None and error.errno > 0:
         return OSError(error.errno, os.strerror(error.errno))
     return error
 

@@ -184,7 +184,6 @@ async def test_once_closed_what_is_left_may_be_popped_anywhere(async_kit: Kit) -
     assert await beside(kit, lambda: anyio.run(elsewhere, backend="asyncio")) == ["left"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from nasq import InvalidOptionError, NASQError, NASQueue, RemoteProtocolError
 from nasq.server import LocalServer
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
+from tests.e2e.hostile import HostileServer, Script, Victim
 from tests.e2e.test_tls import exchange
 
 
@@ -58,6 +61,44 @@ async def test_a_server_that_speaks_no_websocket_is_a_typed_error(kit: Kit) -> N
     assert await queue.connect() is False
     assert isinstance(queue.last_error, NASQError)
     assert isinstance(queue.last_error, (RemoteProtocolError, ConnectionError))
+
+
+def answer(accept: bytes) -> Script:
+    """A WebSocket server that answers a handshake with this, and goes on as if all was well."""
+
+    def script(victim: Victim) -> None:
+        victim.read_until(b"\r\n\r\n")
+        key = re.search(rb"(?i)sec-websocket-key: *(\S+)", victim.received)
+        assert key is not None
+        digest = sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        victim.send(accept.replace(b"KEY", b64encode(digest)))
+        victim.await_hang_up()
+
+    return script
+
+
+NO_ASCII = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgr\xe4de\r\nSec-WebSocket-Accept: KEY\r\n\r\n"
+)
+
+
+async def test_a_bad_answer_is_a_failed_attempt_and_not_the_end(kit: Kit) -> None:
+    """The byte that is no ASCII came out of wsproto as a UnicodeDecodeError."""
+    config = 'websocket { listen: "127.0.0.1:-1", no_tls: true }'
+    with LocalServer(config=config) as server, HostileServer(websocket_port(server)) as hostile:
+        queue = kit.queue(servers=[f"ws://127.0.0.1:{hostile.port}"])
+        hostile.hostile(answer(NO_ASCII))
+        assert await queue.connect() is False
+        assert isinstance(queue.last_error, RemoteProtocolError)
+        hostile.good()
+        assert await queue.connect()
+        hostile.hostile(answer(NO_ASCII))
+        await kit.until(lambda: len(hostile.victims) >= 2)
+        hostile.good()
+        assert await queue.wait_connected(20.0)
+        await queue.flush()
+        await queue.disconnect()
 
 
 def test_ws_with_tls_says_wss() -> None:

@@ -802,6 +802,48 @@ def test_close_while_reconnecting_counts_what_was_never_sent() -> None:
     assert rig.client.next_timeout() is None
 
 
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_transport_that_can_not_go_on_closes_the_client_with_its_reason(connected: bool) -> None:
+    rig = Rig()
+    opened = rig.client.open(rig.link.now)
+    if connected:
+        rig.link.pump()
+        rig.client.take_notices()
+    reason = ConnectionClosedError("no more of it")
+    flush = rig.client.flush()
+    rig.client.fail(reason)
+    assert rig.client.state is ClientState.CLOSED
+    assert rig.client.last_error is reason
+    assert rig.client.stopped.done
+    assert rig.client.next_action() is None, "there is nobody to serve it"
+    assert rig.client.take_notices() == [Closed(reason, 0)]
+    assert (opened.error is reason) is not connected
+    assert isinstance(flush.error, ConnectionClosedError)
+    rig.client.fail(None)
+    assert rig.client.last_error is reason
+    # What the streams still report is nobody's business any more.
+    rig.client.transport_closed(1, None, rig.link.now)
+    assert rig.client.next_action() is None
+    again = rig.client.open(rig.link.now)
+    rig.link.pump()
+    again.result()
+
+
+def test_a_transport_may_fail_before_anything_was_asked_of_it() -> None:
+    client = Rig().client
+    client.fail(None)
+    assert client.state is ClientState.IDLE
+
+
+def test_a_close_that_was_not_served_is_done_when_the_transport_fails() -> None:
+    rig = Rig().connect()
+    stopped = rig.client.close()
+    assert not stopped.done
+    rig.client.fail(None)
+    assert stopped.done
+    assert rig.client.next_action() is None
+
+
 def test_close_is_idempotent_and_harmless_before_open() -> None:
     rig = Rig()
     assert rig.client.close().done

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nasq import OperationTimeoutError
+from nasq import ConnectFailedError, OperationTimeoutError
 from nasq_transports.addresses import interleaved
 from nasq_transports.blockingdial import Dial
 from tests.conftest import Kit
@@ -101,6 +101,15 @@ async def test_a_name_that_does_not_exist_is_a_failed_attempt(
     queue = kit.queue(host=NAME, port=4222)
     assert await queue.connect() is False
     assert "not known" in str(queue.last_error)
+
+
+async def test_a_name_that_can_not_be_encoded_is_a_failed_attempt(kit: Kit) -> None:
+    queue = kit.queue(host="a..b", port=4222)
+    assert await queue.connect() is False
+    assert isinstance(queue.last_error, ConnectFailedError)
+    ((address, reason),) = queue.last_error.reasons
+    assert address == "a..b:4222"
+    assert isinstance(reason, OSError)
 
 
 async def test_an_attempt_that_is_given_up_leaves_no_socket_and_no_thread(
