@@ -817,7 +817,7 @@ def test_a_transport_that_can_not_go_on_closes_the_client_with_its_reason(connec
     assert rig.client.stopped.done
     assert rig.client.next_action() is None, "there is nobody to serve it"
     assert rig.client.take_notices() == [Closed(reason, 0)]
-    assert (opened.error is reason) is not connected
+    assert (str(opened.error) == str(reason)) is not connected
     assert isinstance(flush.error, ConnectionClosedError)
     rig.client.fail(None)
     assert rig.client.last_error is reason
