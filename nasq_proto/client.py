@@ -277,7 +277,8 @@ class Client:
         state: see `ClientState`.
         info: the latest INFO of the present or last server; None before the first.
         last_error: why the last connection failed or broke.
-        closed: done when the state is CLOSED. New for each `open`, as is `stopped`.
+        closed: done when the state is CLOSED, with the error that made the client close itself, or
+            None where its owner has closed it. New for each `open`, as is `stopped`.
         stopped: done when its streams are gone as well, and the transport was told to stop.
         output: what was not handed to a connection yet; counts what was published.
         reconnects: connections made after the first.
@@ -290,7 +291,7 @@ class Client:
         self.state = ClientState.IDLE
         self.info: Info | None = None
         self.last_error: Exception | None = None
-        self.closed: Op[None] = Op()
+        self.closed: Op[Exception | None] = Op()
         self.stopped: Op[None] = Op()
         self.reconnects = 0
         self.dropped_unsent = 0
@@ -315,6 +316,8 @@ class Client:
         self._retry: Candidate | None = None
         # Why each server failed, the latest only: reconnecting may go on for ever.
         self._reasons: dict[str, Exception] = {}
+        # Until when the first connection is tried for; None: one round over the servers.
+        self._until: float | None = None
         # Those who wait for what `open` and `connected` have given them.
         self._opening: list[Op[None]] = []
         self._waiting: list[Op[bool]] = []
@@ -459,6 +462,9 @@ class Client:
         if self._report_at is not None and now >= self._report_at:
             self._report_at = None
             self.report_drops(now)
+        if self._until is not None and now >= self._until:
+            self.give_up()
+            return
         current = self._attempt
         if current is None:
             if self._retry is not None and now >= self._retry.not_before:
@@ -519,6 +525,8 @@ class Client:
             due: float | None = self._ping_at if self._live else self._attempt.deadline
         else:
             due = None if self._retry is None else self._retry.not_before
+        if self._until is not None and (due is None or self._until < due):
+            due = self._until
         if due == math.inf:  # no deadline, or never a PING
             due = None
         if self._report_at is None:
@@ -550,12 +558,19 @@ class Client:
 
     # ------------------------------------------------------------------ commands
 
-    def open(self, now: float) -> Op[None]:
+    def open(self, now: float, until: float | None = None) -> Op[None]:
         """Connect. Done when a connection is up; fails when no server could be reached.
 
-        One round over the servers, no backoff: whoever asks first wants to know. It takes at most
-        one connect_timeout for each server that was named, and one more for all that were
-        announced meanwhile. After that round the client is CLOSED, and can be opened again.
+        Then the client is CLOSED, and can be opened again.
+
+        Args:
+            now: the time on the transport's clock.
+            until: None: each server is tried once, without a pause. That takes at most one
+                connect_timeout for each server that was named, and one more for all that were
+                announced meanwhile. A time on the same clock: after that round the servers are
+                tried again, with the delays of the reconnect policy (its `max_attempts` does not
+                count), until then; math.inf: without end. While the first connection is being made
+                already, the later time counts.
         """
         op: Op[None] = Op()
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
@@ -568,7 +583,8 @@ class Client:
             self.closed = Op()
             self.stopped = Op()
             self._reasons = {}
-            self._pool.reset()
+            self._until = until
+            self._pool.reset(patient=until is not None)
             if self._options.shuffle:
                 self._pool.shuffle()
             self._opening.append(op)
@@ -576,8 +592,23 @@ class Client:
         elif self._live:
             op.resolve(None)
         else:
+            if self.state is ClientState.CONNECTING and until is not None:
+                self._until = until if self._until is None else max(until, self._until)
+                self._pool.patient = True
             self._opening.append(op)
         return op
+
+    def give_up(self) -> None:
+        """Close since nobody waits for the first connection any longer; `last_error` says why."""
+        if self.state is not ClientState.CONNECTING:
+            return
+        current = self._attempt
+        if current is not None and current.server.address not in self._reasons:
+            address = current.server.address
+            self._reasons[address] = OperationTimeoutError(
+                f"no connection to {address} in the time given: still {current.phase.value}"
+            )
+        self._shut(self._round_error())
 
     def draw_from(self, rng: random.Random) -> None:
         """Take jitter and the inbox's name from `rng` from now on. Only before `open`."""
@@ -826,7 +857,7 @@ class Client:
         candidate = self._pool.pick(now)
         if candidate is None:
             self._shut(self._round_error())
-        elif self.state is ClientState.CONNECTING or candidate.not_before <= now:
+        elif candidate.not_before <= now:
             self._begin(candidate, now)
         else:
             self._retry = candidate
@@ -925,6 +956,7 @@ class Client:
         current, self._attempt = self._attempt, None
         self._live = False
         self._retry = None
+        self._until = None
         self._handshake = []
         self.output.room = -1
         unsent = self.output.clear()
@@ -952,7 +984,7 @@ class Client:
         for one in opening:
             one.fail(_fresh(reason))
         self._tell_waiting(up=False)
-        self.closed.resolve(None)
+        self.closed.resolve(error)
         if current is None or current.ended is not None:
             self._actions.append(Finished())
         else:
@@ -967,6 +999,7 @@ class Client:
         current.connected_at = now
         self._pool.connected(current.candidate)
         self._live = True
+        self._until = None
         self.output.room = NO_LIMIT
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval

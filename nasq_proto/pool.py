@@ -36,6 +36,8 @@ MOST_ANNOUNCED: Final = 256
 # and how long it rests after a failure, in lengths of the attempt.
 _BRIEFLY: Final = 1.0
 _REST: Final = 10.0
+# The pace of a first connection that is tried for longer, where a lost one is not made again.
+_USUAL_POLICY: Final = ReconnectPolicy()
 
 
 class Candidate:
@@ -96,6 +98,10 @@ class ServerPool:
         connect_timeout: the time of one attempt, in seconds.
         ignore_announced: stay with what the user named.
 
+    Attributes:
+        patient: after the first round go on as in an outage, and let `max_attempts` not count,
+            until a connection is up.
+
     Raises:
         InvalidOptionError: there is no server.
     """
@@ -118,8 +124,9 @@ class ServerPool:
         self.rng = rng
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, *, patient: bool = False) -> None:
         """Forget what became of earlier attempts: a new connection is asked for."""
+        self.patient = patient
         self._candidates = [Candidate(server) for server in self._named]
         self._next = 0
         # Addresses that were given up: announcing them again changes nothing.
@@ -144,11 +151,15 @@ class ServerPool:
     def pick(self, now: float) -> Candidate | None:
         """The server to try next; `not_before` says when.
 
-        None when all have been given up or, in the first round, when all have been tried.
+        None when all have been given up or, in the first round, when all have been tried and the
+        pool is not `patient`.
         """
         if self._first_round:
-            return self._pick_first(now)
-        most = self._policy.max_attempts if self._policy else None
+            first = self._pick_first(now)
+            if first is not None or not self.patient:
+                return first
+            self._first_round = False
+        most = self._policy.max_attempts if self._policy and not self.patient else None
         order = self._candidates[self._next :] + self._candidates[: self._next]
         usable = [c for c in order if most is None or c.failures < most]
         if not usable:
@@ -193,9 +204,11 @@ class ServerPool:
         """A connection is up."""
         candidate.reached = True
         candidate._refusal = None
-        if self._first_round:
-            self._first_round = False
+        if self._first_round or self.patient:
+            self._first_round = self.patient = False
             self._failures = 0
+            for one in self._candidates:
+                one.failures = 0
 
     def failed(self, candidate: Candidate, now: float, refusal: object = None) -> None:
         """An attempt failed, or a connection broke that had hardly lived.
@@ -210,18 +223,19 @@ class ServerPool:
         self._failures += 1
         again = refusal is not None and refusal == candidate._refusal
         candidate._refusal = refusal
-        if self._policy is None:
+        policy = self._policy or (_USUAL_POLICY if self.patient else None)
+        if policy is None:
             return
-        if again and self._policy.give_up_on_auth:
+        if again and policy.give_up_on_auth:
             self._candidates.remove(candidate)
             self._given_up.add(candidate.server.address)
             return
-        wait = self._policy.wait(candidate.failures, self.rng)
+        wait = policy.wait(candidate.failures, self.rng)
         if candidate.unproven:
             wait = max(wait, _REST * (now - candidate._began))
         candidate.not_before = now + wait
         if self._failures >= len(self._candidates) > 1:
-            self._pause_until = now + self._policy.delay * (1.0 + self.rng.random()) / 2
+            self._pause_until = now + policy.delay * (1.0 + self.rng.random()) / 2
 
     def lost(self, candidate: Candidate, connected_at: float, now: float) -> None:
         """A connection broke. One that had lived is no failure: it is tried again at once."""
