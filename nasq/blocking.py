@@ -72,6 +72,7 @@ class BlockingNASQueue:
         max_bytes: int | None = None,
         overflow: str = "drop_newest",
         on_event: OnEvent | None = None,
+        wait_for_server: float = 0.0,
     ) -> None:
         self._lock = threading.RLock()
         self._queue = NASQueue(
@@ -98,6 +99,7 @@ class BlockingNASQueue:
             max_bytes=max_bytes,
             overflow=overflow,
             on_event=on_event,
+            wait_for_server=wait_for_server,
             transport=lambda: BlockingTransport(self._lock),
         )
         # One thread that pushes and another that pops would otherwise hand the lock to each other
@@ -133,9 +135,9 @@ class BlockingNASQueue:
         # Before the lock: in a forked child a thread of the parent may hold it for ever.
         self._queue._check()
 
-    def connect(self) -> bool:
+    def connect(self, timeout: float | None = None) -> bool:
         """See `NASQueue.connect`."""
-        return self._run(self._queue.connect(), waits=True)
+        return self._run(self._queue.connect(timeout), waits=True)
 
     def wait_connected(self, timeout: float | None = 5.0) -> bool:
         """See `NASQueue.wait_connected`."""

@@ -31,6 +31,7 @@ from nasq_proto import (
     NASQError,
     NotConnectedError,
     Op,
+    OpenTransport,
     OperationTimeoutError,
     Overflow,
     QueueFullError,
@@ -70,6 +71,8 @@ _ROUNDS: Final = 8
 # Fewer messages than this are pushed one by one by push_many, too: that is quicker.
 _WORTH_A_BATCH: Final = 32
 _TURN: Final = 0.001
+# States in which connect() begins anew.
+_DOWN: Final = (ClientState.IDLE, ClientState.CLOSED)
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
 _LINGER: Final = 5.0
 _STOP: Final = 0.5
@@ -133,6 +136,8 @@ class NASQueue:
             counted in `stats().dropped` and reported as SlowConsumer, at most once a second.
         on_event: called with each Connected, Disconnected, Reconnected, LameDuck, SlowConsumer,
             ServerErrorReceived and Closed. What it raises is logged and harms nothing.
+        wait_for_server: seconds that `async with` and `connect()` go on trying at the start, for a
+            server that is not up yet; math.inf: for ever.
         transport: a transport, or a callable that makes one; None: for the running event loop.
 
     Raises:
@@ -168,6 +173,7 @@ class NASQueue:
         max_bytes: int | None = None,
         overflow: str = "drop_newest",
         on_event: OnEvent | None = None,
+        wait_for_server: float = 0.0,
         transport: Transport | Callable[[], Transport] | None = None,
     ) -> None:
         self._namespace = Namespace(namespace)
@@ -207,7 +213,13 @@ class NASQueue:
         self._on_event = on_event
         self._given_transport = transport
         self._transport: Transport | None = None
+        self._used_transport = False
+        self._wait_for_server = _seconds(wait_for_server, "wait_for_server")
+        # Calls of connect() that wait, and whether one has told its caller that a connection is up.
         self._connecting = 0
+        self._connected = False
+        # `closed` of the client whose user has asked for the end.
+        self._left: Op[Exception | None] | None = None
         self._subscriptions: dict[int, Subscription] = {}
         self._routes = Routes(self._client, self._namespace, self._subscriptions)
         self._push_lines = self._routes.push_lines
@@ -225,59 +237,102 @@ class NASQueue:
 
     # ------------------------------------------------------------------ connection
 
-    async def connect(self) -> bool:
+    async def connect(self, timeout: float | None = None) -> bool:
         """Connect to the first server that answers.
 
-        Each server is tried once: at most `connect_timeout` seconds for each that was named, and
-        as long again for all that were announced. Once connected, the queue reconnects by itself.
+        Once connected, the queue reconnects by itself. Calls that are made at the same time share
+        one attempt.
+
+        Args:
+            timeout: seconds to go on trying, with the delays of the reconnect policy, for instance
+                until a server that starts at the same time is up; math.inf: for ever. 0: each
+                server is tried once, at most `connect_timeout` seconds for each that was named, and
+                as long again for all that were announced. None: what `wait_for_server` says, 0 by
+                default.
 
         Returns:
             Whether a connection is up. When not, `last_error` says why.
 
         Raises:
-            UsageError: no event loop is running.
+            TypeError, InvalidOptionError: the timeout makes no sense.
+            UsageError: no event loop is running, or a transport is used a second time.
 
-        Cancellation gives the attempt up.
+        Cancelled, it gives the attempt up, unless another call waits for it too.
         """
+        seconds = self._wait_for_server if timeout is None else _seconds(timeout)
         client = self._client
         self._check()
         if client.is_connected:
             return True
-        if client.state in (ClientState.IDLE, ClientState.CLOSED):
+        ended: Op[None] | None = None
+        while client.state in _DOWN and client.stopped is not ended:
+            ended = client.stopped
             await self._stopped()
-            transport = self._new_transport()
-            client.draw_from(transport.rng)
-            opened = client.open(transport.now())
-            client.closed.on_done(self._on_closed)
-            self._transport = transport
-            self._now = transport.now
-            self._caller = transport.caller
-            self._owner = self._home = transport.caller()
-            self._thread = transport.thread
-            self._home_thread = transport.thread()
-            before = self._origin.wall_offset
-            self._set_clock(transport)
-            # What is still held was timed by the connection before; trio has a clock of its own.
-            with self._taking:
-                self._inbox.move_times(before - self._origin.wall_offset)
-            transport.start(client, self._on_event)
-        else:
-            assert self._transport is not None, "a client that is connecting was started"
-            transport = self._transport
-            opened = client.open(transport.now())
         self._connecting += 1
         try:
-            await transport.wait(opened)
-        except (NASQError, OSError):
-            return False
-        except BaseException:
-            if self._connecting == 1 and client.state is ClientState.CONNECTING:
-                client.close()
+            # Someone else may have connected meanwhile: from here to `start` nothing is waited for.
+            if client.state in _DOWN:
+                transport = self._new_transport()
+                until = transport.now() + seconds if seconds else None
+                opened = self._start(transport, until)
+            else:
+                assert self._transport is not None, "a client that is connecting was started"
+                transport = self._transport
+                until = transport.now() + seconds if seconds else None
+                opened = client.open(transport.now(), until)
                 transport.kick()
+            try:
+                await transport.wait(opened, None if until == math.inf else until)
+            except TimeoutError:
+                if self._connecting == 1 and not self._connected:
+                    client.give_up()
+                    self._kick()
+                return False
+            except (NASQError, OSError):
+                return False
+        except BaseException:
+            # Also when it has just come up: nobody knows of it.
+            if self._connecting == 1 and not self._connected:
+                client.close()
+                self._kick()
             raise
         finally:
             self._connecting -= 1
+        self._connected = True
         return True
+
+    def _start(self, transport: Transport, until: float | None) -> Op[None]:
+        """Begin to connect. Where the transport can't be started, this is undone."""
+        client = self._client
+        self._connected = False
+        self._transport = transport
+        self._now = transport.now
+        self._caller = transport.caller
+        self._owner = self._home = transport.caller()
+        self._thread = transport.thread
+        self._home_thread = transport.thread()
+        before = self._origin.wall_offset
+        self._set_clock(transport)
+        # What is still held was timed by the connection before; trio has a clock of its own.
+        with self._taking:
+            self._inbox.move_times(before - self._origin.wall_offset)
+        client.draw_from(transport.rng)
+        opened = client.open(transport.now(), until)
+        client.closed.on_done(self._on_closed)
+        try:
+            transport.start(client, self._on_event)
+        except Exception as error:
+            while (action := client.next_action()) is not None:
+                if isinstance(action, OpenTransport):
+                    client.transport_failed(action.attempt, error, transport.now())
+            client.give_up()
+            while client.next_action() is not None:
+                pass
+            client.take_notices()  # there is nobody to hand them out
+            self._transport = None
+            if not isinstance(error, OSError):  # no file descriptor is left, for instance
+                raise
+        return opened
 
     async def wait_connected(self, timeout: float | None = 5.0) -> bool:
         """Wait for a connection that is being made.
@@ -311,6 +366,7 @@ class NASQueue:
         """
         client, transport = self._client, self._transport
         self._check()
+        self._left = client.closed
         if transport is None or client.state is ClientState.CLOSED:
             return
         try:
@@ -535,6 +591,7 @@ class NASQueue:
         deadline = self._deadline(timeout)
         client = self._client
         op = client.drain()
+        self._left = client.closed
         self._kick()
         try:
             await self._within(op, deadline, timeout, "not drained")
@@ -555,7 +612,9 @@ class NASQueue:
             The message, or None when there is none: in time, or since the queue is closed.
 
         Raises:
-            NotConnectedError: it was to wait, and the queue was never connected.
+            NotConnectedError: it was to wait, and `connect` was not called, or failed.
+            ConnectionClosedError: it was to wait, and reconnecting was given up. After
+                `disconnect` it gives None instead.
             QueueFullError: messages were dropped since the last call, and `overflow` is "error".
             UsageError: called from another thread, event loop or process than `connect`.
 
@@ -608,7 +667,10 @@ class NASQueue:
         return await self._take(max_messages, timeout)
 
     def __aiter__(self) -> AsyncIterator[Message]:
-        """Messages as they come, until the queue is disconnected and empty."""
+        """Messages as they come, until the queue is disconnected and empty.
+
+        Raises what `pop` raises with a timeout of math.inf.
+        """
         return _Messages(self)
 
     async def _take(self, most: int, timeout: float | None) -> list[Message]:
@@ -620,7 +682,9 @@ class NASQueue:
         if transport is None:
             self._tell_drops()
             if waits and not inbox.bodies:
-                raise NotConnectedError("nothing can come: call connect() first")
+                if not self._client.closed.done:
+                    raise NotConnectedError("nothing can come: call connect() first")
+                self._tell_end(self._client.closed)
             return self._take_now(most)
         if not (inbox.bodies and self._turn_goes_on()):
             await self._checkpoint(transport)
@@ -628,8 +692,11 @@ class NASQueue:
         # Not before: what is dropped at the checkpoint wakes nobody who waits after it.
         self._tell_drops()
         again = False
+        # Another caller may connect again before this one looks.
+        closed = self._client.closed
         while not (messages := self._take_now(most)) and waits:
-            if self._client.state is ClientState.CLOSED:
+            if closed.done:
+                self._tell_end(closed)
                 break
             op = inbox.waiter(again=again)
             try:
@@ -657,6 +724,17 @@ class NASQueue:
                 self._inbox.took(sum(len(one[1]) for one in held))
         self._calls_left -= len(held)
         return [Message(one, origin) for one in held]
+
+    def _tell_end(self, closed: Op[Exception | None]) -> None:
+        """Raise why nothing can come any more, unless the user has closed the queue."""
+        error = closed.result()
+        if error is None or closed is self._left:
+            return
+        if self._connected:
+            raise ConnectionClosedError(
+                f"nothing can come: the connection was given up ({error}); call connect() again"
+            ) from error
+        raise NotConnectedError(f"nothing can come: connect() failed ({error})") from error
 
     def _tell_drops(self) -> None:
         """Raise what `overflow="error"` asks for, once for all that was dropped since."""
@@ -767,9 +845,15 @@ class NASQueue:
         given = self._given_transport
         if given is None:
             return running_transport()
-        if not callable(given):
-            return given
-        return given()
+        if callable(given):
+            return given()
+        if self._used_transport:
+            raise UsageError(
+                "this transport was used for an earlier connection: to connect more than once, "
+                "give a callable that makes a new one, such as transport=TrioTransport"
+            )
+        self._used_transport = True
+        return given
 
     def _check(self) -> None:
         """Refuse a caller from another thread, event loop or process."""
@@ -792,18 +876,9 @@ class NASQueue:
 
     def _deadline(self, timeout: float | None) -> float | None:
         """A timeout of the public edge as a time on the transport's clock."""
-        if timeout is None:
+        if timeout is None or (seconds := _seconds(timeout)) == math.inf:
             return None
-        try:
-            if 0.0 <= timeout < math.inf:
-                return timeout + self._now()
-        except TypeError:
-            raise TypeError(
-                f"a timeout must be a number of seconds or None, not {timeout!r}"
-            ) from None
-        if timeout == math.inf:
-            return None
-        raise InvalidOptionError(f"a timeout must be a number of seconds, not {timeout!r}")
+        return seconds + self._now()
 
     async def _wait(self, op: Op[T], deadline: float | None = None) -> T:
         assert self._transport is not None, "an op comes from a client that was opened"
@@ -845,7 +920,9 @@ class NASQueue:
     async def _stopped(self) -> None:
         """Wait for the transport to have let go of everything, within a bound."""
         client, transport = self._client, self._transport
-        if transport is not None and not client.stopped.done:
+        if transport is None or transport.caller() is not self._home:
+            return  # never started, or its event loop has ended
+        if not client.stopped.done:
             with transport.shield(_STOP), suppress(TimeoutError):
                 await transport.wait(client.stopped, transport.now() + _STOP)
 
@@ -1046,6 +1123,20 @@ def _encoded(messages: Sequence[Payload]) -> list[bytes] | None:
 
 def _anyone() -> None:
     """The caller while there is no connection: nothing belongs to a thread or a loop."""
+
+
+def _seconds(timeout: float, what: str = "a timeout") -> float:
+    """Refuse a timeout that makes no sense."""
+    try:
+        if isinstance(timeout, bool):
+            raise TypeError
+        valid = timeout >= 0.0
+        seconds = float(timeout)
+    except TypeError:
+        raise TypeError(f"{what} must be a number of seconds, not {timeout!r}") from None
+    if not valid:
+        raise InvalidOptionError(f"{what} must be a number of seconds, not {timeout!r}")
+    return seconds
 
 
 def _overflow(name: str) -> Overflow:

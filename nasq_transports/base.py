@@ -192,7 +192,7 @@ class BaseTransport(ABC):
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """See `Transport.start`."""
         if self._client is not None:
-            raise RuntimeError("a transport drives one client, once; make a new one")
+            raise UsageError("a transport drives one client, once; make a new one")
         self._client = client
         self._stopped = client.stopped
         self._on_event = on_event

@@ -89,9 +89,11 @@ class BlockingTransport(BaseTransport):
         thread = threading.Thread(target=self._run, name="nasq", daemon=True)
         try:
             thread.start()
-        except BaseException:  # the system has no thread left
+        except BaseException as error:
             self._wake_out.close()
             self._wake_in.close()
+            if isinstance(error, RuntimeError):  # too many threads: a resource, as a socket is one
+                raise OSError(errno.EAGAIN, str(error)) from None
             raise
         self._thread = thread
 

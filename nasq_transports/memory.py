@@ -378,6 +378,8 @@ class MemoryTransport:
 
     def _tick(self) -> None:
         self._kicked = False
+        if self.link.finished:
+            return  # what the client says now is meant for another transport
         self.link.now = self._simulation.now
         self.link.tick()
         # A broker's answer to one client may be news for another.

@@ -225,11 +225,15 @@ class Actor:
     async def iterate(self, count: int) -> None:
         """Take `count` messages, or what there is, with `async for`."""
         taken = []
-        async for message in self.raw:
-            taken.append(message)
-            if len(taken) == count:
-                break
-        self._write(f"async for, at most {count}", f"-> {_shown(taken)}")
+        end = ""
+        try:
+            async for message in self.raw:
+                taken.append(message)
+                if len(taken) == count:
+                    break
+        except ConnectionError as error:
+            end = f", then raises {_raised(error)}"
+        self._write(f"async for, at most {count}", f"-> {_shown(taken)}{end}")
 
     async def _await(self, name: str, method: Any, *args: Any, **kwargs: Any) -> Any:
         call = _call(name, args, kwargs)
