@@ -12,6 +12,7 @@ from nasq_proto import (
     Disconnected,
     Headers,
     LameDuck,
+    Notice,
     Reconnected,
     ReconnectPolicy,
     ServerErrorReceived,
@@ -23,6 +24,8 @@ from nasq_proto.errors import __all__ as _errors
 
 from .blocking import BlockingNASQueue
 from .message import Message
+from .notices import UnanswerableRequest, UnpoppedMessages
+from .payload import Payload
 from .queue import NASQueue
 from .stats import Stats
 
@@ -35,11 +38,15 @@ __all__ = [
     "LameDuck",
     "Message",
     "NASQueue",
+    "Notice",
+    "Payload",
     "ReconnectPolicy",
     "Reconnected",
     "ServerErrorReceived",
     "SlowConsumer",
     "Stats",
+    "UnanswerableRequest",
+    "UnpoppedMessages",
     "__version__",
 ]
 __all__ += _errors

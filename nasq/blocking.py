@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nasq_proto import ClientState, ReconnectPolicy
+from nasq_proto import ClientState, Held, ReconnectPolicy
 from nasq_proto.options import Secret
 from nasq_transports import OnEvent
 from nasq_transports.blocking import BlockingTransport
@@ -21,8 +22,8 @@ from nasq_transports.sync import run_sync
 
 from .auth import Source
 from .message import Message
-from .payload import Payload
-from .queue import HeadersLike, NASQueue
+from .payload import Payload, encode_payload
+from .queue import HeadersLike, NASQueue, _check_most, _seconds
 from .stats import Stats
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ class BlockingNASQueue:
             overflow=overflow,
             on_event=on_event,
             wait_for_server=wait_for_server,
-            transport=lambda: BlockingTransport(self._lock),
+            transport=partial(BlockingTransport, self._lock),
         )
+        self._queue._kind = type(self).__name__
         # One thread that pushes and another that pops would otherwise hand the lock to each other
         # for every message. Whoever takes from a bounded queue makes room: that needs the lock.
         if not self._queue._inbox.bounded:
@@ -110,7 +112,7 @@ class BlockingNASQueue:
             self._queue._taking = self._lock
 
     def __repr__(self) -> str:
-        return repr(self._queue).replace("NASQueue", type(self).__name__, 1)
+        return repr(self._queue)
 
     def _run(self, coroutine: Coroutine[Any, Any, T], *, waits: bool = False) -> T:
         """The result of a coroutine. One that `waits` does nothing at all where it may not wait."""
@@ -173,8 +175,9 @@ class BlockingNASQueue:
 
     def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
         """See `NASQueue.push`."""
-        if not self._send_now(subject, message, headers, True):
-            self._run(self._queue.push(subject, message, headers))
+        body = message if type(message) is bytes else encode_payload(message)
+        if not self._send_now(subject, body, headers, True):
+            self._run(self._queue.push(subject, body, headers))
 
     def push_many(
         self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
@@ -190,19 +193,18 @@ class BlockingNASQueue:
         reply_to: str | None = None,
     ) -> None:
         """See `NASQueue.publish`."""
-        if reply_to is not None or not self._send_now(subject, message, headers, False):
-            self._run(self._queue.publish(subject, message, headers, reply_to))
+        body = message if type(message) is bytes else encode_payload(message)
+        if reply_to is not None or not self._send_now(subject, body, headers, False):
+            self._run(self._queue.publish(subject, body, headers, reply_to))
 
-    def _send_now(
-        self, subject: str, message: Payload, headers: HeadersLike | None, keep: bool
-    ) -> bool:
+    def _send_now(self, subject: str, body: bytes, headers: HeadersLike | None, keep: bool) -> bool:
         """See `NASQueue._send_now`. With `with lock`, a third of a push would be the lock."""
         queue, lock = self._queue, self._lock
         if queue._caller() is not queue._owner:
             return False
         try:
             lock.acquire()
-            done = queue._send_now(subject, message, headers, keep)
+            done = queue._send_now(subject, body, headers, keep)
         except BaseException:
             # A KeyboardInterrupt may have come before the lock was there. Not where a call that a
             # signal handler has interrupted owns it already: `acquire` doesn't wait then, and no
@@ -241,6 +243,8 @@ class BlockingNASQueue:
     def pop(self, timeout: float | None = None) -> Message | None:
         """See `NASQueue.pop`."""
         queue = self._queue
+        if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
+            _seconds(timeout)
         if queue._caller() is queue._owner:
             with queue._taking:
                 message = queue._pop_now()
@@ -250,7 +254,14 @@ class BlockingNASQueue:
 
     def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """See `NASQueue.pop_many`."""
-        return self._run(self._queue.pop_many(max_messages, timeout))
+        _check_most(max_messages, timeout)
+        held: list[Held] = []
+        try:
+            return self._run(self._queue._pop_many(max_messages, timeout, held))
+        except BaseException:
+            with self._lock:
+                self._queue._put_back(held)
+            raise
 
     def __iter__(self) -> Iterator[Message]:
         """Messages as they come, until the queue is disconnected and empty."""

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from nasq_proto import Headers, Held, InvalidHeaderError, parse_headers
+from nasq_proto import (
+    Headers,
+    Held,
+    InvalidHeaderError,
+    InvalidSubjectError,
+    check_subject,
+    parse_headers,
+)
+from nasq_proto.encoder import publish_head
 
 from .namespace import Namespace
 
@@ -81,6 +89,19 @@ class Message(Mapping[str, Any]):
         """Where a reply is wanted: a subject of this namespace, or an inbox. See `respond`."""
         reply = self._held[0].reply
         return None if reply is None else self._origin.namespace.shorten(reply)
+
+    @property
+    def reply_error(self) -> str | None:
+        """Why nothing can be sent to `reply_to`. Any publisher can ask for an impossible reply."""
+        reply = self._held[0].reply
+        if reply is None:
+            return None
+        try:
+            check_subject(reply, wildcards=False, what="reply subject")
+            publish_head(reply, None, with_headers=True)
+        except InvalidSubjectError as error:
+            return str(error)
+        return None
 
     @property
     def timestamp(self) -> datetime:

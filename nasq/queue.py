@@ -12,6 +12,8 @@ import math
 import random
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
@@ -28,8 +30,10 @@ from nasq_proto import (
     Held,
     Inbox,
     InvalidOptionError,
+    InvalidSubjectError,
     NASQError,
     NotConnectedError,
+    Notice,
     Op,
     OpenTransport,
     OperationTimeoutError,
@@ -44,12 +48,13 @@ from nasq_proto import (
     server_at,
 )
 from nasq_proto.options import Authenticator, Secret
-from nasq_proto.output import COST, CREDIT, CRLF, HIGH_WATER
+from nasq_proto.output import COST, CREDIT, CRLF
 from nasq_transports import OnEvent, Transport, running_transport
 
 from .auth import Source, credentials_authenticator, nkey_authenticator
 from .message import Message, Origin
 from .namespace import Namespace
+from .notices import UnanswerableRequest, UnpoppedMessages
 from .payload import Payload, encode_payload
 from .routes import Routes
 from .stats import Stats
@@ -71,6 +76,8 @@ _ROUNDS: Final = 8
 # Fewer messages than this are pushed one by one by push_many, too: that is quicker.
 _WORTH_A_BATCH: Final = 32
 _TURN: Final = 0.001
+# Pushed messages that are kept with none taken before the queue tells its owner so.
+_UNPOPPED: Final = 10_000
 # States in which connect() begins anew.
 _DOWN: Final = (ClientState.IDLE, ClientState.CLOSED)
 # Seconds that disconnect() spends on sending what was pushed, and on the stream's end.
@@ -197,7 +204,7 @@ class NASQueue:
         )
         self._client = Client(options, rng=random.SystemRandom())
         self._inbox = inbox = Inbox(max_messages, max_bytes, _overflow(overflow))
-        inbox.on_room = self._kick
+        inbox.on_room = _while_it_lives(self._kick)
         self._client.watch(inbox)
         self._times, self._oldest = inbox.times, inbox.oldest.__next__
         # Held while messages are taken. More than a formality under threads: see BlockingNASQueue.
@@ -210,7 +217,8 @@ class NASQueue:
         self._thread: Callable[[], int] = threading.get_ident
         self._home_thread = 0
         self._now: Callable[[], float] = time.monotonic
-        self._on_event = on_event
+        self._on_event = _checked(on_event)
+        self._relay = _OnEvent(self)
         self._given_transport = transport
         self._transport: Transport | None = None
         self._used_transport = False
@@ -221,6 +229,10 @@ class NASQueue:
         # `closed` of the client whose user has asked for the end.
         self._left: Op[Exception | None] | None = None
         self._subscriptions: dict[int, Subscription] = {}
+        self._unanswerable = 0
+        # The time of the first message that is kept, as soon as a checkpoint sees it: while it is
+        # the oldest one, none was taken. None: that need not be looked at any more.
+        self._oldest_kept: float | None = -math.inf
         self._routes = Routes(self._client, self._namespace, self._subscriptions)
         self._push_lines = self._routes.push_lines
         self._publish_lines = self._routes.publish_lines
@@ -229,11 +241,29 @@ class NASQueue:
         self._turn_began = 0.0
         self._origin = Origin(self._namespace, 0.0)
 
+    # As it is called in messages: BlockingNASQueue has one inside.
+    _kind = ""
+
     def __repr__(self) -> str:
         return (
-            f"<{type(self).__name__} {self._namespace.name!r} {self._client.state.value}, "
-            f"{len(self._inbox)} messages>"
+            f"<{self._kind or type(self).__name__} {self._namespace.name!r} "
+            f"{self._client.state.value}, {len(self._inbox)} messages>"
         )
+
+    def __del__(self) -> None:
+        # Not when it was never made in full.
+        transport = getattr(self, "_transport", None)
+        if transport is None or self._client.state is ClientState.CLOSED:
+            return
+        name = repr(self)  # before another thread closes it
+        if transport.abandon():
+            warnings.warn(
+                f"{name} was dropped without disconnect(): use it in a with block, or call that; "
+                "its connection is closed now",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     # ------------------------------------------------------------------ connection
 
@@ -316,11 +346,14 @@ class NASQueue:
         # What is still held was timed by the connection before; trio has a clock of its own.
         with self._taking:
             self._inbox.move_times(before - self._origin.wall_offset)
+        if self._oldest_kept is not None:
+            self._oldest_kept = -math.inf
         client.draw_from(transport.rng)
         opened = client.open(transport.now(), until)
-        client.closed.on_done(self._on_closed)
+        client.closed.on_done(_while_it_lives(self._on_closed))
         try:
-            transport.start(client, self._on_event)
+            self._relay = _OnEvent(self)
+            transport.start(client, self._relay)
         except Exception as error:
             while (action := client.next_action()) is not None:
                 if isinstance(action, OpenTransport):
@@ -344,13 +377,14 @@ class NASQueue:
             Whether a connection is up; False at once when none is being made.
         """
         self._check()
+        deadline = self._deadline(timeout)
         if self._client.is_connected:
             return True
         if self._transport is None or self._client.state is ClientState.CLOSED:
             return False
         op = self._client.connected()
         try:
-            return await self._wait(op, self._deadline(timeout))
+            return await self._wait(op, deadline)
         except TimeoutError:
             return False
 
@@ -359,7 +393,8 @@ class NASQueue:
 
         A server that takes no bytes for half a second is waited for no longer. With no connection
         up it returns at once. Pushes that were never sent are counted in `stats().unsent` and in
-        the Closed event. The local queue stays readable.
+        the Closed event. The local queue stays readable. Every subscription ends: after another
+        `connect()`, subscribe again.
 
         Cancellation cuts the sending short (trio: after at most those 5 seconds); the connection
         is closed all the same.
@@ -439,8 +474,9 @@ class NASQueue:
 
         Cancelled while it waits, it has sent nothing.
         """
-        if not self._send_now(subject, message, headers, True):
-            await self._send_slowly(subject, message, headers, True)
+        body = message if type(message) is bytes else encode_payload(message)
+        if not self._send_now(subject, body, headers, True):
+            await self._send_slowly(subject, body, headers, True)
 
     async def push_many(
         self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
@@ -452,7 +488,13 @@ class NASQueue:
 
         Raises what `push` raises, at the first message that can't be pushed; those before it are
         on their way, and `stats().messages_out` counts them. The same holds for cancellation.
+        TypeError when `messages` is one message, such as a str.
         """
+        if isinstance(messages, (str, bytes, bytearray, memoryview, dict)):
+            raise TypeError(
+                f"messages must be an iterable of messages, not one {type(messages).__name__}: "
+                "push() takes a single message"
+            )
         if (
             headers is None
             and isinstance(messages, (list, tuple))
@@ -462,8 +504,9 @@ class NASQueue:
         # One by one: whatever makes the messages may take its time between two of them.
         count = 0
         for message in messages:
-            if not self._send_now(subject, message, headers, True):
-                await self._send_slowly(subject, message, headers, True)
+            body = message if type(message) is bytes else encode_payload(message)
+            if not self._send_now(subject, body, headers, True):
+                await self._send_slowly(subject, body, headers, True)
             count += 1
         return count
 
@@ -482,12 +525,13 @@ class NASQueue:
 
         Raises what `push` raises; cancellation as there.
         """
+        body = message if type(message) is bytes else encode_payload(message)
         if reply_to is None:
-            if not self._send_now(subject, message, headers, False):
-                await self._send_slowly(subject, message, headers, False)
+            if not self._send_now(subject, body, headers, False):
+                await self._send_slowly(subject, body, headers, False)
             return
         reply = self._namespace.qualify_reply(reply_to)
-        await self._send_raw(self._namespace.qualify(subject), message, reply, headers)
+        await self._send_raw(self._namespace.qualify(subject), body, reply, headers)
 
     async def request(
         self,
@@ -516,7 +560,7 @@ class NASQueue:
         client, output = self._client, self._output
         on_credit = output.credit > 0 and self._thread() == self._home_thread
         if not on_credit and (
-            output.credit < 0 or output.size > HIGH_WATER or self._caller() is not self._owner
+            self._caller() is not self._owner or output.credit < 0 or client.congested
         ):
             await self._breathe()
         route = self._routes[subject]
@@ -547,16 +591,28 @@ class NASQueue:
     ) -> None:
         """Answer a message that came with a `reply_to`.
 
+        Any publisher can ask for a reply on a subject that can't be published to, such as `a.*`.
+        Then nothing is sent and nothing is raised, since it is no mistake of the caller's:
+        `message.reply_error` says why, `stats().unanswerable` counts it, and the first one is
+        reported as UnanswerableRequest.
+
         Raises:
             UsageError: it asks for no reply.
-            and what `push` raises; cancellation as there.
+            and what `push` raises for the reply; cancellation as there.
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
         to = message._held[0].reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
-        await self._send_raw(to, reply, None, headers)
+        body = reply if type(reply) is bytes else encode_payload(reply)
+        try:
+            await self._send_raw(to, body, None, headers)
+        except InvalidSubjectError as error:
+            self._unanswerable += 1
+            if self._unanswerable == 1:
+                self._client.add_notice(UnanswerableRequest(message.subject, error))
+                self._kick()
 
     async def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until the server has processed everything that was sent before.
@@ -620,6 +676,8 @@ class NASQueue:
 
         Cancelled or timed out, it loses no message and changes no order.
         """
+        if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
+            _seconds(timeout)
         message = self._pop_now()
         if message is None and (messages := await self._take(1, timeout)):
             message = messages[0]
@@ -652,19 +710,25 @@ class NASQueue:
 
         Raises and cancellation: as `pop`.
         """
-        if type(max_messages) is not int or max_messages < 1:
-            raise InvalidOptionError(
-                f"max_messages must be a number of at least 1, not {max_messages!r}"
-            )
+        _check_most(max_messages, timeout)
+        held: list[Held] = []
+        try:
+            return await self._pop_many(max_messages, timeout, held)
+        except BaseException:
+            self._put_back(held)
+            raise
+
+    async def _pop_many(self, most: int, timeout: float | None, held: list[Held]) -> list[Message]:
+        """`pop_many` of what was checked. `held`: as for `_take_now`."""
         if (
             self._times
             and self._calls_left > 0
             and not self._inbox.untold
             and self._caller() is self._owner
-            and (messages := self._take_now(max_messages))
+            and (messages := self._take_now(most, held))
         ):
             return messages
-        return await self._take(max_messages, timeout)
+        return await self._take(most, timeout, held)
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages as they come, until the queue is disconnected and empty.
@@ -673,8 +737,14 @@ class NASQueue:
         """
         return _Messages(self)
 
-    async def _take(self, most: int, timeout: float | None) -> list[Message]:
-        """Take a checkpoint, if it is time for one; then `most` messages, or wait for the first."""
+    async def _take(
+        self, most: int, timeout: float | None, held: list[Held] | None = None
+    ) -> list[Message]:
+        """Take a checkpoint, if it is time for one; then `most` messages, or wait for the first.
+
+        `held`: as for `_take_now`.
+        """
+        held = [] if held is None else held
         self._check()
         deadline = self._deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
@@ -685,7 +755,7 @@ class NASQueue:
                 if not self._client.closed.done:
                     raise NotConnectedError("nothing can come: call connect() first")
                 self._tell_end(self._client.closed)
-            return self._take_now(most)
+            return self._take_now(most, held)
         if not (inbox.bodies and self._turn_goes_on()):
             await self._checkpoint(transport)
             self._set_clock(transport)
@@ -694,7 +764,7 @@ class NASQueue:
         again = False
         # Another caller may connect again before this one looks.
         closed = self._client.closed
-        while not (messages := self._take_now(most)) and waits:
+        while not (messages := self._take_now(most, held)) and waits:
             if closed.done:
                 self._tell_end(closed)
                 break
@@ -712,10 +782,12 @@ class NASQueue:
             self._set_clock(transport)
         return messages
 
-    def _take_now(self, most: int) -> list[Message]:
-        """`most` messages of those that are there. Each counts as a call."""
+    def _take_now(self, most: int, held: list[Held]) -> list[Message]:
+        """`most` messages of those that are there. Each counts as a call.
+
+        They are in `held` as well, empty before, so that whoever is interrupted can put them back.
+        """
         origin = self._origin
-        held: list[Held] = []
         try:
             with self._taking, suppress(IndexError):
                 held.extend(islice(self._inbox.oldest, min(most, len(self._times))))
@@ -724,6 +796,12 @@ class NASQueue:
                 self._inbox.took(sum(len(one[1]) for one in held))
         self._calls_left -= len(held)
         return [Message(one, origin) for one in held]
+
+    def _put_back(self, held: list[Held]) -> None:
+        """Whoever took these was interrupted: have them be the oldest again."""
+        with self._taking:
+            self._inbox.put_back(held)
+            held.clear()
 
     def _tell_end(self, closed: Op[Exception | None]) -> None:
         """Raise why nothing can come any more, unless the user has closed the queue."""
@@ -770,7 +848,7 @@ class NASQueue:
         sub = self._client.subscribe(full, group, self._inbox.deliver)
         self._subscriptions[sub.sid] = sub
         self._routes.clear()
-        sub.ended.on_done(lambda: self._forget(sub))
+        sub.ended.on_done(_while_it_lives(self._forget_ended))
         self._kick()
         try:
             await self._wait(sub.confirmed)
@@ -825,7 +903,12 @@ class NASQueue:
         return self._namespace.name
 
     def stats(self) -> Stats:
-        """What went through this queue so far."""
+        """What went through this queue so far. `stats()._asdict()` is a dict.
+
+        Raises:
+            UsageError: called from another thread, event loop or process than `connect`.
+        """
+        self._check()
         client, inbox = self._client, self._inbox
         return Stats(
             messages_in=inbox.messages_in,
@@ -837,6 +920,7 @@ class NASQueue:
             unsent=client.dropped_unsent,
             unrouted=client.unrouted,
             reconnects=client.reconnects,
+            unanswerable=self._unanswerable,
         )
 
     # ------------------------------------------------------------------ inside
@@ -931,11 +1015,29 @@ class NASQueue:
 
         A closed queue may be used anywhere: then its framework is not here.
         """
+        if self._oldest_kept is not None:
+            self._look_for_unpopped()
         if transport.caller() is self._home:
             await transport.checkpoint()
         self._calls_left = _CALLS_PER_CHECKPOINT
         self._rounds_left = _ROUNDS
         self._turn_began = self._now()
+
+    def _look_for_unpopped(self) -> None:
+        """Tell the owner, once, of many messages that are pushed and kept while none is taken."""
+        inbox = self._inbox
+        try:
+            oldest, head = inbox.times[0], inbox.heads[0]
+        except IndexError:
+            oldest, head = -math.inf, None
+        if self._oldest_kept == -math.inf:
+            self._oldest_kept = oldest
+        elif oldest is not self._oldest_kept:
+            self._oldest_kept = None  # one was taken
+        elif len(inbox.times) >= _UNPOPPED and head and not head.sid:  # it never was on the wire
+            self._oldest_kept = None
+            self._client.add_notice(UnpoppedMessages(len(inbox.times)))
+            self._kick()
 
     def _turn_goes_on(self) -> bool:
         """Whether others can wait a little longer for their turn."""
@@ -981,18 +1083,16 @@ class NASQueue:
     def _on_closed(self) -> None:
         # What is left in the local queue may be popped anywhere.
         self._caller, self._owner = _anyone, None
+        self._relay.callback = self._on_event
         self._inbox.wake_all()
 
-    def _send_now(
-        self, subject: str, message: Payload, headers: HeadersLike | None, keep: bool
-    ) -> bool:
+    def _send_now(self, subject: str, body: bytes, headers: HeadersLike | None, keep: bool) -> bool:
         """Send, and keep here what the server won't bring back if `keep`, where nothing waits.
 
         Returns:
             False when something has to be waited for, or refused: then nothing was done.
         """
         output = self._output
-        body = message if type(message) is bytes else encode_payload(message)
         if output.credit > 0 and self._thread() == self._home_thread:
             if headers is None:
                 # `Publisher.publish` on credit, unfolded: this is the hot path.
@@ -1007,10 +1107,10 @@ class NASQueue:
                     output.credit -= size + COST
                     return True
         elif (
-            output.credit < 0
+            self._caller() is not self._owner
+            or output.credit < 0
             or self._calls_left <= 0
-            or output.size > HIGH_WATER
-            or self._caller() is not self._owner
+            or self._client.congested
         ):
             return False
         else:
@@ -1032,10 +1132,9 @@ class NASQueue:
         return True
 
     async def _send_slowly(
-        self, subject: str, message: Payload, headers: HeadersLike | None, keep: bool
+        self, subject: str, body: bytes, headers: HeadersLike | None, keep: bool
     ) -> None:
         """What `_send_now` does, with whatever has to be waited for."""
-        body = message if type(message) is bytes else encode_payload(message)
         await self._breathe()
         route = self._routes[subject]
         if keep and route.local is not None and self._inbox.bounded:
@@ -1049,15 +1148,10 @@ class NASQueue:
             self._keep(route.local, body, headers)
 
     async def _send_raw(
-        self, subject: str, message: Payload, reply: str | None, headers: HeadersLike | None
+        self, subject: str, body: bytes, reply: str | None, headers: HeadersLike | None
     ) -> None:
         """Send to a subject as the server knows it."""
-        body = message if type(message) is bytes else encode_payload(message)
-        if (
-            self._calls_left <= 0
-            or self._output.size > HIGH_WATER
-            or self._caller() is not self._owner
-        ):
+        if self._caller() is not self._owner or self._calls_left <= 0 or self._client.congested:
             await self._breathe()
         self._calls_left -= 1
         if self._client.publish(subject, body, reply, headers):
@@ -1100,9 +1194,45 @@ class NASQueue:
             self._client.report_drops(self._now())
             self._kick()
 
-    def _forget(self, sub: Subscription) -> None:
-        self._subscriptions.pop(sub.sid, None)
+    def _forget_ended(self) -> None:
+        """Forget the subscriptions that have ended."""
+        for sid in [sid for sid, sub in self._subscriptions.items() if sub.ended.done]:
+            del self._subscriptions[sid]
         self._routes.clear()
+
+
+class _OnEvent:
+    """What a driver holds of a queue's `on_event`, without keeping the queue alive.
+
+    The callable may well refer to the queue. When the connection has ended the queue may be gone
+    before the last notices are handed out: for these `callback` is set.
+    """
+
+    __slots__ = ("_queue", "callback")
+
+    def __init__(self, queue: NASQueue) -> None:
+        self._queue = weakref.ref(queue)
+        self.callback: OnEvent | None = None
+
+    def __call__(self, notice: Notice) -> None:
+        callback = self.callback
+        if callback is None:
+            queue = self._queue()
+            callback = queue._on_event if queue is not None else None
+        if callback is not None:
+            callback(notice)
+
+
+def _while_it_lives(method: Callable[[], None]) -> Callable[[], None]:
+    """Calls a method while its object lives: what a driver holds keeps no queue alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        alive = reference()
+        if alive is not None:
+            alive()
+
+    return call
 
 
 def _batch_size(message: Payload) -> int:
@@ -1123,6 +1253,32 @@ def _encoded(messages: Sequence[Payload]) -> list[bytes] | None:
 
 def _anyone() -> None:
     """The caller while there is no connection: nothing belongs to a thread or a loop."""
+
+
+def _check_most(max_messages: int, timeout: float | None) -> None:
+    """Refuse arguments of `pop_many` that make no sense."""
+    if type(max_messages) is not int or max_messages < 1:
+        raise InvalidOptionError(
+            f"max_messages must be a number of at least 1, not {max_messages!r}"
+        )
+    if timeout is not None:
+        _seconds(timeout)
+
+
+def _checked(on_event: OnEvent | None) -> OnEvent | None:
+    """Refuse an `on_event` that can't be called, or whose call would never run."""
+    if on_event is None:
+        return None
+    if not callable(on_event):
+        raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
+    from inspect import iscoroutinefunction  # importing it takes a while
+
+    if iscoroutinefunction(on_event) or iscoroutinefunction(type(on_event).__call__):
+        raise TypeError(
+            "on_event must be a plain function: it is called, and nobody would await it; "
+            "have it put what it is given into a queue that a task of yours reads"
+        )
+    return on_event
 
 
 def _seconds(timeout: float, what: str = "a timeout") -> float:

@@ -12,7 +12,11 @@ from .namespace import Namespace
 
 __all__ = ["Route", "Routes"]
 
+# Subjects whose routes are kept, and how much their control lines may take together, in bytes:
+# what Python keeps for each line is counted with it.
 _CACHED: Final = 1024
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_LINE: Final = 160
 
 
 class Route:
@@ -25,12 +29,14 @@ class Route:
             back; None: it will.
     """
 
-    __slots__ = ("local", "publisher", "subject")
+    __slots__ = ("counted", "local", "publisher", "subject")
 
     def __init__(self, publisher: Publisher, local: Head | None) -> None:
         self.publisher = publisher
         self.subject = publisher.subject
         self.local = local
+        # How many of the publisher's lines `Routes` knows of.
+        self.counted = 0
 
 
 class Routes:
@@ -42,7 +48,15 @@ class Routes:
         push_lines: of these, the subjects where nothing is kept here.
     """
 
-    __slots__ = ("_client", "_known", "_namespace", "_subscriptions", "publish_lines", "push_lines")
+    __slots__ = (
+        "_bytes",
+        "_client",
+        "_known",
+        "_namespace",
+        "_subscriptions",
+        "publish_lines",
+        "push_lines",
+    )
 
     def __init__(
         self, client: Client, namespace: Namespace, subscriptions: Mapping[int, Subscription]
@@ -51,15 +65,26 @@ class Routes:
         self._namespace = namespace
         self._subscriptions = subscriptions
         self._known: dict[str, Route] = {}
+        self._bytes = 0
         self.publish_lines: dict[str, dict[int, bytes]] = {}
         self.push_lines: dict[str, dict[int, bytes]] = {}
 
     def __getitem__(self, subject: str) -> Route:
         """The route to a subject. Raises TypeError, InvalidSubjectError."""
         try:
-            return self._known[subject]
+            route = self._known[subject]
         except (KeyError, TypeError):
+            route = None
+        if route is None:  # outside of the handler: an error of its own has no context then
             return self._new(subject)
+        new = len(route.publisher.lines) - route.counted
+        if new:
+            route.counted += new
+            self._bytes += new * (len(route.subject) + _LINE)
+            if self._bytes > _MOST_BYTES:
+                self.clear()
+                return self._new(subject)
+        return route
 
     def _new(self, subject: str) -> Route:
         full = self._namespace.qualify(subject)
@@ -79,7 +104,10 @@ class Routes:
         return route
 
     def clear(self) -> None:
-        """The subscriptions have changed: find every route anew."""
+        """The subscriptions have changed, or too much is kept: find every route anew."""
+        for route in self._known.values():
+            route.publisher.lines.clear()
+        self._bytes = 0
         self._known.clear()
         self.publish_lines.clear()
         self.push_lines.clear()

@@ -153,6 +153,8 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
         self._last_log = ""
+        # The process that started it, the only one that stops it.
+        self._started_by: int | None = None
 
     def __repr__(self) -> str:
         state = f"pid {self._process.pid}" if self._process and self.running else "not running"
@@ -221,6 +223,7 @@ class LocalServer:
             self._directory = Path(tempfile.mkdtemp(prefix="nasq-server-"))
             (self._directory / "log").touch()
             atexit.register(self.stop)
+            self._started_by = os.getpid()
         try:
             self._process = self._spawn(binary, self._directory)
             self._await_answer(self._process, self._directory)
@@ -229,7 +232,12 @@ class LocalServer:
             raise
 
     def stop(self) -> None:
-        """Ask it to end, kill it after 5 seconds, remove the temporary directory. Idempotent."""
+        """Ask it to end, kill it after 5 seconds, remove the temporary directory. Idempotent.
+
+        In a child of the process that started it this does nothing: the server is the parent's.
+        """
+        if self._started_by not in (None, os.getpid()):
+            return
         atexit.unregister(self.stop)
         self._terminate()
         if self._directory is not None:
@@ -238,7 +246,12 @@ class LocalServer:
             self._directory = None
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), as a crash does. The store stays for the next `start`."""
+        """End it at once (SIGKILL), as a crash does. The store stays for the next `start`.
+
+        In a child of the process that started it this does nothing.
+        """
+        if self._started_by not in (None, os.getpid()):
+            return
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -20,6 +20,10 @@ class Stats(NamedTuple):
         unsent: messages accepted for sending that never were sent: closed while disconnected.
         unrouted: messages that came too late: their subscription or request had ended.
         reconnects: connections made after the first.
+        unanswerable: requests that `respond` could not answer: nothing can be published to the
+            reply subject that they came with.
+
+    It is a tuple; `stats()._asdict()` is a dict, for JSON for instance.
     """
 
     messages_in: int
@@ -31,3 +35,4 @@ class Stats(NamedTuple):
     unsent: int
     unrouted: int
     reconnects: int
+    unanswerable: int

@@ -30,12 +30,12 @@ class MemoryServer:
     """A NATS server inside this process, on a free port of the loopback interface.
 
     Args:
-        broker: what answers; None: a new `Broker`. Give one to ask for credentials, to refuse
-            subjects, or to play a hostile server.
+        broker: what answers; None: a new `Broker` that records nothing. Give one to ask for
+            credentials, to refuse subjects, or to play a hostile server.
     """
 
     def __init__(self, broker: Broker | None = None) -> None:
-        self._tcp = TCPBroker(broker)
+        self._tcp = TCPBroker(broker or Broker(record=False))
         self._port: int | None = None
 
     @property

@@ -556,6 +556,10 @@ class Client:
         notices, self._notices = self._notices, []
         return notices
 
+    def add_notice(self, notice: Notice) -> None:
+        """Have the transport hand out a notice of the facade's; it wants a kick."""
+        self._notices.append(notice)
+
     # ------------------------------------------------------------------ commands
 
     def open(self, now: float, until: float | None = None) -> Op[None]:

@@ -193,6 +193,15 @@ class Inbox:
         self.took(len(held[1]))
         return held
 
+    def put_back(self, held: list[Held]) -> None:
+        """Have messages that were taken, and told with `took`, be the oldest again."""
+        if held:
+            columns = [column[::-1] for column in zip(*held, strict=True)]
+            any(map(deque.extendleft, self._columns, columns))
+            if self.bounded:
+                self._bytes += sum(len(one[1]) for one in held)
+            self._wake(len(held))
+
     def clear(self) -> None:
         """Remove everything; nothing of it counts as dropped."""
         any(map(deque.clear, self._columns))

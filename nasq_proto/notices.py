@@ -17,9 +17,15 @@ __all__ = [
 
 
 class Notice(Event):
-    """The base of everything that `on_event` is called with."""
+    """The base of everything that `on_event` is called with.
+
+    Attributes:
+        warns: whether it is logged as a warning, where others are logged for debugging.
+    """
 
     __slots__ = ()
+
+    warns = False
 
 
 class Connected(Notice):

@@ -67,6 +67,8 @@ class Broker:
         deny_publish, deny_subscribe: patterns that are refused with a permissions violation.
         max_subscriptions: how many one session may have; None: any number.
         rng: picks the member of a queue group.
+        record: keep every event that a client sends, for tests that look at it: in `received` of
+            its session. It grows without end.
 
     Attributes:
         sessions: every session that is open, oldest first.
@@ -82,6 +84,7 @@ class Broker:
         deny_subscribe: tuple[str, ...] = (),
         max_subscriptions: int | None = None,
         rng: random.Random | None = None,
+        record: bool = True,
     ) -> None:
         self.info: dict[str, Any] = {
             "server_id": "MEMORY",
@@ -94,6 +97,7 @@ class Broker:
             **(info or {}),
         }
         self.users = users
+        self.record = record
         self.deny_publish = deny_publish
         self.deny_subscribe = deny_subscribe
         self.max_subscriptions = max_subscriptions
@@ -136,7 +140,7 @@ class ServerSession:
     """One client of a `Broker`.
 
     Attributes:
-        received: every event that the client sent, in order.
+        received: every event that the client sent, in order, where the broker's `record` says so.
         options: the fields of its CONNECT.
         subs: its subscriptions by sid.
         closed: nothing goes in or out any more.
@@ -190,7 +194,8 @@ class ServerSession:
         if self.closed or self._connection.state is ConnectionState.CLOSED:
             return
         for event in self._connection.receive_data(data):
-            self.received.append(event)
+            if self._broker.record:
+                self.received.append(event)
             if not self.mute and not self.closed:
                 self._react(event)
 

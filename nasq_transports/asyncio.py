@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar, cast
 
 from nasq_proto import NeedCredentials, Op, Server, UsageError
@@ -50,6 +50,10 @@ class AsyncioTransport(BaseTransport):
         if not self._pump_scheduled:
             self._pump_scheduled = True
             self._loop.call_soon(self._turn)
+
+    def _nudge(self) -> None:
+        with suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self._turn)
 
     def _turn(self, report: Callable[..., object] | None = None, *arguments: object) -> None:
         """Report something that has happened, if anything has, then serve the client."""

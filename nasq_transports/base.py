@@ -101,6 +101,15 @@ class Transport(Protocol):
             UsageError: says what to do instead.
         """
 
+    def abandon(self) -> bool:
+        """The facade is gone and has not closed the client: close it.
+
+        Called by a finalizer: on any thread, at any moment, whatever is held or half done there.
+
+        Returns:
+            Whether anything of the system's was left open, such as a socket.
+        """
+
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """Begin to drive `client`. Returns at once. A transport is started once.
 
@@ -151,6 +160,8 @@ class BaseTransport(ABC):
         self._stack_error: NASQError | None = None
         self._reading = True
         self._ended = False
+        # Nobody uses the client any more, and it was not closed.
+        self._abandoned = False
         # Between two pumps: something was written for one who waits.
         self._written_early = False
 
@@ -204,11 +215,23 @@ class BaseTransport(ABC):
     def kick(self) -> None:
         """See `Transport.kick`."""
 
+    def abandon(self) -> bool:
+        """See `Transport.abandon`."""
+        if self._forks != _forks:
+            return False  # it is the parent's
+        self._abandoned = True
+        self._nudge()
+        return True
+
     # ------------------------------------------------------------------ hooks
 
     def _hurry(self) -> None:
         """As `kick`, for one who waits."""
         self.kick()
+
+    @abstractmethod
+    def _nudge(self) -> None:
+        """Have `_pump` called soon; asked for on any thread, at any moment."""
 
     @abstractmethod
     def _begin(self) -> None:
@@ -267,6 +290,8 @@ class BaseTransport(ABC):
             return
         if self._stack_error is not None and client.wants(self._asked_for):
             self._fail(self._asked_for, self._stack_error)
+        if self._abandoned:
+            client.close()
         while (action := client.next_action()) is not None:
             if isinstance(action, OpenTransport):
                 self._stack = self._stack_error = None
@@ -464,7 +489,7 @@ def hand_out(notices: list[Notice], on_event: OnEvent | None) -> None:
 
     log = logging.getLogger("nasq")
     for notice in notices:
-        log.debug("%r", notice)
+        log.log(logging.WARNING if notice.warns else logging.DEBUG, "%r", notice)
         if on_event is not None:
             try:
                 on_event(notice)

@@ -108,6 +108,10 @@ class BlockingTransport(BaseTransport):
                 self._wake_in.send(b"\0")
             self._kicked = True
 
+    def _nudge(self) -> None:
+        with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
+            self._wake_in.send(b"\0")
+
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`. Blocks the calling thread; never suspends the coroutine."""
         if not op.done:

@@ -111,7 +111,7 @@ class Simulation:
         seed: decides all that chance decides: the order in which those who can run do run, the
             size and the delay of each chunk, what is cut, the jitter of reconnecting. The same
             seed gives the same run. An error that comes out of `run` carries it in a note.
-        broker: the server that every queue connects to; None: a new one.
+        broker: the server that every queue connects to; None: a new one that records nothing.
         chop: the largest chunk that either side receives, each of 1 to so many bytes; None: as
             sent.
         delay: the longest time that bytes travel, each way, in seconds.
@@ -137,7 +137,7 @@ class Simulation:
         self.now = 0.0
         self.seed = seed
         self.rng = random.Random(seed)
-        self.broker = broker or Broker(rng=self.rng)
+        self.broker = broker or Broker(rng=self.rng, record=False)
         self.links: list[Link] = []
         self.down: set[str] = set()
         self._chop = chop
@@ -375,6 +375,15 @@ class MemoryTransport:
     def say(self) -> None:
         """See `Transport.say`."""
         self.kick()
+
+    def abandon(self) -> bool:
+        """See `Transport.abandon`."""
+        self._simulation.call_soon(self._close)
+        return False
+
+    def _close(self) -> None:
+        self.link.client.close()
+        self._tick()
 
     def _tick(self) -> None:
         self._kicked = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 import trio
@@ -82,6 +82,10 @@ class TrioTransport(BaseTransport):
         if self._parked is not None:
             task, self._parked = self._parked, None
             trio.lowlevel.reschedule(task)
+
+    def _nudge(self) -> None:
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self.kick)
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""

@@ -1,137 +1,362 @@
-"""Cases of the queue that lie between two of its parts: each was a fault that no test saw."""
+"""Arguments at their edges, counters, caches: what the usual program never meets."""
 
 from __future__ import annotations
 
-import anyio
+import json
+import logging
+import math
+import random
+import signal
+import threading
+from functools import partial
+from typing import Any
+
 import pytest
 
-from nasq import Connected, NASQueue
-from nasq.namespace import Namespace
-from nasq.testing import Cancelled, Simulation, Task
-from nasq_proto import Notice
+from nasq import (
+    BlockingNASQueue,
+    InvalidHeaderError,
+    InvalidOptionError,
+    InvalidSubjectError,
+    NASQueue,
+    UnpoppedMessages,
+    UsageError,
+)
+from nasq.server import LocalServer
+from nasq_proto import Head, Inbox, encode_headers
+from nasq_transports import Transport
 from tests.conftest import Kit
 
+from .test_lifecycle import inner
 
-def test_a_subject_that_repeats_the_namespace_loses_it_once() -> None:
-    namespace = Namespace("a")
-    assert namespace.shorten("a.b.a.c") == "b.a.c"
-    assert namespace.shorten("a.a.a") == "a.a"
-    assert namespace.shorten("b.a.c") == "b.a.c"
+# ---------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize("one", ["hello", b"hello", bytearray(b"x"), memoryview(b"x"), {"a": 1}])
+async def test_one_message_is_not_many(kit: Kit, one: Any) -> None:
+    async with kit.queue() as queue:
+        with pytest.raises(TypeError, match="push\\(\\) takes a single message"):
+            await queue.push_many("a", one)
+        assert queue.queue_size() == 0
+
+
+async def coroutine_function(event: object) -> None:
+    """Never runs."""
+
+
+class AsyncCallable:
+    async def __call__(self, event: object) -> None:
+        """Never runs."""
 
 
 @pytest.mark.parametrize(
-    ("reply_to", "full"),
+    "callback",
     [
-        ("_INBOX.x", "_INBOX.x"),
-        ("_INBOXES.x", "a._INBOXES.x"),
-        ("_INBOX", "a._INBOX"),
-        ("x._INBOX.y", "a.x._INBOX.y"),
+        coroutine_function,
+        AsyncCallable(),
+        AsyncCallable().__call__,
+        partial(coroutine_function),
+        "print",
+        7,
     ],
 )
-def test_only_an_inbox_lies_outside_the_namespace(reply_to: str, full: str) -> None:
-    assert Namespace("a").qualify_reply(reply_to) == full
+def test_a_callback_that_would_never_run_is_refused(callback: Any) -> None:
+    for facade in (NASQueue, BlockingNASQueue):
+        with pytest.raises(TypeError, match="on_event"):
+            facade(on_event=callback)
 
 
-async def test_one_pop_makes_room_for_every_push_that_fits(kit: Kit) -> None:
-    async with kit.queue(overflow="block", max_bytes=100) as queue:
-        await queue.push("a", b"x" * 100)
-
-        async def push() -> object:
-            await queue.push("a", b"y" * 30)
-            return None
-
-        async def pop() -> object:
-            await kit.until_waiting(queue, 3)
-            return await queue.pop()
-
-        await kit.gather(push, push, push, pop)
-        assert queue.queue_size() == 3
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_what_is_pushed_while_a_cancelled_subscription_ends_is_here_once(seed: int) -> None:
-    """The server brings back what comes before the UNSUB, and only that."""
-    simulation = Simulation(seed, delay=1.0)
-
-    async def subscribe(queue: NASQueue) -> None:
-        with pytest.raises(Cancelled):
-            await queue.subscribe_and_queue("a")
-
-    async def main() -> None:
-        async with NASQueue(transport=simulation.transport) as queue:
-            task = simulation.spawn(subscribe(queue))
-            await simulation.sleep(0.01)
-            await queue.push("a", 0)
-            simulation.cancel(task)
-            for n in range(1, 50):
-                await queue.push("a", n)
-                await simulation.sleep(0.1)
-            await queue.flush()
-            assert task.done
-            got = [message.json() for message in await queue.pop_many(1000)]
-            assert sorted(got) == list(range(50))
-            assert not queue._client.subscriptions.by_sid
-
-    simulation.run(main())
+@pytest.mark.parametrize("there", [False, True], ids=["empty", "a message is there"])
+async def test_a_timeout_that_makes_no_sense_is_refused_always(kit: Kit, *, there: bool) -> None:
+    async with kit.queue() as queue:
+        await queue.push("b", "y")
+        assert await queue.pop() is not None
+        if there:
+            await queue.push("a", "x")
+        for wrong in (-1, -0.1, math.nan, -math.inf):
+            for call in (
+                lambda t: queue.pop(timeout=t),
+                lambda t: queue.pop_many(3, timeout=t),
+                lambda t: queue.wait_connected(timeout=t),
+                lambda t: queue.flush(timeout=t),
+                lambda t: queue.request("a", "x", timeout=t),
+            ):
+                with pytest.raises(InvalidOptionError, match="number of seconds"):
+                    await call(wrong)
+        bad: list[Any] = ["5", [1], True, object()]
+        for each in bad:
+            with pytest.raises(TypeError, match="number of seconds"):
+                await queue.pop(timeout=each)
+            with pytest.raises(TypeError, match="number of seconds"):
+                await queue.pop_many(3, timeout=each)
+        assert queue.queue_size() == there
+        assert (await queue.pop(timeout=0) is not None) is there
 
 
-async def test_what_is_pushed_while_a_cancelled_subscription_ends_is_here_once_for_real(
-    async_kit: Kit,
+@pytest.mark.parametrize("headers", [["a"], "ab", 7, ["ab"], [("a", "b", "c")]])
+async def test_headers_that_are_no_mapping_say_what_is_expected(kit: Kit, headers: Any) -> None:
+    async with kit.queue() as queue:
+        with pytest.raises(TypeError, match="headers must be a mapping of str to str"):
+            await queue.push("a", "x", headers)
+    assert encode_headers([("a", "b")]) == encode_headers({"a": "b"})
+    with pytest.raises(InvalidHeaderError):
+        encode_headers({"a b": "c"})
+
+
+async def test_an_error_shows_no_error_of_the_inside(kit: Kit) -> None:
+    bad: Any = object()
+    async with kit.queue() as queue:
+        for call in (
+            lambda: queue.push("bad subject", "x"),
+            lambda: queue.push(7, "x"),  # type: ignore[arg-type]  # refused
+            lambda: queue.push("a", bad),
+            lambda: queue.publish("bad subject", "x"),
+            lambda: queue.push_many("bad subject", ["x"] * 100),
+            lambda: queue.push_many("a", [bad] * 100),
+        ):
+            with pytest.raises((TypeError, InvalidSubjectError)) as caught:
+                await call()
+            error: BaseException | None = caught.value
+            assert error is not None
+            assert error.__context__ is None or error.__suppress_context__
+
+
+# ---------------------------------------------------------------------- interrupted
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("bounded", [False, True])
+def test_an_interrupted_pop_many_loses_no_message_and_no_order(
+    server: LocalServer, *, bounded: bool
 ) -> None:
-    async with async_kit.queue() as queue:
-        async with anyio.create_task_group() as group:
-            group.start_soon(queue.subscribe_and_queue, "a")
-            await async_kit.until(lambda: queue._subscriptions)
-            await queue.push("a", "before")
-            group.cancel_scope.cancel()
-        await queue.push_many("a", ["after", "and later"])
-        await queue.flush()
-        got = sorted(message.text for message in await queue.pop_many(1000))
-        assert got == ["after", "and later", "before"]
+    rng = random.Random(7)
+    total = 20_000
+    got: list[int] = []
+    interrupted = 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"max_messages": total} if bounded else {}
+    with BlockingNASQueue(port=server.port, namespace="again", **options) as queue:
+        queue.push_many("a", [b"%d" % n for n in range(total)])
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            while queue.queue_size():
+                taken: list[Any] = []
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 3e-5))
+                    taken += queue.pop_many(rng.randrange(1, 60))
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    interrupted += 1
+                got += [message.json() for message in taken]
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert queue.queue_size() == 0
+        if bounded:
+            assert queue._queue._inbox._bytes == 0
+    assert got == list(range(total))
+    assert interrupted > 50
 
 
-async def test_a_cancelled_connect_leaves_the_attempt_to_the_other_one(async_kit: Kit) -> None:
-    queue = async_kit.queue()
-    results: list[bool] = []
+async def test_messages_that_were_taken_by_an_interrupted_call_are_put_back(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kit.queue() as queue:
+        await queue.push_many("a", range(10))
+        await queue.push("a", "last")
 
-    async def connect() -> None:
-        results.append(await queue.connect())
+        class Interrupted(Exception):  # noqa: N818 - it stands for KeyboardInterrupt
+            """What a signal handler raises."""
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(connect)
-        async with anyio.create_task_group() as cancelled:
-            await async_kit.until(lambda: queue._connecting == 1)
-            cancelled.start_soon(queue.connect)
-            await async_kit.until(lambda: queue._connecting == 2 or results)
-            cancelled.cancel_scope.cancel()
-    assert results == [True]
-    assert queue.is_connected()
-    await queue.disconnect()
+        made = 0
+
+        def interrupted(*args: Any) -> Any:
+            nonlocal made
+            made += 1
+            if made == 4:
+                raise Interrupted
+            return args
+
+        with monkeypatch.context() as patch:
+            patch.setattr("nasq.queue.Message", interrupted)
+            with pytest.raises(Interrupted):
+                await queue.pop_many(8)
+        got = await queue.pop_many(100)
+        assert [message.text for message in got] == [*map(str, range(10)), "last"]
 
 
-def test_a_cancelled_async_with_leaves_no_connection_behind() -> None:
-    """Also when the connection has come up in the same moment: nobody calls __aexit__ then."""
-    simulation = Simulation()
-    tasks: list[Task[None]] = []
-    entered = False
+def test_who_waits_is_woken_for_a_message_that_is_put_back() -> None:
+    inbox = Inbox()
+    head = Head("a", b"1", None, 0, 1)
+    for n in range(3):
+        inbox.put(head, b"%d" % n, float(n))
+    held = [inbox.take() for _ in range(3)]
+    waiter = inbox.waiter()
+    inbox.put_back(held[1:])
+    inbox.put_back(held[:1])
+    assert waiter.done
+    assert inbox.items == held
+    inbox.put_back([])
+    assert len(inbox) == 3
 
-    def on_event(notice: Notice) -> None:
-        if isinstance(notice, Connected):
-            simulation.cancel(tasks[0])
 
-    queue = NASQueue(transport=simulation.transport, on_event=on_event)
+# ---------------------------------------------------------------------- counters and caches
 
-    async def enter() -> None:
-        nonlocal entered
-        async with queue:
-            entered = True
+
+def test_counters_are_not_read_from_another_thread(server: LocalServer) -> None:
+    import asyncio
+
+    errors: list[Exception] = []
 
     async def main() -> None:
-        tasks.append(simulation.spawn(enter()))
-        await simulation.sleep(10.0)
-        with pytest.raises(Cancelled):
-            tasks[0].result()
-        assert not entered
-        assert not queue.is_connected()
+        async with NASQueue(port=server.port) as queue:
 
-    simulation.run(main())
+            def look() -> None:
+                try:
+                    queue.stats()
+                except UsageError as error:
+                    errors.append(error)
+
+            await asyncio.to_thread(look)
+            assert queue.stats().messages_out == 0
+
+    asyncio.run(main())
+    assert "another" in str(errors[0])
+
+
+def test_counters_are_exact_while_threads_push_and_look(server: LocalServer) -> None:
+    with BlockingNASQueue(port=server.port, namespace="counted") as queue:
+        done = threading.Event()
+        seen: list[int] = []
+
+        def look() -> None:
+            while not done.is_set():
+                seen.append(queue.stats().messages_out)
+
+        threads = [threading.Thread(target=look) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5000):
+            queue.publish("a", b"x")
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert queue.stats().messages_out == 5000
+        assert queue.stats().bytes_out == 5000
+        queue.flush()
+        assert json.loads(json.dumps(queue.stats()._asdict()))["messages_out"] == 5000
+
+
+async def test_the_lines_that_are_kept_are_bounded_in_total(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasq.routes._MOST_BYTES", 40_000)
+    async with kit.queue() as queue:
+        routes = inner(queue)._routes
+        await queue.subscribe_and_queue("few.>")
+        for size in range(100):
+            for n in range(50):
+                await queue.publish(f"s{n}", b"x" * size)
+                await queue.push(f"few.{n}", b"x" * size)
+            publishers = inner(queue)._client._publishers.values()
+            # One line for each subject may not be counted yet.
+            assert sum(len(publisher.lines) for publisher in publishers) <= 40_000 // 170 + 100
+        await queue.push_many("few.0", [b"x" * n for n in range(200)])
+        await queue.flush()
+        assert queue.stats().messages_out == 100 * 100 + 200
+        assert queue.queue_size() == 100 * 50 + 200
+        assert routes._bytes <= 40_000
+
+
+async def test_a_message_is_encoded_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nasq import payload
+
+    encoded = 0
+
+    def counted(message: object) -> bytes:
+        nonlocal encoded
+        encoded += 1
+        return payload.encode_payload(message)
+
+    for module in ("nasq.queue", "nasq.blocking"):
+        monkeypatch.setattr(f"{module}.encode_payload", counted)
+    async with kit.queue() as queue:
+        await queue.subscribe_and_queue("b")
+        for n in range(600):  # some of them wait
+            await queue.push("a", {"n": n})
+            await queue.push("b", {"n": n})
+            await queue.publish("a", {"n": n}, reply_to="c")
+            await queue.publish("a", {"n": n}, {"Key": "value"})
+        assert encoded == 4 * 600
+
+
+async def test_disconnected_with_much_to_send_push_takes_no_turn_for_each(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalServer() as local:
+        queue = kit.queue(port=local.port)
+        await queue.connect()
+        local.kill()
+        await kit.until(lambda: not queue.is_connected())
+        for _ in range(3):
+            await queue.publish("a", b"x" * 1024 * 1024)
+        turns = 0
+        wrapped = inner(queue)._checkpoint
+
+        async def counted(transport: Transport) -> None:
+            nonlocal turns
+            turns += 1
+            await wrapped(transport)
+
+        monkeypatch.setattr(inner(queue), "_checkpoint", counted)
+        for _ in range(1000):
+            await queue.publish("a", b"x")
+        assert turns < 20
+        await queue.disconnect()
+
+
+# ---------------------------------------------------------------------- pushed, and never popped
+
+
+async def test_a_queue_that_only_gathers_says_so_once(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("nasq.queue._UNPOPPED", 3000)
+    events: list[object] = []
+    with caplog.at_level(logging.WARNING, logger="nasq"):
+        async with kit.queue(on_event=events.append) as queue:
+            for n in range(9000):
+                await queue.push("a", n)
+            await queue.flush()
+            await kit.until(lambda: any(isinstance(event, UnpoppedMessages) for event in events))
+    told = [event for event in events if isinstance(event, UnpoppedMessages)]
+    assert len(told) == 1
+    assert 3000 <= told[0].kept <= 9000
+    assert caplog.text.count("UnpoppedMessages") == 1
+
+
+async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasq.queue._UNPOPPED", 1000)
+    events: list[object] = []
+    async with kit.queue(on_event=events.append) as queue:
+        await queue.subscribe_and_queue("mine")
+        for n in range(4000):
+            await queue.publish("a", n)
+            await queue.push("a", n)
+            if n % 50 == 0:
+                assert await queue.pop() is not None
+        await queue.flush()
+        queue.clear_queue()
+        for n in range(4000):
+            await queue.push("mine", n)
+        await queue.flush()
+        await queue.flush()
+        assert queue.queue_size() == 4000
+    assert not [event for event in events if isinstance(event, UnpoppedMessages)]
