@@ -23,7 +23,7 @@ from nasq_transports.sync import run_sync
 from .auth import Source
 from .message import Message
 from .payload import Payload, encode_payload
-from .queue import HeadersLike, NASQueue, _check_most, _seconds
+from .queue import HeadersLike, NASQueue, OverflowPolicy, _check_most, _seconds
 from .stats import Stats
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class BlockingNASQueue:
         self,
         host: str = "localhost",
         port: int = 4222,
-        namespace: str = "default",
+        namespace: str | None = "default",
         *,
         servers: Iterable[str] | None = None,
         user: Secret = None,
@@ -71,7 +71,7 @@ class BlockingNASQueue:
         reconnect_buffer: int = 8 * 1024 * 1024,
         max_messages: int | None = None,
         max_bytes: int | None = None,
-        overflow: str = "drop_newest",
+        overflow: OverflowPolicy = "drop_newest",
         on_event: OnEvent | None = None,
         wait_for_server: float = 0.0,
     ) -> None:
@@ -138,25 +138,54 @@ class BlockingNASQueue:
         self._queue._check()
 
     def connect(self, timeout: float | None = None) -> bool:
-        """See `NASQueue.connect`."""
+        """Connect to the first server that answers.
+
+        Once connected, the queue reconnects by itself. Calls that are made at the same time share
+        one attempt.
+
+        Args:
+            timeout: seconds to go on trying, with the delays of the reconnect policy, for instance
+                until a server that starts at the same time is up; math.inf: for ever. 0: each
+                server is tried once. None: what `wait_for_server` says, 0 by default.
+
+        Returns:
+            Whether a connection is up. When not, `last_error` says why.
+
+        Raises:
+            TypeError, InvalidOptionError: the timeout makes no sense.
+            UsageError: called from a process that was forked after an earlier `connect`.
+        """
         return self._run(self._queue.connect(timeout), waits=True)
 
     def wait_connected(self, timeout: float | None = 5.0) -> bool:
-        """See `NASQueue.wait_connected`."""
+        """Wait for a connection that is being made.
+
+        Args:
+            timeout: seconds; None or math.inf: for ever.
+
+        Returns:
+            Whether a connection is up; False at once when none is being made.
+        """
         return self._run(self._queue.wait_connected(timeout))
 
     def disconnect(self) -> None:
-        """See `NASQueue.disconnect`."""
+        """Send what was pushed, within 5 seconds, and close. Idempotent.
+
+        A server that takes no bytes for half a second is waited for no longer. With no connection
+        up it returns at once. Pushes that were never sent are counted in `stats().unsent` and in
+        the Closed event. The local queue stays readable. Every subscription ends: after another
+        `connect()`, subscribe again.
+        """
         closed = self._queue._client.state is ClientState.CLOSED
         self._run(self._queue.disconnect(), waits=not closed)
 
     def is_connected(self) -> bool:
-        """See `NASQueue.is_connected`."""
+        """Whether a connection is up now."""
         return self._queue.is_connected()
 
     @property
     def last_error(self) -> Exception | None:
-        """See `NASQueue`."""
+        """Why the last connection failed or broke; None when none did."""
         return self._queue.last_error
 
     def __enter__(self) -> BlockingNASQueue:
@@ -174,7 +203,29 @@ class BlockingNASQueue:
         self.disconnect()
 
     def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
-        """See `NASQueue.push`."""
+        """Publish a message, and have it in this queue.
+
+        Where a subscription of this queue matches the subject the server brings the message back:
+        once for each that matches, as NATS delivers, and in a queue group to one member of the
+        group, which may be another process. Where none does, it is put into the local queue here.
+        A process that only produces should use `publish`, which keeps no copy.
+
+        Returns when the message is on its way or, while disconnected, in the reconnect buffer;
+        waits only while the socket is slow. `flush` tells when the server has it.
+
+        Args:
+            subject: in this queue's namespace; no wildcards.
+            message: str (sent as UTF-8), bytes-like, or anything the json module takes.
+            headers: str to str, or to a list of str for keys that repeat.
+
+        Raises:
+            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError,
+            PayloadTooLargeError: nothing was sent.
+            NotConnectedError, ConnectionClosedError: connect first.
+            BufferFullError: disconnected, and the reconnect buffer is full.
+            QueueFullError: the local queue is full, and `overflow` is "error".
+            UsageError: called from a process that was forked after `connect`.
+        """
         body = message if type(message) is bytes else encode_payload(message)
         if not self._send_now(subject, body, headers, True):
             self._run(self._queue.push(subject, body, headers))
@@ -182,7 +233,15 @@ class BlockingNASQueue:
     def push_many(
         self, subject: str, messages: Iterable[Payload], headers: HeadersLike | None = None
     ) -> int:
-        """See `NASQueue.push_many`."""
+        """Push each of `messages`, in order.
+
+        Returns:
+            How many were pushed: all of them.
+
+        Raises what `push` raises, at the first message that can't be pushed; those before it are
+        on their way, and `stats().messages_out` counts them.
+        TypeError when `messages` is one message, such as a str.
+        """
         return self._run(self._queue.push_many(subject, messages, headers))
 
     def publish(
@@ -192,7 +251,14 @@ class BlockingNASQueue:
         headers: HeadersLike | None = None,
         reply_to: str | None = None,
     ) -> None:
-        """See `NASQueue.publish`."""
+        """Send a message and keep nothing here: it is in this queue only if the server brings it.
+
+        Args:
+            subject, message, headers: as for `push`.
+            reply_to: where replies go: a subject of this namespace, or an inbox (`_INBOX.…`).
+
+        Raises what `push` raises.
+        """
         body = message if type(message) is bytes else encode_payload(message)
         if reply_to is not None or not self._send_now(subject, body, headers, False):
             self._run(self._queue.publish(subject, body, headers, reply_to))
@@ -224,24 +290,78 @@ class BlockingNASQueue:
         timeout: float | None = 5.0,
         headers: HeadersLike | None = None,
     ) -> Message:
-        """See `NASQueue.request`."""
+        """Publish a message and wait for the first reply.
+
+        Args:
+            subject, message, headers: as for `push`.
+            timeout: seconds; None or math.inf: for ever.
+
+        Raises:
+            NoRespondersError: nobody is subscribed to the subject.
+            OperationTimeoutError: no reply came in time.
+            ConnectionLostError: the connection broke before the reply.
+            and what `push` raises.
+        """
         call = self._queue.request(subject, message, timeout=timeout, headers=headers)
         return self._run(call, waits=True)
 
     def respond(self, message: Message, reply: Payload, headers: HeadersLike | None = None) -> None:
-        """See `NASQueue.respond`."""
+        """Answer a message that came with a `reply_to`.
+
+        Any publisher can ask for a reply on a subject that can't be published to, such as `a.*`.
+        Then nothing is sent and nothing is raised, since it is no mistake of the caller's:
+        `message.reply_error` says why, `stats().unanswerable` counts it, and the first one is
+        reported as UnanswerableRequest.
+
+        Raises:
+            UsageError: it asks for no reply.
+            and what `push` raises for the reply.
+        """
         self._run(self._queue.respond(message, reply, headers))
 
     def flush(self, timeout: float | None = 10.0) -> None:
-        """See `NASQueue.flush`."""
+        """Wait until the server has processed everything that was sent before.
+
+        While disconnected it waits for the next connection.
+
+        Raises:
+            OperationTimeoutError: not in time.
+            ConnectionLostError: the connection broke first; what was sent before may be lost.
+            NotConnectedError, ConnectionClosedError: connect first.
+        """
         self._run(self._queue.flush(timeout), waits=True)
 
     def drain(self, timeout: float | None = 30.0) -> None:
-        """See `NASQueue.drain`."""
+        """Take in what is under way, send everything, disconnect.
+
+        Ends every subscription; messages that the server had already sent come in first. What is
+        in the local queue can still be popped.
+
+        Raises:
+            OperationTimeoutError, ConnectionLostError: closed all the same; something may be lost.
+            NotConnectedError, ConnectionClosedError: there is no connection to drain.
+        """
         self._run(self._queue.drain(timeout), waits=True)
 
     def pop(self, timeout: float | None = None) -> Message | None:
-        """See `NASQueue.pop`."""
+        """Take the oldest message of the local queue.
+
+        Args:
+            timeout: seconds to wait when it is empty; None: not at all; math.inf: for ever.
+
+        Returns:
+            The message, or None when there is none: in time, or since the queue is closed.
+
+        Raises:
+            NotConnectedError: it was to wait, and `connect` was not called, or failed.
+            ConnectionClosedError: it was to wait, and reconnecting was given up. After
+                `disconnect` it gives None instead.
+            QueueFullError: messages were dropped since the last call, and `overflow` is "error".
+            UsageError: called from a process that was forked after `connect`.
+
+        A KeyboardInterrupt ends the wait and loses nothing. (In the moment between taking a message
+        and returning it, it loses that one.)
+        """
         queue = self._queue
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
             _seconds(timeout)
@@ -253,7 +373,13 @@ class BlockingNASQueue:
         return self._run(queue.pop(timeout))
 
     def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
-        """See `NASQueue.pop_many`."""
+        """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
+
+        Returns:
+            The messages, oldest first; an empty list where `pop` gives None.
+
+        Raises what `pop` raises. What it has taken when it is interrupted is put back.
+        """
         _check_most(max_messages, timeout)
         held: list[Held] = []
         try:
@@ -264,34 +390,60 @@ class BlockingNASQueue:
             raise
 
     def __iter__(self) -> Iterator[Message]:
-        """Messages as they come, until the queue is disconnected and empty."""
+        """Messages as they come, until the queue is disconnected and empty.
+
+        Raises what `pop` raises with a timeout of math.inf.
+        """
         while (message := self.pop(math.inf)) is not None:
             yield message
 
     def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
-        """See `NASQueue.subscribe_and_queue`."""
+        """Have what is published to `subject` put into this queue.
+
+        Returns when the server has confirmed it: what anyone pushes from then on comes. While
+        disconnected it waits for the next connection. It outlives a lost connection; it ends with
+        `disconnect()` and when reconnecting is given up: subscribe again after `connect()`.
+
+        Args:
+            subject: in this queue's namespace; `*` stands for one token, `>` for the rest.
+            queue_group: one member of the group gets each message; empty: every subscriber.
+
+        Returns:
+            The sid, for `unsubscribe`.
+
+        Raises:
+            TypeError, InvalidSubjectError: nothing was sent.
+            PermissionsViolationError: the server refuses it.
+            NotConnectedError, ConnectionClosedError: connect first.
+        """
         return self._run(self._queue.subscribe_and_queue(subject, queue_group), waits=True)
 
     def unsubscribe(self, sid: int | None = None) -> None:
-        """See `NASQueue.unsubscribe`."""
+        """End one subscription, or all. Messages already queued stay.
+
+        Returns when no more can come; while disconnected at once.
+
+        Raises:
+            UsageError: there is no subscription `sid`.
+        """
         self._run(self._queue.unsubscribe(sid), waits=True)
 
     def queue_size(self) -> int:
-        """See `NASQueue.queue_size`."""
+        """Messages in the local queue."""
         return self._queue.queue_size()
 
     def clear_queue(self) -> None:
-        """See `NASQueue.clear_queue`."""
+        """Remove every message from the local queue."""
         self._check()
         with self._lock:
             self._queue.clear_queue()
 
-    def get_namespace(self) -> str:
-        """See `NASQueue.get_namespace`."""
+    def get_namespace(self) -> str | None:
+        """The namespace; None where subjects have no prefix."""
         return self._queue.get_namespace()
 
     def stats(self) -> Stats:
-        """See `NASQueue.stats`."""
+        """What went through this queue so far. `stats()._asdict()` is a dict."""
         self._check()
         with self._lock:
             return self._queue.stats()

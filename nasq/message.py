@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, overload
 
 from nasq_proto import (
+    Head,
     Headers,
     Held,
     InvalidHeaderError,
     InvalidSubjectError,
     check_subject,
+    encode_headers,
     parse_headers,
 )
 from nasq_proto.encoder import publish_head
 
 from .namespace import Namespace
+from .payload import Payload, encode_payload
 
-__all__ = ["Message", "Origin"]
+__all__ = ["HeadersLike", "Message", "Origin"]
+
+HeadersLike = Mapping[str, str | Sequence[str]] | Headers
 
 _KEYS: Final = ("subject", "message", "headers", "reply_to", "timestamp")
 _EXCERPT: Final = 60
@@ -40,7 +45,7 @@ class Origin(NamedTuple):
 class Message(Mapping[str, Any]):
     """One message: a mapping of subject, message, headers, reply_to and timestamp.
 
-    `dict(message)` gives them all. Made by a queue, not by users.
+    `dict(message)` gives them all. Made by a queue; `Message.make` makes one for a test.
 
     >>> message["subject"], message["message"], message.text     # doctest: +SKIP
     ('orders', b'Order #1001', 'Order #1001')
@@ -51,6 +56,38 @@ class Message(Mapping[str, Any]):
     def __init__(self, held: Held, origin: Origin) -> None:
         self._held = held
         self._origin = origin
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        subject: str,
+        message: Payload = b"",
+        headers: HeadersLike | None = None,
+        reply_to: str | None = None,
+        timestamp: datetime | None = None,
+    ) -> Message:
+        """A message as a queue would give it, for tests of code that takes one.
+
+        Args:
+            subject, message, headers: as for `push`.
+            reply_to: where a reply is wanted.
+            timestamp: when it was received; None: now.
+
+        Raises:
+            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument
+                makes no sense.
+
+        >>> Message.make(subject="orders", message={"id": 7}, headers={"Trace": "x"})
+        <Message 'orders' 9 bytes b'{"id": 7}'>
+        """
+        check_subject(subject, wildcards=False)
+        if reply_to is not None:
+            check_subject(reply_to, wildcards=False, what="reply_to")
+        block = b"" if headers is None else encode_headers(headers)
+        body = block + encode_payload(message)
+        received = (timestamp or datetime.now()).timestamp()
+        return cls((Head(subject, b"", reply_to, len(block), len(body)), body, received), _ANYWHERE)
 
     @property
     def subject(self) -> str:
@@ -125,6 +162,19 @@ class Message(Mapping[str, Any]):
         """
         return json.loads(self.message)
 
+    @overload
+    def __getitem__(self, key: Literal["subject"]) -> str: ...
+    @overload
+    def __getitem__(self, key: Literal["message"]) -> bytes: ...
+    @overload
+    def __getitem__(self, key: Literal["headers"]) -> Headers | None: ...
+    @overload
+    def __getitem__(self, key: Literal["reply_to"]) -> str | None: ...
+    @overload
+    def __getitem__(self, key: Literal["timestamp"]) -> datetime: ...
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+
     def __getitem__(self, key: str) -> Any:
         if key not in _KEYS:
             raise KeyError(key)
@@ -142,4 +192,9 @@ class Message(Mapping[str, Any]):
     def __repr__(self) -> str:
         body = self.message
         shown = repr(body[:_EXCERPT]) + ("…" if len(body) > _EXCERPT else "")
-        return f"<Message {self.subject!r} {len(body)} bytes {shown}>"
+        size = "1 byte" if len(body) == 1 else f"{len(body)} bytes"
+        return f"<Message {self.subject!r} {size} {shown}>"
+
+
+# Of a message that no queue has given: its subjects are as they are, its time is wall time.
+_ANYWHERE: Final = Origin(Namespace(None), 0.0)

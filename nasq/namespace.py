@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nasq_proto import InvalidSubjectError, check_subject
+from nasq_proto.encoder import MAX_CONTROL_LINE, publish_head
 
 __all__ = ["Namespace"]
 
@@ -13,22 +14,34 @@ _INBOX = "_INBOX."
 class Namespace:
     """One namespace: turns a user's subject into the server's and back.
 
+    None is no namespace: subjects are the server's as they are, its own (`$…`) included.
+
     Raises:
-        TypeError: the name is no str.
-        InvalidSubjectError: the name is empty, holds blanks, wildcards or empty tokens, or
-            starts with `$` (the server's own subjects).
+        TypeError: the name is neither a str nor None.
+        InvalidSubjectError: the name is empty, too long, holds blanks, wildcards or empty tokens,
+            or starts with `$` (the server's own subjects).
     """
 
     __slots__ = ("name", "prefix")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.prefix = ""
+        if name is None:
+            return
         check_subject(name, wildcards=False, what="namespace")
         if name[0] == "$":
             raise InvalidSubjectError(
                 f"namespace {name!r} starts with '$': those subjects are the server's own"
             )
-        self.name = name
         self.prefix = name + "."
+        try:
+            publish_head(self.prefix + "x", None, with_headers=True)
+        except InvalidSubjectError:
+            raise InvalidSubjectError(
+                f"namespace {name[:40]!r}… of {len(name.encode())} bytes leaves no room for a "
+                f"subject: the server takes control lines of {MAX_CONTROL_LINE} bytes"
+            ) from None
 
     def qualify(self, subject: str, *, wildcards: bool = False) -> str:
         """The server's name for a subject. Raises what `check_subject` raises."""

@@ -14,11 +14,11 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from nasq_proto import (
     Client,
@@ -26,7 +26,6 @@ from nasq_proto import (
     ClientState,
     ConnectionClosedError,
     Head,
-    Headers,
     Held,
     Inbox,
     InvalidOptionError,
@@ -49,10 +48,11 @@ from nasq_proto import (
 )
 from nasq_proto.options import Authenticator, Secret
 from nasq_proto.output import COST, CREDIT, CRLF
+from nasq_proto.servers import DEFAULT_PORT
 from nasq_transports import OnEvent, Transport, running_transport
 
 from .auth import Source, credentials_authenticator, nkey_authenticator
-from .message import Message, Origin
+from .message import HeadersLike, Message, Origin
 from .namespace import Namespace
 from .notices import UnanswerableRequest, UnpoppedMessages
 from .payload import Payload, encode_payload
@@ -62,10 +62,10 @@ from .stats import Stats
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["HeadersLike", "NASQueue"]
+__all__ = ["HeadersLike", "NASQueue", "OverflowPolicy"]
 
 T = TypeVar("T")
-HeadersLike = Mapping[str, str | Sequence[str]] | Headers
+OverflowPolicy = Literal["drop_newest", "drop_oldest", "block", "error"]
 
 # push and pop take a checkpoint after so many calls that had nothing to wait for: a tight loop
 # would starve everything else on its event loop, and output is written at a checkpoint. pop goes
@@ -108,13 +108,14 @@ class _Messages:
 class NASQueue:
     """A push/pop queue over NATS, for asyncio or trio, whichever is running.
 
-    What is pushed is published to `namespace.subject` and is in this queue exactly once: brought
-    back by the server where a subscription of this queue matches the subject, put into the local
-    queue otherwise.
+    What is pushed is published to `namespace.subject` and is in this queue: brought back by the
+    server where a subscription of this queue matches the subject (in a queue group, given to one
+    member of it), put into the local queue otherwise. `publish` sends and keeps nothing.
 
     Args:
         host, port: the server; not together with `servers`.
-        namespace: prefix of every subject; may hold dots, then forms a tree.
+        namespace: prefix of every subject; may hold dots, then forms a tree. None: none, subjects
+            are as other programs see them, the server's own (`$SYS.…`, `$JS.…`) included.
         servers: URLs such as "nats://user:password@host:4222", instead of host and port.
         user, password, token: a str, or a callable that is asked anew for each connection.
         credentials: a credentials file or its text, or a callable that gives either. A file is
@@ -141,8 +142,9 @@ class NASQueue:
             gives up after minutes; push waits) or "error" (drops it, and the next pop raises
             QueueFullError; so does a push that would have been kept here). Every drop is
             counted in `stats().dropped` and reported as SlowConsumer, at most once a second.
-        on_event: called with each Connected, Disconnected, Reconnected, LameDuck, SlowConsumer,
-            ServerErrorReceived and Closed. What it raises is logged and harms nothing.
+        on_event: a plain function, called with each Connected, Disconnected, Reconnected, LameDuck,
+            SlowConsumer, ServerErrorReceived, UnanswerableRequest, UnpoppedMessages and Closed.
+            What it raises is logged and harms nothing.
         wait_for_server: seconds that `async with` and `connect()` go on trying at the start, for a
             server that is not up yet; math.inf: for ever.
         transport: a transport, or a callable that makes one; None: for the running event loop.
@@ -158,7 +160,7 @@ class NASQueue:
         self,
         host: str = "localhost",
         port: int = 4222,
-        namespace: str = "default",
+        namespace: str | None = "default",
         *,
         servers: Iterable[str] | None = None,
         user: Secret = None,
@@ -178,7 +180,7 @@ class NASQueue:
         reconnect_buffer: int = 8 * 1024 * 1024,
         max_messages: int | None = None,
         max_bytes: int | None = None,
-        overflow: str = "drop_newest",
+        overflow: OverflowPolicy = "drop_newest",
         on_event: OnEvent | None = None,
         wait_for_server: float = 0.0,
         transport: Transport | Callable[[], Transport] | None = None,
@@ -454,7 +456,12 @@ class NASQueue:
     async def push(
         self, subject: str, message: Payload, headers: HeadersLike | None = None
     ) -> None:
-        """Publish a message, and have it in this queue exactly once.
+        """Publish a message, and have it in this queue.
+
+        Where a subscription of this queue matches the subject the server brings the message back:
+        once for each that matches, as NATS delivers, and in a queue group to one member of the
+        group, which may be another process. Where none does, it is put into the local queue here.
+        A process that only produces should use `publish`, which keeps no copy.
 
         Returns when the message is on its way or, while disconnected, in the reconnect buffer;
         waits only while the socket is slow. `flush` tells when the server has it.
@@ -674,7 +681,9 @@ class NASQueue:
             QueueFullError: messages were dropped since the last call, and `overflow` is "error".
             UsageError: called from another thread, event loop or process than `connect`.
 
-        Cancelled or timed out, it loses no message and changes no order.
+        Cancelled or timed out, it loses no message and changes no order. (A KeyboardInterrupt, or
+        what another signal handler raises, in the moment between taking a message and returning it
+        loses that one.)
         """
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
             _seconds(timeout)
@@ -708,7 +717,7 @@ class NASQueue:
         Returns:
             The messages, oldest first; an empty list where `pop` gives None.
 
-        Raises and cancellation: as `pop`.
+        Raises and cancellation: as `pop`. What it has taken when it is interrupted is put back.
         """
         _check_most(max_messages, timeout)
         held: list[Held] = []
@@ -826,7 +835,8 @@ class NASQueue:
         """Have what is published to `subject` put into this queue.
 
         Returns when the server has confirmed it: what anyone pushes from then on comes. While
-        disconnected it waits for the next connection.
+        disconnected it waits for the next connection. It outlives a lost connection; it ends with
+        `disconnect()` and when reconnecting is given up: subscribe again after `connect()`.
 
         Args:
             subject: in this queue's namespace; `*` stands for one token, `>` for the rest.
@@ -898,8 +908,8 @@ class NASQueue:
         with self._taking:
             self._inbox.clear()
 
-    def get_namespace(self) -> str:
-        """The namespace."""
+    def get_namespace(self) -> str | None:
+        """The namespace; None where subjects have no prefix."""
         return self._namespace.name
 
     def stats(self) -> Stats:
@@ -1317,7 +1327,7 @@ def _servers(host: str, port: int, urls: Iterable[str] | None) -> list[Server]:
     if urls is not None:
         if isinstance(urls, str):
             raise TypeError("servers must be a list of URLs, not one str")
-        if (host, port) != ("localhost", 4222):
+        if (host, port) != ("localhost", DEFAULT_PORT):
             raise InvalidOptionError(
                 "give host and port or servers, not both: put this server into the list"
             )

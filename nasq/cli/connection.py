@@ -54,9 +54,10 @@ def _checked_servers(
 
 def _checked_namespace(context: click.Context, parameter: click.Parameter, value: str) -> str:
     try:
-        return Namespace(value).name
+        Namespace(value)
     except InvalidSubjectError as error:
         raise click.BadParameter(str(error)) from None
+    return value
 
 
 def connection_options(command: Callable[Concatenate[Target, P], R]) -> Callable[P, R]:

@@ -23,6 +23,7 @@ from nasq import (
     QueueFullError,
     SlowConsumer,
 )
+from nasq.queue import OverflowPolicy
 from nasq.server import LocalServer
 from nasq_proto import Client, ClientOptions, Inbox, Notice, Overflow, Server
 from nasq_proto.testing import Broker, Link
@@ -566,7 +567,7 @@ async def test_what_was_dropped_is_told_in_full(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("policy", DROPPING)
-def test_a_flood_is_told_at_most_once_a_second(policy: str) -> None:
+def test_a_flood_is_told_at_most_once_a_second(policy: OverflowPolicy) -> None:
     simulation = Simulation(3)
     told: list[tuple[float, SlowConsumer]] = []
 
