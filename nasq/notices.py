@@ -22,6 +22,12 @@ class UnanswerableRequest(Notice):
         self.subject = subject
         self.error = error
 
+    def __str__(self) -> str:
+        return (
+            f"a request on {self.subject!r} was not answered ({self.error}): the requester is at "
+            "fault; others like it are counted in stats().unanswerable only"
+        )
+
 
 class UnpoppedMessages(Notice):
     """Many pushed messages are kept in the local queue, and none was ever popped.
@@ -36,3 +42,9 @@ class UnpoppedMessages(Notice):
 
     def __init__(self, kept: int) -> None:
         self.kept = kept
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kept} pushed messages are kept in the local queue and none was popped: "
+            "a process that only produces should use publish(), which keeps no copy"
+        )

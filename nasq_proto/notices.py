@@ -20,7 +20,8 @@ class Notice(Event):
     """The base of everything that `on_event` is called with.
 
     Attributes:
-        warns: whether it is logged as a warning, where others are logged for debugging.
+        warns: whether it is logged as a warning, as its str, where others are logged for
+            debugging, as their repr.
     """
 
     __slots__ = ()

@@ -489,7 +489,10 @@ def hand_out(notices: list[Notice], on_event: OnEvent | None) -> None:
 
     log = logging.getLogger("nasq")
     for notice in notices:
-        log.log(logging.WARNING if notice.warns else logging.DEBUG, "%r", notice)
+        if notice.warns:
+            log.warning("%s", notice)
+        else:
+            log.debug("%r", notice)
         if on_event is not None:
             try:
                 on_event(notice)

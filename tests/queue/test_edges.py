@@ -330,14 +330,18 @@ async def test_a_queue_that_only_gathers_says_so_once(
     events: list[object] = []
     with caplog.at_level(logging.WARNING, logger="nasq"):
         async with kit.queue(on_event=events.append) as queue:
+            # It is looked at when a turn is over: threads have few of them.
+            while not any(isinstance(event, UnpoppedMessages) for event in events):
+                assert queue.queue_size() < 1_000_000
+                for n in range(100):
+                    await queue.push("a", n)
             for n in range(9000):
                 await queue.push("a", n)
             await queue.flush()
-            await kit.until(lambda: any(isinstance(event, UnpoppedMessages) for event in events))
     told = [event for event in events if isinstance(event, UnpoppedMessages)]
     assert len(told) == 1
-    assert 3000 <= told[0].kept <= 9000
-    assert caplog.text.count("UnpoppedMessages") == 1
+    assert told[0].kept >= 3000
+    assert caplog.text.count("should use publish()") == 1
 
 
 async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
