@@ -163,6 +163,8 @@ class Stage:
             r"\[Errno \d+\] Connection reset by peer", "[Errno N] Connection refused", line
         )
         line = re.sub(r"\[Errno \d+\]", "[Errno N]", line)
+        # A server that is being killed may have taken the connection already.
+        line = line.replace("[Errno N] Connection reset by peer", "[Errno N] Connection refused")
         line = re.sub(r"(can't be sent as JSON: ).*", r"\1WHY", line)
         line = line.replace("BlockingNASQueue", "NASQueue")
         lane = self.trace if self._lanes is None else self._lanes.setdefault(label, [])

@@ -199,7 +199,7 @@ async def a_namespace_contains_those_below_it(stage: Stage) -> None:
         "a blank": "a b",
         "an empty token": "a..b",
         "the server's own": "$SYS",
-        "None": None,
+        "a number": 7,
     }
 )
 async def a_bad_namespace_is_refused(stage: Stage, namespace: Any) -> None:
