@@ -295,6 +295,7 @@ class NASQueue:
         client = self._client
         self._check()
         if client.is_connected:
+            self._connected = True
             return True
         ended: Op[None] | None = None
         while client.state in _DOWN and client.stopped is not ended:

@@ -202,6 +202,29 @@ def test_a_connect_cancelled_as_it_succeeds_in_the_simulation(*, entered: bool) 
     simulation.run(main())
 
 
+def test_one_who_was_told_at_once_that_it_is_up_keeps_the_connection(server: LocalServer) -> None:
+    async def main() -> None:
+        queue = NASQueue(port=server.port)
+        task = asyncio.create_task(queue.connect())
+        await asyncio.sleep(0)
+        told: list[bool] = []
+
+        def cancel() -> None:
+            task.cancel()
+            with pytest.raises(StopIteration) as stop:  # it has nothing to wait for
+                queue.connect().send(None)
+            told.append(stop.value.value)
+
+        queue._client._opened.on_done(cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert told == [True]
+        await queue.flush()
+        await queue.disconnect()
+
+    asyncio.run(main(), debug=True)
+
+
 async def test_a_connect_that_was_told_that_it_is_up_keeps_it_for_one_that_is_cancelled(
     async_kit: Kit,
 ) -> None:
