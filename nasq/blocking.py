@@ -385,8 +385,9 @@ class BlockingNASQueue:
         try:
             return self._run(self._queue._pop_many(max_messages, timeout, held))
         except BaseException:
-            with self._lock:
-                self._queue._put_back(held)
+            if held:  # else the lock need not be free: this may be the child of a fork
+                with self._lock:
+                    self._queue._put_back(held)
             raise
 
     def __iter__(self) -> Iterator[Message]:

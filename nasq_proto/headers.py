@@ -94,14 +94,18 @@ def _pairs(
                     f"header {key!r} must map to a str or a list of str, not {type(value).__name__}"
                 )
     else:
-        pairs = list(items) if isinstance(items, Iterable) else [items]
-        for pair in pairs:
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise TypeError(
-                    "headers must be a mapping of str to str or to a list of str, or pairs of a "
-                    f"key and a value: {pair!r} is neither"
-                )
-            yield pair[0], pair[1]
+        yield from map(_pair, items if isinstance(items, Iterable) else [items])
+
+
+def _pair(item: object) -> tuple[str, str]:
+    try:
+        key, value = item if isinstance(item, (tuple, list)) else ()
+    except ValueError:
+        raise TypeError(
+            "headers must be a mapping of str to str or to a list of str, or pairs of a key and a "
+            f"value: {item!r} is neither"
+        ) from None
+    return key, value
 
 
 class HeaderBlock(NamedTuple):

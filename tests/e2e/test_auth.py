@@ -23,6 +23,7 @@ from nasq import (
     AuthorizationError,
     Closed,
     ConnectFailedError,
+    ConnectionClosedError,
     ConnectionLostError,
     Disconnected,
     InvalidOptionError,
@@ -386,13 +387,15 @@ async def test_expired_credentials_that_stay_so_end_the_tries_and_every_wait(
     ended: list[str] = []
 
     async def pop() -> object:
-        assert await queue.pop(timeout=60.0) is None
+        with pytest.raises(ConnectionClosedError) as caught:
+            await queue.pop(timeout=60.0)
+        assert isinstance(caught.value.__cause__, AuthorizationError)
         ended.append("pop")
         return None
 
     async def iterate() -> object:
-        async for _ in queue:
-            pass
+        with pytest.raises(ConnectionClosedError):
+            await anext(aiter(queue))
         ended.append("iteration")
         return None
 
@@ -455,7 +458,8 @@ async def test_a_password_that_changed_ends_the_tries_after_the_same_answer_twic
         queue = kit.queue(port=server.port, user="u", password=password, reconnect=FAST)
         await queue.connect()
         server.reload(config("new"))
-        assert await queue.pop(timeout=30.0) is None
+        with pytest.raises(ConnectionClosedError):
+            await queue.pop(timeout=30.0)
         assert isinstance(queue.last_error, AuthorizationError)
         assert await queue.wait_connected(0.01) is False
         assert len(asked) == 3, "once in vain could be an accident, twice is not"
@@ -861,7 +865,8 @@ async def test_no_planted_secret_appears_anywhere(
             )
             await queue.connect()
             server.reload(config("another"))
-            assert await queue.pop(timeout=30.0) is None
+            with pytest.raises(ConnectionClosedError):
+                await queue.pop(timeout=30.0)
             evidence.add(queue.last_error)
             evidence.add_queue(queue)
 

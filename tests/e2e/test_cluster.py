@@ -19,6 +19,7 @@ from nasq import (
     Closed,
     Connected,
     ConnectFailedError,
+    ConnectionClosedError,
     ConnectionLostError,
     Disconnected,
     LameDuck,
@@ -479,7 +480,8 @@ async def test_with_reconnect_none_a_lame_duck_is_not_left(kit: Kit) -> None:
         await queue.push("a", "still served")
         message = await queue.pop(timeout=5.0)
         assert message is not None
-        assert await queue.pop(timeout=30.0) is None
+        with pytest.raises(ConnectionClosedError):
+            await queue.pop(timeout=30.0)
         await kit.until(lambda: of(events, Closed))
 
 
@@ -540,7 +542,8 @@ async def test_max_attempts_counts_for_each_server(kit: Kit) -> None:
             assert of(events, Reconnected)[-1].server == address(b)
             await queue.flush()
             b.stop()
-            assert await queue.pop(timeout=30.0) is None
+            with pytest.raises(ConnectionClosedError):
+                await queue.pop(timeout=30.0)
             assert await queue.wait_connected(0.01) is False
             error = queue.last_error
             assert isinstance(error, ConnectFailedError)
@@ -590,7 +593,8 @@ async def test_a_cluster_that_refuses_the_credentials_is_given_up(kit: Kit) -> N
         await queue.connect()
         for n in (1, 0):
             cluster.servers[n].reload(cluster.config(n, login("new")))
-        assert await queue.pop(timeout=20.0) is None
+        with pytest.raises(ConnectionClosedError):
+            await queue.pop(timeout=20.0)
         assert isinstance(queue.last_error, (AuthorizationError, ConnectFailedError))
         await kit.until(lambda: of(events, Closed))
         assert "Authorization Violation" in str(of(events, Closed)[0].error)
