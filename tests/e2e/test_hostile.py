@@ -17,6 +17,7 @@ from nasq import (
     AuthenticationTimeoutError,
     AuthorizationError,
     BufferFullError,
+    ConnectionClosedError,
     ConnectionLimitError,
     ConnectionLostError,
     Disconnected,
@@ -695,7 +696,8 @@ async def test_refused_twice_with_the_same_words_it_stops(kit: Kit, hostile: Hos
     hostile.good()
     assert await queue.connect() is True
     hostile.hostile(after_connect(err("Authorization Violation")))
-    assert await queue.pop(timeout=AT_ONCE) is None
+    with pytest.raises(ConnectionClosedError):
+        await queue.pop(timeout=AT_ONCE)
     await kit.until(lambda: not queue.is_connected())
     assert await queue.wait_connected(AT_ONCE) is False
     assert type(queue.last_error) is AuthorizationError
