@@ -26,7 +26,7 @@ from .blocking import BlockingNASQueue
 from .message import Message
 from .notices import UnanswerableRequest, UnpoppedMessages
 from .payload import Payload
-from .queue import NASQueue
+from .queue import NASQueue, OverflowPolicy
 from .stats import Stats
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Message",
     "NASQueue",
     "Notice",
+    "OverflowPolicy",
     "Payload",
     "ReconnectPolicy",
     "Reconnected",

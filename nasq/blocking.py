@@ -309,8 +309,8 @@ class BlockingNASQueue:
         """Answer a message that came with a `reply_to`.
 
         Any publisher can ask for a reply on a subject that can't be published to, such as `a.*`.
-        Then nothing is sent and nothing is raised, since it is no mistake of the caller's:
-        `message.reply_error` says why, `stats().unanswerable` counts it, and the first one is
+        Then nothing is sent and nothing is raised, since the caller made no mistake:
+        `message.reply_error` tells why, `stats().unanswerable` counts it, and the first one is
         reported as UnanswerableRequest.
 
         Raises:

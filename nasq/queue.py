@@ -600,8 +600,8 @@ class NASQueue:
         """Answer a message that came with a `reply_to`.
 
         Any publisher can ask for a reply on a subject that can't be published to, such as `a.*`.
-        Then nothing is sent and nothing is raised, since it is no mistake of the caller's:
-        `message.reply_error` says why, `stats().unanswerable` counts it, and the first one is
+        Then nothing is sent and nothing is raised, since the caller made no mistake:
+        `message.reply_error` tells why, `stats().unanswerable` counts it, and the first one is
         reported as UnanswerableRequest.
 
         Raises:
@@ -795,7 +795,8 @@ class NASQueue:
     def _take_now(self, most: int, held: list[Held]) -> list[Message]:
         """`most` messages of those that are there. Each counts as a call.
 
-        They are in `held` as well, empty before, so that whoever is interrupted can put them back.
+        They are added to `held` as well, which is empty before, so that a caller that is
+        interrupted can put them back.
         """
         origin = self._origin
         try:
@@ -808,7 +809,7 @@ class NASQueue:
         return [Message(one, origin) for one in held]
 
     def _put_back(self, held: list[Held]) -> None:
-        """Whoever took these was interrupted: have them be the oldest again."""
+        """The caller that took these was interrupted: make them the oldest again."""
         with self._taking:
             self._inbox.put_back(held)
             held.clear()
@@ -1215,7 +1216,7 @@ class NASQueue:
 
 
 class _OnEvent:
-    """What a driver holds of a queue's `on_event`, without keeping the queue alive.
+    """Calls the `on_event` of a queue for its driver, without keeping the queue alive.
 
     The callable may well refer to the queue. When the connection has ended the queue may be gone
     before the last notices are handed out: for these `callback` is set.
@@ -1237,7 +1238,7 @@ class _OnEvent:
 
 
 def _while_it_lives(method: Callable[[], None]) -> Callable[[], None]:
-    """Calls a method while its object lives: what a driver holds keeps no queue alive."""
+    """A callable that calls the method while its object lives, and does not keep it alive."""
     reference = weakref.WeakMethod(method)
 
     def call() -> None:

@@ -603,7 +603,7 @@ class Client:
         return op
 
     def give_up(self) -> None:
-        """Close since nobody waits for the first connection any longer; `last_error` says why."""
+        """Stop trying for the first connection and close; `last_error` tells why none was made."""
         if self.state is not ClientState.CONNECTING:
             return
         current = self._attempt

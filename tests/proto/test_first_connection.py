@@ -105,7 +105,7 @@ def test_refused_twice_it_ends() -> None:
     assert link.opened == 4
 
 
-def test_whoever_waits_no_longer_closes_it_with_the_reason() -> None:
+def test_giving_up_closes_the_client_with_the_reason() -> None:
     client, link = rig(servers=1)
     link.refuse = REFUSED
     opened = client.open(link.now, math.inf)

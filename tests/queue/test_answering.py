@@ -1,4 +1,4 @@
-"""Whoever answers requests goes on, whatever reply subject a requester has sent."""
+"""A service goes on answering, whatever reply subject a requester has sent."""
 
 from __future__ import annotations
 
