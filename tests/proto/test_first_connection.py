@@ -37,7 +37,7 @@ def test_without_a_time_each_server_is_tried_once() -> None:
     assert isinstance(opened.error, ConnectFailedError)
     assert [server for server, _ in opened.error.reasons] == ["s1:4222", "s2:4222"]
     assert (link.opened, link.now) == (2, 0.0)
-    assert client.closed.result() is opened.error
+    assert str(client.closed.result()) == str(opened.error)
 
 
 @pytest.mark.parametrize("policy", [None, ReconnectPolicy(max_attempts=1), ReconnectPolicy()])
@@ -53,7 +53,7 @@ def test_it_goes_on_with_delays_until_then(policy: ReconnectPolicy | None) -> No
     link.advance(0.1)
     assert isinstance(opened.error, ConnectFailedError)
     assert len(opened.error.reasons) == 2
-    assert client.last_error is opened.error
+    assert str(client.last_error) == str(opened.error)
     assert client.next_timeout() is None
     assert isinstance(client.take_notices()[-1], Closed)
 
@@ -86,14 +86,11 @@ def test_the_time_is_a_bound_on_the_first_attempt_too() -> None:
 def test_the_later_time_counts() -> None:
     client, link = rig()
     link.refuse = REFUSED
-    opened = client.open(link.now)
-    assert client.open(link.now, 5.0) is opened
-    assert client.open(link.now, 3.0) is opened
-    assert client.open(link.now) is opened
+    opened = [client.open(link.now, until) for until in (None, 5.0, 3.0, None)]
     link.advance(4.9)
-    assert not opened.done
+    assert not any(op.done for op in opened)
     link.advance(0.1)
-    assert opened.done
+    assert all(op.done for op in opened)
 
 
 def test_refused_twice_it_ends() -> None:
