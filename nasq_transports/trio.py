@@ -182,6 +182,9 @@ class TrioTransport(BaseTransport):
         self._scopes[attempt] = trio.CancelScope()
         self._nursery.start_soon(self._stream, attempt, server)
 
+    # A system task is protected from Ctrl-C, what it starts is not: a KeyboardInterrupt that comes
+    # out of that ends trio with a TrioInternalError. Protected, it is raised in the user's task.
+    @trio.lowlevel.enable_ki_protection
     async def _stream(self, attempt: int, server: Server) -> None:
         output: OutputSocket | None = None
         reason: Exception | None = None
@@ -236,6 +239,7 @@ class TrioTransport(BaseTransport):
         self._asking[need.attempt] = trio.CancelScope()
         self._nursery.start_soon(self._ask, need)
 
+    @trio.lowlevel.enable_ki_protection
     async def _ask(self, need: NeedCredentials) -> None:
         try:
             with self._asking[need.attempt]:
@@ -275,6 +279,7 @@ class TrioTransport(BaseTransport):
         """See `Transport.unsent`."""
         return 0 if self._socket is None else len(self._socket.left)
 
+    @trio.lowlevel.enable_ki_protection
     async def _send_rest(self, output: OutputSocket) -> None:
         try:
             while output.left:
