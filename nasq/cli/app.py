@@ -5,21 +5,49 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 
-from nasq_proto import NASQError, __version__
+from nasq_proto import MissingDependencyError, NASQError, __version__
 
-from .bench import bench
-from .demo import demo
-from .push import push
-from .serve import serve
-from .watch import watch
+from .text import visible
 
 __all__ = ["run"]
 
+# Each is loaded when it is run: together they take several times as long to load as most take to
+# run. The name is that of the module and of the command in it; the help text stands in both.
+_COMMANDS: Final = {
+    "bench": "Measure pushing, popping and requests against a server.",
+    "completion": "Print the script that completes commands in a shell.",
+    "demo": "Watch it work: three transports share the jobs of two namespaces.",
+    "push": "Push one message, or each line of standard input.",
+    "serve": "Run a nats-server for development until Ctrl-C.",
+    "watch": "Print each message pushed to SUBJECT, until Ctrl-C.",
+}
+_COMPLETE: Final = "_NASQ_COMPLETE"
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Group(click.Group):
+    """Knows its commands by name and help text, and loads the one that is run."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name, loaded."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            command = getattr(import_module(f".{name}", __package__), name)
+        return name, command, rest
+
+
+@click.group(
+    cls=_Group,
+    commands={name: click.Command(name, short_help=text) for name, text in _COMMANDS.items()},
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="nasq")
 @click.pass_context
 def nasq(context: click.Context) -> None:
@@ -31,26 +59,34 @@ def nasq(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (demo, serve, push, watch, bench):
-    nasq.add_command(_command)
-
-
 def run(arguments: list[str]) -> int:
     """Run the command that `arguments` name, and return the exit status.
 
     An error is one line on stderr: what went wrong, where, what to do. Not caught here is what
     would be a bug of ours.
     """
-    _end_on_signals()
     try:
+        return _run(arguments)
+    except (KeyboardInterrupt, click.Abort):  # in a command it is an Exit: see Command
+        return 128 + signal.SIGINT
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        if _COMPLETE in os.environ:
+            from click.shell_completion import shell_complete  # a shell asks for it, at each Tab
+
+            return shell_complete(nasq, {}, "nasq", _COMPLETE, os.environ[_COMPLETE])
         with nasq.make_context("nasq", arguments) as context:
             nasq.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "nasq"
-        _complain(f"{error.format_message()} (see {command} --help)", command)
+        what = error.format_message().rstrip(".")
+        _complain(f"{what}{_dash(error)} (see {command} --help)", command)
         return error.exit_code
     except click.ClickException as error:
         _complain(error.format_message())
@@ -59,22 +95,23 @@ def run(arguments: list[str]) -> int:
         # Whoever read our output has seen enough. Python flushes stdout once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MissingDependencyError as error:
+        _complain(str(error))
+        return 2
     except (NASQError, OSError) as error:
         _complain(str(error))
         return 1
-    except (KeyboardInterrupt, click.Abort):
-        return 130
     return 0
 
 
+def _dash(error: click.UsageError) -> str:
+    """What helps when a message was taken for an option."""
+    if not isinstance(error, click.NoSuchOption) or not error.ctx or error.ctx.info_name != "push":
+        return ""
+    return "; a message that begins with a dash stands behind --: nasq push SUBJECT -- -5"
+
+
 def _complain(text: str, who: str = "nasq") -> None:
-    click.echo(f"{click.style(f'{who}:', fg='red', bold=True)} {' '.join(text.split())}", err=True)
-
-
-def _end_on_signals() -> None:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does, so that a server it started ends too."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # nohup has SIGHUP ignored, and so it stays.
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    """One line on stderr. The server's words may be in it."""
+    who = click.style(f"{who}:", fg="red", bold=True)
+    click.echo(f"{who} {visible(' '.join(text.split()))}", err=True)

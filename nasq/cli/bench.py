@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
+import sys
 from collections.abc import Iterable
 from functools import partial
 from importlib.util import find_spec
@@ -18,9 +19,11 @@ from rich.text import Text
 
 from nasq import MissingDependencyError
 
-from .connection import Target, connection_options, some_server
+from .command import Command
 from .latency import bar, counts, edges, in_words
+from .local import some_server
 from .measure import MEASURES, Job, Result
+from .options import Target, connection_options
 
 __all__ = ["bench"]
 
@@ -45,7 +48,7 @@ class _Measured(NamedTuple):
     result: Result
 
 
-@click.command(short_help="Measure pushing, popping and requests against a server.")
+@click.command(cls=Command, short_help="Measure pushing, popping and requests against a server.")
 @click.option(
     "-m",
     "--messages",
@@ -113,6 +116,8 @@ def bench(
         nasq bench -b asyncio --size 16 --size 1024
         nasq bench -s nats://broker:4222 -m 1000000 -c 100 --json
     """
+    if sys.stdout is None:
+        raise click.UsageError("standard output is closed: there is nowhere to print to")
     backends = _chosen(backend)
     plan = _Plan(messages, sizes, requests, concurrency)
     measured: list[_Measured] = []
@@ -121,8 +126,7 @@ def bench(
             for name in backends:
                 task = progress.add_task(f"{name}, {size:,} B")
                 job = Job(
-                    target.servers,
-                    f"{target.namespace}.bench-{secrets.token_hex(3)}",
+                    target.within(f"bench-{os.urandom(3).hex()}"),
                     messages,
                     b"x" * size,
                     requests,
@@ -141,7 +145,9 @@ def _chosen(backend: str) -> list[str]:
     has_trio = find_spec("trio") is not None
     if backend == "all":
         if not has_trio:
-            click.echo("not on trio, which isn't installed: pip install 'nasq[trio]'", err=True)
+            click.echo(
+                "not on trio, which isn't installed: python -m pip install 'nasq[trio]'", err=True
+            )
         return [name for name in MEASURES if name != "trio" or has_trio]
     if backend == "trio" and not has_trio:
         raise MissingDependencyError(
@@ -200,7 +206,9 @@ def _show(target: Target, plan: _Plan, measured: list[_Measured]) -> None:
     console = Console()
     console.print(
         f"{plan.messages:,} messages, {plan.requests:,} requests, {plan.concurrency:,} at a time, "
-        f"server at {target.addresses}"
+        f"server at {target.addresses}",
+        markup=False,
+        soft_wrap=True,
     )
     for size in dict.fromkeys(plan.sizes):
         mine = [entry for entry in measured if entry.size == size]

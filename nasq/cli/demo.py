@@ -2,25 +2,23 @@
 
 Two namespaces side by side. In each a producer sends jobs to a queue group of consumers, one on
 asyncio, one on trio, one on blocking sockets: the same queue on three transports. At the end it
-is counted whether each job was worked on exactly once, in its own namespace.
+is counted whether each job was processed exactly once, in its own namespace.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import secrets
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, NamedTuple
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -29,47 +27,33 @@ from rich.text import Text
 from nasq import BlockingNASQueue, ConnectionClosedError, Message, NASQueue
 from nasq.server import LocalServer
 
-from .connection import Target, connection_options, some_server
+from .command import Command
+from .local import some_server
+from .options import Target, connection_options
 
 __all__ = ["demo"]
 
 _TEAMS: Final = ("north", "south")
 _JOBS: Final = "jobs.resize"
 _GROUP: Final = "workers"
-_CONTROL: Final = "control"
-# Seconds: the producers spread their jobs over this, for people to watch; to come up; to end.
+# Seconds: from one job to the next, for people to watch, but for all jobs no more than that; to
+# come up; to end, and to end when it was cut short; how often everybody looks whether it is over.
+_EACH: Final = 0.01
 _SPREAD: Final = 3.0
 _COME_UP: Final = 10.0
 _WIND_UP: Final = 5.0
+_CUT_SHORT: Final = 0.5
 _LOOK: Final = 0.05
 _LINE_EVERY: Final = 0.5
 _BAR: Final = 30
 
 
-class QueueOptions(TypedDict):
-    """The arguments that every queue here is made with."""
-
-    servers: tuple[str, ...]
-    namespace: str
-    reconnect: None
-
-
 class Plan(NamedTuple):
     """What is to be done, and where: the same for everyone who takes part."""
 
-    servers: tuple[str, ...]
-    prefix: str
+    target: Target
     jobs: int
     finish: threading.Event
-
-    def options(self, team: str) -> QueueOptions:
-        """How a member of `team` connects."""
-        # A connection that breaks ends the demonstration: what is lost can't be worked on.
-        return {
-            "servers": self.servers,
-            "namespace": f"{self.prefix}.{team}",
-            "reconnect": None,
-        }
 
 
 @dataclass(eq=False)
@@ -91,64 +75,62 @@ class Member:
         """Jobs it has had in its hands."""
         return self.sent + len(self.received)
 
-    def take(self, message: Message) -> bool:
-        """Work on a message; False when it was the word to stop."""
-        if message.subject == _CONTROL:
-            return False
+    def take(self, message: Message | None) -> None:
+        """Work on a message, when there is one."""
+        if message is None:
+            return
         job = message.json()
         if job["team"] == self.team:
             self.received.append(job["number"])
         else:
             self.strangers += 1
-        return True
 
 
 # ---------------------------------------------------------------------- who takes part
 
 
 def _produce(plan: Plan, me: Member) -> None:
-    with BlockingNASQueue(**plan.options(me.team)) as queue:
+    # A connection that breaks ends the demonstration: what is lost can't be worked on.
+    with BlockingNASQueue(**plan.target.within(me.team).queue, reconnect=None) as queue:
         me.ready.set()
         start = time.monotonic()
+        pause = min(_EACH, _SPREAD / plan.jobs)
         for number in range(plan.jobs):
-            due = start + _SPREAD * number / plan.jobs
-            if plan.finish.wait(max(0.0, due - time.monotonic())):
-                break
+            if plan.finish.wait(max(0.0, start + pause * number - time.monotonic())):
+                return
             queue.publish(_JOBS, {"team": me.team, "number": number})
             me.sent += 1
         queue.flush()
-        plan.finish.wait()
-        queue.publish(_CONTROL, "stop")  # to every consumer: they listen to it outside the group
 
 
 def _consume_blocking(plan: Plan, me: Member) -> None:
-    with BlockingNASQueue(**plan.options(me.team)) as queue:
+    with BlockingNASQueue(**plan.target.within(me.team).queue, reconnect=None) as queue:
         queue.subscribe_and_queue("jobs.*", _GROUP)
-        queue.subscribe_and_queue(_CONTROL)
         me.ready.set()
-        while (message := queue.pop(math.inf)) is not None:
-            if not me.take(message):
-                return
-        raise _lost(queue.last_error)
+        while not plan.finish.is_set():
+            me.take(queue.pop(_LOOK))
+            if not queue.is_connected():
+                raise _lost(queue.last_error)
 
 
 async def _consume(plan: Plan, me: Member) -> None:
     """The same for asyncio and for trio: a queue finds out by itself which of them is running."""
-    async with NASQueue(**plan.options(me.team)) as queue:
+    async with NASQueue(**plan.target.within(me.team).queue, reconnect=None) as queue:
         await queue.subscribe_and_queue("jobs.*", _GROUP)
-        await queue.subscribe_and_queue(_CONTROL)
         me.ready.set()
-        while (message := await queue.pop(math.inf)) is not None:
-            if not me.take(message):
-                return
-        raise _lost(queue.last_error)
+        while not plan.finish.is_set():
+            me.take(await queue.pop(_LOOK))
+            if not queue.is_connected():
+                raise _lost(queue.last_error)
 
 
 def _lost(error: Exception | None) -> Exception:
-    return error or ConnectionClosedError("the queue was closed before the word to stop came")
+    return error or ConnectionClosedError("the queue was closed before the end")
 
 
 def _consume_asyncio(plan: Plan, me: Member) -> None:
+    import asyncio  # in its own thread, while the others start
+
     asyncio.run(_consume(plan, me))
 
 
@@ -176,7 +158,7 @@ def _members(transports: list[str]) -> list[Member]:
 # ---------------------------------------------------------------------- the command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "-m",
     "--messages",
@@ -190,28 +172,31 @@ def _members(transports: list[str]) -> list[Member]:
     type=click.FloatRange(0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Give up after so long.",
+    help="Give up after SECONDS.",
+    metavar="SECONDS",
 )
 @connection_options
 def demo(target: Target, messages: int, seconds: float) -> None:
     """Watch it work: three transports share the jobs of two namespaces.
 
     Starts a nats-server when nothing answers at the address. Exits with 0 when each job was
-    worked on exactly once, in its own namespace.
+    processed exactly once, in its own namespace.
     """
     console = Console()
     transports = [name for name in _CONSUMERS if name != "trio" or find_spec("trio")]
     with some_server(target) as (target, server):
         # No other demonstration on the same server shares these subjects.
-        prefix = f"{target.namespace}.demo-{secrets.token_hex(3)}"
-        plan = Plan(target.servers, prefix, messages, threading.Event())
+        mine = target.within(f"demo-{os.urandom(3).hex()}")
+        plan = Plan(mine, messages, threading.Event())
         _introduce(console, target, server, plan, transports)
         members = _members(transports)
         started = time.monotonic()
         _run(console, plan, members, started + seconds)
         took = time.monotonic() - started
     console.print(_summary(plan, members))
-    if not _judge(console, plan, members, took):
+    held = _judge(console, plan, members, seconds)
+    console.print(f"[dim]in {took:.1f} s[/]", highlight=False)
+    if not held:
         raise click.exceptions.Exit(1)
 
 
@@ -223,9 +208,12 @@ def _introduce(
     transports: list[str],
 ) -> None:
     if server is None:
-        console.print(f"server: [bold]{target.addresses}[/]", highlight=False, soft_wrap=True)
+        name, how = target.addresses, "already running"
     else:
-        console.print(f"server: [bold]{server.url}[/], started for this", highlight=False)
+        name, how = server.url, "started for this"
+    console.print(
+        Text.assemble("server: ", (name, "bold"), f", {how}"), highlight=False, soft_wrap=True
+    )
     console.print(
         f"two namespaces; in each, one producer, {plan.jobs:,} jobs, "
         f"a queue group of {len(transports)} consumers",
@@ -238,12 +226,12 @@ def _introduce(
             highlight=False,
             style="yellow",
         )
-    console.print()
 
 
 def _run(console: Console, plan: Plan, members: list[Member], deadline: float) -> None:
     """Have everyone work until all is done or `deadline`; what went wrong in a thread is raised."""
     threads: list[threading.Thread] = []
+    wind_up = _CUT_SHORT
     try:
         for role in ("consumer", "producer"):  # consumers first: nothing is kept for latecomers
             group = [member for member in members if member.role == role]
@@ -251,9 +239,10 @@ def _run(console: Console, plan: Plan, members: list[Member], deadline: float) -
             _await_ready(group)
         show = _show_live if console.is_terminal else _show_lines
         show(console, plan, members, deadline)
+        wind_up = _WIND_UP
     finally:
         plan.finish.set()
-        end = time.monotonic() + _WIND_UP
+        end = time.monotonic() + wind_up
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
     _raise_first(members)
@@ -323,11 +312,11 @@ def _line(console: Console, members: list[Member], seconds: float) -> None:
     for team in _TEAMS:
         sent = sum(member.sent for member in members if member.team == team)
         done = sum(len(member.received) for member in members if member.team == team)
-        parts.append(f"{team}: {sent:,} sent, {done:,} worked on")
+        parts.append(f"{team}: {sent:,} sent, {done:,} received")
     console.print("   ".join(parts), highlight=False)
 
 
-def _bars(plan: Plan, members: list[Member]) -> Table:
+def _bars(plan: Plan, members: list[Member]) -> Group:
     table = Table.grid(padding=(0, 2))
     for member in members:
         producer = member.role == "producer"
@@ -337,10 +326,15 @@ def _bars(plan: Plan, members: list[Member]) -> Table:
             Text(member.team if producer else "", style="bold"),
             member.role,
             Text(member.transport, style="cyan"),
-            ProgressBar(plan.jobs, member.count, width=_BAR),
-            f"{member.count:,} {'sent' if producer else 'worked on'}",
+            ProgressBar(plan.jobs, member.count, width=_BAR) if producer else _share(plan, member),
+            f"{member.count:,} {'sent' if producer else 'received'}",
         )
-    return table
+    return Group("", table)
+
+
+def _share(plan: Plan, member: Member) -> Text:
+    """A bar as long as a consumer's share: together they are as long as the producer's."""
+    return Text("━" * round(_BAR * member.count / plan.jobs), style="cyan")
 
 
 def _summary(plan: Plan, members: list[Member]) -> Table:
@@ -364,7 +358,7 @@ def _summary(plan: Plan, members: list[Member]) -> Table:
     return table
 
 
-def _judge(console: Console, plan: Plan, members: list[Member], took: float) -> bool:
+def _judge(console: Console, plan: Plan, members: list[Member], limit: float) -> bool:
     """Say what was promised and whether it held."""
     missing = twice = 0
     for team in _TEAMS:
@@ -376,8 +370,9 @@ def _judge(console: Console, plan: Plan, members: list[Member], took: float) -> 
     _verdict(
         console,
         not missing and not twice,
-        f"{total:,} jobs sent, each worked on exactly once",
-        f"of {total:,} jobs {missing:,} were worked on by nobody, {twice:,} more than once",
+        f"{total:,} jobs sent, each processed exactly once",
+        f"{missing:,} of {total:,} jobs were not processed, {twice or 'none'} twice"
+        + (f" (stopped after {limit:g} s)" if missing else ""),
     )
     _verdict(
         console,
@@ -385,7 +380,6 @@ def _judge(console: Console, plan: Plan, members: list[Member], took: float) -> 
         "none crossed into the other namespace",
         f"{crossed:,} messages crossed into the other namespace",
     )
-    console.print(f"[dim]in {took:.1f} s[/]", highlight=False)
     return not (missing or twice or crossed)
 
 

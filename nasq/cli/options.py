@@ -1,0 +1,396 @@
+"""The options of every command that connects: where to, as whom, in which namespace, over TLS."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from nasq.namespace import Namespace
+from nasq_proto import (
+    InvalidOptionError,
+    InvalidSubjectError,
+    MissingDependencyError,
+    check_subject,
+    parse_server,
+)
+from nasq_proto.credentials import parse_credentials
+
+from .command import ConnectionOption
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["QueueOptions", "Target", "connection_options", "subject_argument"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DEFAULT: Final = "nats://127.0.0.1:4222"
+# Ways to sign in, by the names of their options: one of them is used.
+_WAYS: Final[tuple[tuple[str, ...], ...]] = (
+    ("user", "password"),
+    ("token",),
+    ("creds",),
+    ("nkey",),
+)
+_SEED: Final = 58
+
+
+class QueueOptions(TypedDict, total=False):
+    """Arguments of a queue."""
+
+    servers: tuple[str, ...]
+    namespace: str | None
+    user: str
+    password: str
+    token: str
+    credentials: str
+    nkey_seed: str
+    tls: bool | ssl.SSLContext
+    tls_handshake_first: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a command connects to, and as whom. Its repr shows no secret.
+
+    Attributes:
+        queue: the arguments of a queue that connects there.
+    """
+
+    queue: QueueOptions = field(repr=False)
+
+    @property
+    def addresses(self) -> str:
+        """The servers without their credentials, for people."""
+        return ", ".join(parse_server(url).address for url in self.queue["servers"])
+
+    @property
+    def namespace(self) -> str | None:
+        """The prefix of every subject; None: subjects are the server's own."""
+        return self.queue["namespace"]
+
+    def full(self, subject: str) -> str:
+        """The server's name for a subject."""
+        return Namespace(self.namespace).qualify(subject, wildcards=True)
+
+    def within(self, name: str) -> Target:
+        """The same in a namespace below this one."""
+        options = self.queue.copy()
+        options["namespace"] = f"{self.namespace}.{name}"
+        return Target(options)
+
+    def local(self, url: str) -> Target:
+        """A server of our own instead, which asks for no credentials."""
+        return Target({"servers": (url,), "namespace": self.namespace})
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def _checked_servers(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    servers = tuple(url for item in value for url in item.replace(",", " ").split())
+    try:
+        for url in servers:
+            parse_server(url)
+    except InvalidOptionError as error:
+        raise click.BadParameter(str(error)) from None
+    if not servers:
+        raise click.BadParameter("it names no server")
+    return servers
+
+
+def _checked_namespace(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if "*" in value or ">" in value:
+        raise click.BadParameter(
+            f"a namespace takes no wildcards, and {value!r} has one; `nasq watch "
+            "--all-namespaces` shows all of them"
+        )
+    try:
+        Namespace(value)
+    except InvalidSubjectError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _checked_creds(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None:
+        try:
+            parse_credentials(_text(value))
+        except InvalidOptionError as error:
+            raise click.BadParameter(f"{value}: {error}") from None
+        _need_nkeys()
+    return value
+
+
+def _checked_nkey(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is None:
+        return None
+    seed = value
+    if os.path.exists(value):
+        seed = _text(value)
+    # Neither is shown: it may be a seed with a typing error.
+    if not seed.strip().startswith("SU") or len(seed.strip()) != _SEED:
+        raise click.BadParameter(
+            f"it is neither a user's nkey seed (SU and {_SEED - 2} more characters) nor a file "
+            "with one"
+        )
+    _need_nkeys()
+    return value
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{path}: it is no text file") from None
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from None
+
+
+def _need_nkeys() -> None:
+    if find_spec("nkeys") is None:
+        raise MissingDependencyError(
+            "nkeys and credentials files need the package nkeys: "
+            "python -m pip install 'nasq[nkeys]'"
+        )
+
+
+def subject_argument(*, wildcards: bool) -> Callable[[click.Context, click.Parameter, str], str]:
+    """The check of a SUBJECT argument."""
+
+    def checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
+        try:
+            check_subject(value, wildcards=wildcards)
+        except InvalidSubjectError as error:
+            raise click.BadParameter(str(error)) from None
+        return value
+
+    return checked
+
+
+# ---------------------------------------------------------------------- the options
+
+
+_FILE: Final = click.Path(exists=True, dir_okay=False)
+_OPTIONS: Final = [
+    click.option(
+        "-s",
+        "--server",
+        "servers",
+        cls=ConnectionOption,
+        multiple=True,
+        default=(_DEFAULT,),
+        envvar="NATS_URL",
+        metavar="URL",
+        callback=_checked_servers,
+        help="A server, such as nats://user:password@host:4222. May be given more than once. "
+        f"[env: NATS_URL; default: {_DEFAULT}]",
+    ),
+    click.option(
+        "-n",
+        "--namespace",
+        cls=ConnectionOption,
+        default="default",
+        show_default=True,
+        metavar="NAME",
+        callback=_checked_namespace,
+        help="The namespace: the prefix of every subject.",
+    ),
+    click.option(
+        "--user",
+        cls=ConnectionOption,
+        envvar="NATS_USER",
+        metavar="NAME",
+        help="The user, with --password. [env: NATS_USER]",
+    ),
+    click.option(
+        "--password",
+        cls=ConnectionOption,
+        envvar="NATS_PASSWORD",
+        metavar="TEXT",
+        help="The user's password. Other users of this machine can see it in the list of "
+        "processes: better set the variable. [env: NATS_PASSWORD]",
+    ),
+    click.option(
+        "--token",
+        cls=ConnectionOption,
+        envvar="NATS_TOKEN",
+        metavar="TEXT",
+        help="A token instead of a user; as for --password. [env: NATS_TOKEN]",
+    ),
+    click.option(
+        "--creds",
+        cls=ConnectionOption,
+        envvar="NATS_CREDS",
+        metavar="FILE",
+        callback=_checked_creds,
+        help="A credentials file (JWT and seed). [env: NATS_CREDS]",
+    ),
+    click.option(
+        "--nkey",
+        cls=ConnectionOption,
+        envvar="NATS_NKEY",
+        metavar="FILE_OR_SEED",
+        callback=_checked_nkey,
+        help="An nkey: the file with its seed, or the seed. [env: NATS_NKEY]",
+    ),
+    click.option(
+        "--tls",
+        cls=ConnectionOption,
+        is_flag=True,
+        help="Require TLS. Without it, TLS is used where the server requires it.",
+    ),
+    click.option(
+        "--tls-ca",
+        cls=ConnectionOption,
+        envvar="NATS_CA",
+        type=_FILE,
+        metavar="FILE",
+        help="Require TLS, and trust the certificate authorities in this file (PEM) instead of "
+        "the system's. [env: NATS_CA]",
+    ),
+    click.option(
+        "--tls-cert",
+        cls=ConnectionOption,
+        envvar="NATS_CERT",
+        type=_FILE,
+        metavar="FILE",
+        help="Require TLS, and show this certificate (PEM) to the server. [env: NATS_CERT]",
+    ),
+    click.option(
+        "--tls-key",
+        cls=ConnectionOption,
+        envvar="NATS_KEY",
+        type=_FILE,
+        metavar="FILE",
+        help="The private key of --tls-cert, when it isn't in the same file. [env: NATS_KEY]",
+    ),
+    click.option(
+        "--tls-first",
+        cls=ConnectionOption,
+        is_flag=True,
+        help="Require TLS before the server's first word (handshake_first on the server).",
+    ),
+    click.option(
+        "--insecure",
+        cls=ConnectionOption,
+        is_flag=True,
+        help="Require TLS, and don't check the server's certificate: anybody may answer.",
+    ),
+]
+
+
+def connection_options(command: Callable[Concatenate[Target, P], R]) -> Callable[P, R]:
+    """Give a command the options about the connection, and a `Target` as its first argument."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        context = click.get_current_context()
+        given = {
+            parameter.name: kwargs.pop(parameter.name)
+            for parameter in context.command.params
+            if isinstance(parameter, ConnectionOption) and parameter.name in kwargs
+        }
+        return command(_target(context, given), *args, **kwargs)
+
+    decorated: Callable[P, R] = wrapped
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def _target(context: click.Context, given: dict[str, Any]) -> Target:
+    namespace = given["namespace"]
+    if given.get("all_namespaces"):  # not every command has it
+        if context.get_parameter_source("namespace") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--namespace and --all-namespaces exclude each other")
+        namespace = None
+    options: QueueOptions = {"servers": given["servers"], "namespace": namespace}
+    _sign_in(context, given, options)
+    tls = _tls(given)
+    if tls:
+        options["tls"] = tls
+        options["tls_handshake_first"] = given["tls_first"]
+    return Target(options)
+
+
+def _sign_in(context: click.Context, given: dict[str, Any], options: QueueOptions) -> None:
+    """Put the credentials into `options`: one way to sign in."""
+    ways = [way for way in _WAYS if any(given[name] for name in way)]
+    # What was typed wins over the variables that are always set.
+    typed = [
+        way
+        for way in ways
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in way)
+    ]
+    ways = typed or ways
+    if len(ways) > 1:
+        names = " and ".join(_name(context, way[0] if given[way[0]] else way[1]) for way in ways)
+        raise click.UsageError(f"{names} exclude each other: sign in with one of them")
+    match ways:
+        case [("user", "password")]:
+            for name, other in (("user", "password"), ("password", "user")):
+                if given[name] is None:
+                    hint = "; for a token there is --token" if name == "password" else ""
+                    raise click.UsageError(
+                        f"{_name(context, other)} needs {_name(context, name)}{hint}"
+                    )
+            options["user"], options["password"] = given["user"], given["password"]
+        case [("token",)]:
+            options["token"] = given["token"]
+        case [("creds",)]:
+            options["credentials"] = given["creds"]
+        case [("nkey",)]:
+            options["nkey_seed"] = given["nkey"]
+
+
+def _name(context: click.Context, name: str) -> str:
+    """What the user calls an option: the variable that it came from, or itself."""
+    if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+        return f"NATS_{name.upper()}"
+    return f"--{name}"
+
+
+def _tls(given: dict[str, Any]) -> bool | ssl.SSLContext:
+    """Whether TLS is required, and with which certificates."""
+    ca, cert, key, insecure = (
+        given[name] for name in ("tls_ca", "tls_cert", "tls_key", "insecure")
+    )
+    if key and not cert:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    if not (ca or cert or insecure):
+        return bool(given["tls"] or given["tls_first"])
+    import ssl  # takes as long to load as the rest of a connection: most need none
+
+    try:
+        context = ssl.create_default_context(cafile=None if insecure else ca)
+    except (ssl.SSLError, OSError) as error:
+        raise click.UsageError(f"--tls-ca {ca}: no certificate can be read ({error})") from None
+    if cert:
+        try:
+            context.load_cert_chain(cert, key)
+        except (ssl.SSLError, OSError) as error:
+            files = f"--tls-cert {cert}" + (f" with --tls-key {key}" if key else "")
+            raise click.UsageError(
+                f"{files}: certificate and private key can't be used ({error})"
+            ) from None
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        click.echo("the server's certificate is not checked (--insecure)", err=True)
+    return context

@@ -1,0 +1,46 @@
+"""A server for all commands, an address without one, and signals that work."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from nasq.server import LocalServer
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sigint_works() -> Iterator[None]:
+    """A shell that runs pytest in the background has SIGINT ignored, in our children as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user of the tests has set is not for the tests."""
+    for name in ("URL", "USER", "PASSWORD", "TOKEN", "CREDS", "NKEY", "CA", "CERT", "KEY"):
+        monkeypatch.delenv(f"NATS_{name}", raising=False)
+
+
+@pytest.fixture
+def url(server: LocalServer, monkeypatch: pytest.MonkeyPatch, _no_variables: None) -> str:
+    """The server's URL, and the default of every command."""
+    monkeypatch.setenv("NATS_URL", server.url)
+    return server.url
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, _no_variables: None) -> str:
+    """An address where nothing listens, and the default of every command."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+    monkeypatch.setenv("NATS_URL", f"nats://{address}")
+    return address
