@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> int:
             from click.shell_completion import shell_complete  # a shell asks for it, at each Tab
 
             return shell_complete(nasq, {}, "nasq", _COMPLETE, os.environ[_COMPLETE])
-        with nasq.make_context("nasq", arguments) as context:
+        with nasq.make_context("nasq", arguments, color=_color()) as context:
             nasq.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -111,7 +111,12 @@ def _dash(error: click.UsageError) -> str:
     return "; a message that begins with a dash stands behind --: nasq push SUBJECT -- -5"
 
 
+def _color() -> bool | None:
+    """False when NO_COLOR is set (https://no-color.org); None: on a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 def _complain(text: str, who: str = "nasq") -> None:
     """One line on stderr. The server's words may be in it."""
     who = click.style(f"{who}:", fg="red", bold=True)
-    click.echo(f"{who} {visible(' '.join(text.split()))}", err=True)
+    click.echo(f"{who} {visible(' '.join(text.split()))}", err=True, color=_color())

@@ -242,7 +242,7 @@ def _histogram(measured: list[_Measured]) -> Table:
         _HISTOGRAM,
     )
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("from", justify="right", no_wrap=True)
+    table.add_column("from", justify="right", no_wrap=True, min_width=7)
     width = {1: 44, 2: 20}.get(len(measured), 12)
     columns: list[list[Text]] = []
     for backend, _, result in measured:
@@ -262,7 +262,7 @@ def _row(count: int, most: int, total: int, width: int) -> Text:
 
 def _table(first: str, *headings: str) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    table.add_column(first)
+    table.add_column(first, no_wrap=True, min_width=8)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -45,7 +45,10 @@ _WIND_UP: Final = 5.0
 _CUT_SHORT: Final = 0.5
 _LOOK: Final = 0.05
 _LINE_EVERY: Final = 0.5
+# Columns: of a bar; of what stands beside it; of the shortest bar that says something.
 _BAR: Final = 30
+_BESIDE: Final = 45
+_LEAST: Final = 6
 
 
 class Plan(NamedTuple):
@@ -290,10 +293,10 @@ def _done(plan: Plan, members: list[Member]) -> bool:
 def _show_live(console: Console, plan: Plan, members: list[Member], deadline: float) -> None:
     with Live(console=console, refresh_per_second=12, transient=True) as live:
         while not (finished := _done(plan, members)) and time.monotonic() < deadline:
-            live.update(_bars(plan, members))
+            live.update(_bars(plan, members, console.width))
             time.sleep(_LOOK)
         if finished:
-            live.update(_bars(plan, members))
+            live.update(_bars(plan, members, console.width))
 
 
 def _show_lines(console: Console, plan: Plan, members: list[Member], deadline: float) -> None:
@@ -316,25 +319,32 @@ def _line(console: Console, members: list[Member], seconds: float) -> None:
     console.print("   ".join(parts), highlight=False)
 
 
-def _bars(plan: Plan, members: list[Member]) -> Group:
+def _bars(plan: Plan, members: list[Member], width: int) -> Group:
+    bar = min(_BAR, width - _BESIDE)
     table = Table.grid(padding=(0, 2))
+    for _ in range(5 if bar >= _LEAST else 4):  # a narrow terminal shows the numbers only
+        table.add_column(no_wrap=True)
     for member in members:
         producer = member.role == "producer"
         if producer and member is not members[0]:
             table.add_row()
-        table.add_row(
+        cells: list[RenderableType] = [
             Text(member.team if producer else "", style="bold"),
             member.role,
             Text(member.transport, style="cyan"),
-            ProgressBar(plan.jobs, member.count, width=_BAR) if producer else _share(plan, member),
             f"{member.count:,} {'sent' if producer else 'received'}",
-        )
+        ]
+        if bar >= _LEAST:
+            cells.insert(3, _bar(plan, member, bar))
+        table.add_row(*cells)
     return Group("", table)
 
 
-def _share(plan: Plan, member: Member) -> Text:
-    """A bar as long as a consumer's share: together they are as long as the producer's."""
-    return Text("━" * round(_BAR * member.count / plan.jobs), style="cyan")
+def _bar(plan: Plan, member: Member, width: int) -> RenderableType:
+    """A consumer's is as long as its share: together they are as long as the producer's."""
+    if member.role == "producer":
+        return ProgressBar(plan.jobs, member.count, width=width)
+    return Text("━" * round(width * member.count / plan.jobs), style="cyan")
 
 
 def _summary(plan: Plan, members: list[Member]) -> Table:

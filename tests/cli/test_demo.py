@@ -49,6 +49,12 @@ def test_on_a_terminal_it_is_live(url: str) -> None:
     assert "worked on" not in plain
 
 
+def test_a_narrow_terminal(url: str) -> None:
+    _, plain = on_terminal("demo", "-m", "60", columns=40)
+    assert re.search(r"consumer +trio +\d+ received", plain), "words are whole"
+    assert "✓ 120 jobs sent" in plain
+
+
 def test_not_in_time_is_a_failure(url: str) -> None:
     done = nasq("demo", "-m", "300", "--seconds", "0.5")
     assert done.returncode == 1

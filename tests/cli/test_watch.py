@@ -136,6 +136,14 @@ class TestForPeople:
             assert f"{len(payload):,} bytes)" in line
         assert subject[:5] in line
 
+    @pytest.mark.parametrize("value", ["", "1"])
+    def test_no_color(self, value: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NO_COLOR", value)
+        seen, _ = on_terminal(
+            "watch", "-c", "1", then=lambda: publish(url, "default", ("a", b"x", None))
+        )
+        assert ("\x1b" in seen) is (not value)
+
     def test_the_cut_is_by_columns(self) -> None:
         assert _shorten("abcdef", 6) == "abcdef"
         assert _shorten("abcdef", 5) == "abcd…"
