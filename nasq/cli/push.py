@@ -27,6 +27,7 @@ from .text import cut, messages
 __all__ = ["push"]
 
 _STDIN = "-"
+_COUNT = b"{{Count}}"  # as in the `nats` command
 _EXCERPT = 60
 # Seconds for the server to confirm what was sent; the same when it was stopped.
 _CONFIRM = 10.0
@@ -62,6 +63,13 @@ def _checked_headers(
     callback=_checked_headers,
     help="A header of each message. May be given more than once.",
 )
+@click.option(
+    "-c",
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Push MESSAGE N times; {{Count}} in it becomes 1, 2, 3 …",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
 @connection_options
 def push(
@@ -70,6 +78,7 @@ def push(
     message: str | None,
     as_json: bool,
     headers: dict[str, list[str]],
+    count: int | None,
     quiet: bool,
 ) -> None:
     """Push MESSAGE to SUBJECT; without MESSAGE, or with -, each line of standard input.
@@ -81,15 +90,19 @@ def push(
     \b
         nasq push orders.new 'Order #1001'
         nasq push orders.new --json --header trace:17 < orders.jsonl
+        nasq push orders.new --count 1000 'Order #{{Count}}'
         nasq push numbers -- -5
     """
+    lines: Iterable[bytes]
     if message is None or message == _STDIN:
+        if count is not None:
+            raise click.UsageError("--count needs a MESSAGE; standard input is pushed once")
         lines = _checked(_lines()) if as_json else _lines()
     else:
         body = os.fsencode(message)  # the bytes that the shell gave us
-        if as_json and (wrong := _no_json(body)):
+        if as_json and (wrong := _no_json(_numbered(body, count and 1))):
             raise click.UsageError(f"MESSAGE is not valid JSON: {wrong}")
-        lines = [body]
+        lines = (_numbered(body, number) for number in range(1, count + 1)) if count else [body]
     done = _push_all(target, subject, lines, headers)
     if not quiet:
         click.echo(done, err=True)
@@ -106,6 +119,11 @@ def _lines() -> Iterable[bytes]:
     if stdin.isatty():
         click.echo("one message a line, Ctrl-D ends:", err=True)
     return (line.removesuffix(b"\n").removesuffix(b"\r") for line in stdin)
+
+
+def _numbered(body: bytes, number: int | None) -> bytes:
+    """`body` with the number of the message in it; None: as it is."""
+    return body if number is None else body.replace(_COUNT, b"%d" % number)
 
 
 def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -176,18 +194,19 @@ def _push_all(
                     break
         except (NASQError, OSError, click.ClickException, KeyboardInterrupt) as error:
             stopped = error
+        # A connection that broke before was reported before the next one answered.
         try:
             queue.flush(_CONFIRM if stopped is None else _LAST)
         except NASQError as error:
             unsure = error
         except KeyboardInterrupt as error:
             stopped, unsure = error, ConnectionError("the server had not confirmed them")
+        unsure = unsure or events.lost
     # What the server refused was handed to `events` before disconnecting returned: that waits for
     # another answer of the server, and the queue's thread reads on only when events are handed out.
     where = f"to {target.full(subject)}"
     if events.refused:
         raise click.ClickException(_refused(events.refused, count, where))
-    unsure = unsure or events.lost
     if unsure is not None and count:
         done = f"of {messages(count)} {where} some may not have arrived: {unsure}"
     else:

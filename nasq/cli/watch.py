@@ -14,6 +14,7 @@ import click
 
 from nasq import (
     BlockingNASQueue,
+    ConnectionClosedError,
     Disconnected,
     Headers,
     InvalidSubjectError,
@@ -111,19 +112,24 @@ def watch(
             if not quiet:
                 what = f"watching {target.full(subject)} at {target.addresses}; Ctrl-C ends"
                 click.echo(visible(what), err=True)
-            for batch in _batches(queue, count, seconds):
-                click.echo("\n".join(map(show, batch)))
-                seen += len(batch)
+            try:
+                for batch in _batches(queue, count, seconds):
+                    click.echo("\n".join(map(show, batch)))
+                    seen += len(batch)
+            except ConnectionClosedError as error:
+                raise _lost(seen, queue.last_error or error) from None
             if queue.last_error and not queue.is_connected():
-                raise click.ClickException(
-                    f"the connection is lost for good after {messages(seen)}: {queue.last_error}"
-                )
+                raise _lost(seen, queue.last_error)
     except KeyboardInterrupt:
         if not quiet:
             click.echo(f"{messages(seen)} seen", err=True)
         raise
     if count is not None and seen < count:
         raise click.ClickException(f"{seen:,} of {messages(count)} came within {seconds:g} s")
+
+
+def _lost(seen: int, error: Exception) -> click.ClickException:
+    return click.ClickException(f"the connection is lost after {messages(seen)}: {error}")
 
 
 def _subscribe(queue: BlockingNASQueue, target: Target, subject: str, group: str) -> None:

@@ -64,6 +64,19 @@ class TestWhatIsSent:
         assert nasq("push", "-n", spy.get_namespace(), "a", "--", "-5").returncode == 0
         assert received(spy, 1) == [b"-5"]
 
+    def test_many_at_once(self, spy: BlockingNASQueue) -> None:
+        name = spy.get_namespace()
+        done = nasq("push", "a", "#{{Count}} {{Count}}", "--count", "3", "-n", name)
+        assert done.stderr == f"pushed 3 messages to {name}.a\n"
+        assert received(spy, 3) == [b"#1 1", b"#2 2", b"#3 3"]
+        done = nasq("push", "a", '{"id": {{Count}}}', "--json", "--count", "1", "-n", name)
+        assert done.returncode == 0
+        assert received(spy, 1) == [b'{"id": 1}']
+
+    def test_as_it_is_without_a_count(self, spy: BlockingNASQueue) -> None:
+        nasq("push", "a", "{{Count}}", "-n", spy.get_namespace())
+        assert received(spy, 1) == [b"{{Count}}"]
+
     def test_nothing_at_all(self, spy: BlockingNASQueue) -> None:
         done = nasq("push", "a", "-n", spy.get_namespace())
         assert done.returncode == 0

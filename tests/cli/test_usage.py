@@ -76,6 +76,7 @@ def test_without_what_it_needs(missing: str) -> None:
         (["push", "a", "x", "--server", ","], "it names no server"),
         (["push", "a", "-5"], "No such option '-5'; a message that begins with a dash stands"),
         (["push", "a", "--json", "nope"], "MESSAGE is not valid JSON: Expecting value at column 1"),
+        (["push", "a", "-", "--count", "2"], "--count needs a MESSAGE"),
         (["watch", "-n", "a", "--all-namespaces"], "exclude each other"),
         (["watch", "--group", "a b"], "queue group"),
         (["watch", "--count", "0"], "0 is not in the range"),
