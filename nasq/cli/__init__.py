@@ -16,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of the process.
 
     Returns:
-        The exit status: 0 fine, 1 it went wrong, 2 wrong usage or something isn't installed.
+        The exit status: 0 fine, 1 it went wrong, 2 wrong usage or something isn't installed, 128
+        and its number when a signal ended it.
     """
     missing = [name for name in ("click", "rich") if find_spec(name) is None]
     if missing:

@@ -187,12 +187,12 @@ def subject_argument(*, wildcards: bool) -> Callable[[click.Context, click.Param
 
 
 _FILE: Final = click.Path(exists=True, dir_okay=False)
+_option: Final = functools.partial(click.option, cls=ConnectionOption)
 _OPTIONS: Final = [
-    click.option(
+    _option(
         "-s",
         "--server",
         "servers",
-        cls=ConnectionOption,
         multiple=True,
         default=(_DEFAULT,),
         envvar="NATS_URL",
@@ -201,94 +201,82 @@ _OPTIONS: Final = [
         help="A server, such as nats://user:password@host:4222. May be given more than once. "
         f"[env: NATS_URL; default: {_DEFAULT}]",
     ),
-    click.option(
+    _option(
         "-n",
         "--namespace",
-        cls=ConnectionOption,
         default="default",
         show_default=True,
         metavar="NAME",
         callback=_checked_namespace,
         help="The namespace: the prefix of every subject.",
     ),
-    click.option(
+    _option(
         "--user",
-        cls=ConnectionOption,
         envvar="NATS_USER",
         metavar="NAME",
         help="The user, with --password. [env: NATS_USER]",
     ),
-    click.option(
+    _option(
         "--password",
-        cls=ConnectionOption,
         envvar="NATS_PASSWORD",
         metavar="TEXT",
         help="The user's password. Other users of this machine can see it in the list of "
         "processes: better set the variable. [env: NATS_PASSWORD]",
     ),
-    click.option(
+    _option(
         "--token",
-        cls=ConnectionOption,
         envvar="NATS_TOKEN",
         metavar="TEXT",
         help="A token instead of a user; as for --password. [env: NATS_TOKEN]",
     ),
-    click.option(
+    _option(
         "--creds",
-        cls=ConnectionOption,
         envvar="NATS_CREDS",
         metavar="FILE",
         callback=_checked_creds,
         help="A credentials file (JWT and seed). [env: NATS_CREDS]",
     ),
-    click.option(
+    _option(
         "--nkey",
-        cls=ConnectionOption,
         envvar="NATS_NKEY",
         metavar="FILE_OR_SEED",
         callback=_checked_nkey,
         help="An nkey: the file with its seed, or the seed. [env: NATS_NKEY]",
     ),
-    click.option(
+    _option(
         "--tls",
-        cls=ConnectionOption,
         is_flag=True,
         help="Require TLS. Without it, TLS is used where the server requires it.",
     ),
-    click.option(
+    _option(
         "--tls-ca",
-        cls=ConnectionOption,
         envvar="NATS_CA",
         type=_FILE,
         metavar="FILE",
         help="Require TLS, and trust the certificate authorities in this file (PEM) instead of "
         "the system's. [env: NATS_CA]",
     ),
-    click.option(
+    _option(
         "--tls-cert",
-        cls=ConnectionOption,
         envvar="NATS_CERT",
         type=_FILE,
         metavar="FILE",
         help="Require TLS, and show this certificate (PEM) to the server. [env: NATS_CERT]",
     ),
-    click.option(
+    _option(
         "--tls-key",
-        cls=ConnectionOption,
         envvar="NATS_KEY",
         type=_FILE,
         metavar="FILE",
         help="The private key of --tls-cert, when it isn't in the same file. [env: NATS_KEY]",
     ),
-    click.option(
+    _option(
         "--tls-first",
-        cls=ConnectionOption,
         is_flag=True,
         help="Require TLS before the server's first word (handshake_first on the server).",
     ),
-    click.option(
+    _option(
         "--insecure",
-        cls=ConnectionOption,
         is_flag=True,
         help="Require TLS, and don't check the server's certificate: anybody may answer.",
     ),

@@ -113,28 +113,26 @@ class TestForPeople:
         assert "\x1b" not in out
         assert out.endswith("  a\\x1b[2J  \\x1b[2Jboo\\x9b1m  K:a\\x1b[31m\n") or r"9b 31" in out
 
-    @pytest.mark.parametrize("columns", [40, 80, 120])
-    @pytest.mark.parametrize(
-        "subject", ["a", LONG, "日本." * 12 + "x"], ids=["short", "long", "wide"]
-    )
-    @pytest.mark.parametrize(
-        "payload",
-        [b"short", b"x" * 5000, "日本語".encode() * 500, b"\xff\xfe" * 500],
-        ids=["short", "long", "wide", "binary"],
-    )
-    def test_a_line_fits(self, columns: int, subject: str, payload: bytes, url: str) -> None:
+    @pytest.mark.parametrize("columns", [20, 40, 80, 120])
+    def test_a_line_fits(self, columns: int, url: str) -> None:
         name = f"fits{os.urandom(4).hex()}"
-
-        def push() -> None:
-            publish(url, name, (subject, payload, {"Header": "v" * 30}))
-
-        _, out = on_terminal("watch", "-n", name, "-c", "1", columns=columns, then=push)
-        line = out.rstrip("\r\n")
-        assert "\n" not in line
-        assert _width(line) <= columns
-        if payload != b"short" and columns >= 80:
-            assert f"{len(payload):,} bytes)" in line
-        assert subject[:5] in line
+        subjects = ["a", LONG, "日本." * 12 + "x"]
+        payloads = [b"short", b"x" * 5000, "日本語".encode() * 500, b"\xff\xfe" * 500]
+        all_of_them = [
+            (subject, payload, {"Header": "v" * 30}) for subject in subjects for payload in payloads
+        ]
+        _, out = on_terminal(
+            *("watch", "-n", name, "-c", str(len(all_of_them))),
+            columns=columns,
+            then=lambda: publish(url, name, *all_of_them),
+        )
+        lines = out.splitlines()
+        for line, (subject, payload, _) in zip(lines, all_of_them, strict=True):
+            assert _width(line) <= max(columns, 30)
+            if columns >= 40:
+                assert subject[:5] in line
+            if payload != b"short" and columns >= 80:
+                assert f"{len(payload):,} bytes)" in line
 
     @pytest.mark.parametrize("value", ["", "1"])
     def test_no_color(self, value: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
