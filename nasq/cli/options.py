@@ -157,7 +157,7 @@ def _text(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{path}: it is no text file") from None
+        raise click.BadParameter(f"{path}: it is not a text file") from None
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}") from None
 
@@ -273,12 +273,12 @@ _OPTIONS: Final = [
     _option(
         "--tls-first",
         is_flag=True,
-        help="Require TLS before the server's first word (handshake_first on the server).",
+        help="Require TLS before the server's INFO (handshake_first on the server).",
     ),
     _option(
         "--insecure",
         is_flag=True,
-        help="Require TLS, and don't check the server's certificate: anybody may answer.",
+        help="Require TLS, but don't check the server's certificate: any server is trusted.",
     ),
 ]
 

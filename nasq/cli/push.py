@@ -100,7 +100,7 @@ def push(
         lines = _checked(_lines()) if as_json else _lines()
     else:
         body = os.fsencode(message)  # the bytes that the shell gave us
-        if as_json and (wrong := _no_json(_numbered(body, count and 1))):
+        if as_json and (wrong := _json_error(_numbered(body, count and 1))):
             raise click.UsageError(f"MESSAGE is not valid JSON: {wrong}")
         lines = (_numbered(body, number) for number in range(1, count + 1)) if count else [body]
     done = _push_all(target, subject, lines, headers)
@@ -112,7 +112,7 @@ def push(
 
 
 def _lines() -> Iterable[bytes]:
-    """Each line of standard input, without its end. Says at once when there is no such input."""
+    """Each line of standard input, without its end. Raises at once when the input is closed."""
     if sys.stdin is None:
         raise click.UsageError("standard input is closed: name a MESSAGE, or pipe lines in")
     stdin = sys.stdin.buffer
@@ -128,19 +128,19 @@ def _numbered(body: bytes, number: int | None) -> bytes:
 
 def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
     for number, line in enumerate(lines, 1):
-        if wrong := _no_json(line):
+        if wrong := _json_error(line):
             raise click.ClickException(f"line {number:,} is not valid JSON: {wrong}")
         yield line
 
 
-def _no_json(text: bytes) -> str:
-    """What makes `text` no JSON, with its beginning; "" when it is JSON."""
+def _json_error(text: bytes) -> str:
+    """Why `text` is not valid JSON, and how it begins; "" when it is valid."""
     try:
         json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         why = f"{error.msg} at column {error.colno}"
     except UnicodeDecodeError:
-        why = "it is no UTF-8"
+        why = "it is not UTF-8"
     except ValueError as error:
         why = str(error)
     except RecursionError:
@@ -222,7 +222,7 @@ def _push_all(
 
 
 def _refused(errors: list[Exception], count: int, where: str) -> str:
-    """The server says no once for each message, when it is about a message."""
+    """A violation is sent once for each message, so they can be counted; other errors can't."""
     first = errors[0]
     if not all(isinstance(error, PermissionsViolationError) for error in errors):
         return f"of {messages(count)} {where} some may not have arrived: {first}"

@@ -46,8 +46,8 @@ def serve(
 ) -> None:
     """Run a nats-server for development until Ctrl-C.
 
-    It is the real server: see --binary. Ctrl-C and SIGTERM stop it and are no failure. SIGKILL
-    leaves it running: nobody is there to stop it.
+    It is the real server: see --binary. Ctrl-C and SIGTERM stop it, with exit status 0. SIGKILL
+    can't be handled and leaves the nats-server running.
     """
     server = LocalServer(
         port or None, host=host, jetstream=jetstream, store_dir=store_dir, binary=binary

@@ -64,9 +64,15 @@ class TestUserAndToken:
         assert nasq("push", "a", "x", "-s", token_server.url, "--token", "t0ken").returncode == 0
         assert nasq("push", "a", "x", "--token", "t0ken").returncode == 1
 
-    def test_by_url(self, token_server: LocalServer) -> None:
+    def test_what_is_in_the_url_wins(
+        self, user_server: LocalServer, token_server: LocalServer
+    ) -> None:
         url = token_server.url.replace("nats://", "nats://t0ken@")
         assert nasq("push", "a", "x", "-s", url).returncode == 0
+        assert nasq("push", "a", "x", "-s", url, "--token", "wrong").returncode == 0
+        url = user_server.url.replace("nats://", "nats://ann:secret@")
+        wrong = ["--user", "wrong", "--password", "wrong"]
+        assert nasq("push", "a", "x", "-s", url, *wrong).returncode == 0
 
     @pytest.mark.parametrize("options", [[], ["--token", "wrong"]])
     def test_a_refusal_says_what_to_do(self, options: list[str], token_server: LocalServer) -> None:

@@ -94,7 +94,7 @@ class TestBadInput:
         [
             (b"nope", "Expecting value at column 1: 'nope'"),
             (b'{"a": NaN}', "NaN is not allowed: '{\"a\": NaN}'"),
-            (b"\xff", "it is no UTF-8: '\N{REPLACEMENT CHARACTER}'"),
+            (b"\xff", "it is not UTF-8: '\N{REPLACEMENT CHARACTER}'"),
             (b"[" * 100_000, "it is nested too deeply: '["),
         ],
     )
