@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib import import_module
 from typing import Final
 
 import click
@@ -17,7 +16,7 @@ from .text import visible
 __all__ = ["run"]
 
 # Each is loaded when it is run: together they take several times as long to load as most take to
-# run. The name is that of the module and of the command in it; the help text stands in both.
+# run. So the help texts stand here as well.
 _COMMANDS: Final = {
     "bench": "Measure pushing, popping and requests against a server.",
     "completion": "Print the script that completes commands in a shell.",
@@ -36,10 +35,26 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name, loaded."""
-        name, command, rest = super().resolve_command(ctx, args)
-        if name is not None:
-            command = getattr(import_module(f".{name}", __package__), name)
-        return name, command, rest
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else _load(name), rest
+
+
+def _load(name: str) -> click.Command:
+    command: click.Command
+    match name:
+        case "bench":
+            from .bench import bench as command
+        case "completion":
+            from .completion import completion as command
+        case "demo":
+            from .demo import demo as command
+        case "push":
+            from .push import push as command
+        case "serve":
+            from .serve import serve as command
+        case _:
+            from .watch import watch as command
+    return command
 
 
 @click.group(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -32,11 +32,14 @@ def nasq(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str
 
 @contextmanager
 def running(
-    *arguments: str, stdin: int | None = None, stdout: int | IO[str] = subprocess.PIPE
+    *arguments: str,
+    stdin: int | None = None,
+    stdout: int | IO[str] = subprocess.PIPE,
+    nasq: Sequence[str] = NASQ,
 ) -> Iterator[Any]:
     """Run a command beside the test; it is killed if the test leaves it running."""
     with subprocess.Popen(
-        [*NASQ, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True
+        [*nasq, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             yield process

