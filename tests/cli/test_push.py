@@ -37,6 +37,12 @@ def confined() -> Iterator[LocalServer]:
         yield running_server
 
 
+def name_of(spy: BlockingNASQueue) -> str:
+    name = spy.get_namespace()
+    assert name is not None
+    return name
+
+
 def received(spy: BlockingNASQueue, count: int) -> list[bytes]:
     messages = [spy.pop(PATIENCE) for _ in range(count)]
     assert spy.pop() is None
@@ -46,7 +52,7 @@ def received(spy: BlockingNASQueue, count: int) -> list[bytes]:
 @pytest.mark.usefixtures("url")
 class TestWhatIsSent:
     def test_one(self, spy: BlockingNASQueue) -> None:
-        name = spy.get_namespace()
+        name = name_of(spy)
         done = nasq("push", "orders.new", "Order #1001", "-n", name)
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr == f"pushed 1 message to {name}.orders.new\n"
@@ -54,18 +60,18 @@ class TestWhatIsSent:
 
     @pytest.mark.parametrize("argument", [[], ["-"]])
     def test_lines_as_they_are(self, spy: BlockingNASQueue, argument: list[str]) -> None:
-        name = spy.get_namespace()
+        name = name_of(spy)
         text = b"one\r\n\n\xc3\xbcber\n\xff\x00 end"
         done = nasq("push", "a", *argument, "-n", name, stdin=text)
         assert done.stderr == f"pushed 4 messages to {name}.a\n"
         assert received(spy, 4) == [b"one", b"", b"\xc3\xbcber", b"\xff\x00 end"]
 
     def test_a_message_that_looks_like_an_option(self, spy: BlockingNASQueue) -> None:
-        assert nasq("push", "-n", spy.get_namespace(), "a", "--", "-5").returncode == 0
+        assert nasq("push", "-n", name_of(spy), "a", "--", "-5").returncode == 0
         assert received(spy, 1) == [b"-5"]
 
     def test_many_at_once(self, spy: BlockingNASQueue) -> None:
-        name = spy.get_namespace()
+        name = name_of(spy)
         done = nasq("push", "a", "#{{Count}} {{Count}}", "--count", "3", "-n", name)
         assert done.stderr == f"pushed 3 messages to {name}.a\n"
         assert received(spy, 3) == [b"#1 1", b"#2 2", b"#3 3"]
@@ -74,11 +80,11 @@ class TestWhatIsSent:
         assert received(spy, 1) == [b'{"id": 1}']
 
     def test_as_it_is_without_a_count(self, spy: BlockingNASQueue) -> None:
-        nasq("push", "a", "{{Count}}", "-n", spy.get_namespace())
+        nasq("push", "a", "{{Count}}", "-n", name_of(spy))
         assert received(spy, 1) == [b"{{Count}}"]
 
     def test_nothing_at_all(self, spy: BlockingNASQueue) -> None:
-        done = nasq("push", "a", "-n", spy.get_namespace())
+        done = nasq("push", "a", "-n", name_of(spy))
         assert done.returncode == 0
         assert done.stderr.startswith("pushed 0 messages to ")
 
@@ -99,7 +105,7 @@ class TestBadInput:
         ],
     )
     def test_a_line_that_is_no_json(self, spy: BlockingNASQueue, line: bytes, why: str) -> None:
-        name = spy.get_namespace()
+        name = name_of(spy)
         text = b'{"a": 1}\n[2]\n' + line + b"\n[3]\n"
         done = nasq("push", "a", "--json", "-n", name, stdin=text)
         assert done.returncode == 1
@@ -109,7 +115,7 @@ class TestBadInput:
         assert received(spy, 2) == [b'{"a": 1}', b"[2]"]
 
     def test_a_message_that_is_too_large(self, spy: BlockingNASQueue) -> None:
-        name = spy.get_namespace()
+        name = name_of(spy)
         done = nasq("push", "a", "-n", name, stdin=b"x\n" + b"x" * 2_000_000)
         assert done.returncode == 1
         assert "max_payload" in done.stderr
@@ -193,7 +199,7 @@ class TestNoFalseSuccess:
 def test_a_signal_ends_it_and_it_says_how_far_it_got(
     number: int, status: int, spy: BlockingNASQueue, url: str
 ) -> None:
-    name = spy.get_namespace()
+    name = name_of(spy)
     with running("push", "a", "-n", name, "-s", url, stdin=subprocess.PIPE) as process:
         process.stdin.write("1\n2\n3\n")
         process.stdin.flush()
