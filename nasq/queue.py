@@ -301,6 +301,7 @@ class NASQueue:
         while client.state in _DOWN and client.stopped is not ended:
             ended = client.stopped
             await self._stopped()
+        opened: Op[None] | None = None
         self._connecting += 1
         try:
             # Someone else may have connected meanwhile: from here to `start` nothing is waited for.
@@ -331,6 +332,8 @@ class NASQueue:
             raise
         finally:
             self._connecting -= 1
+            if opened is not None:
+                client.abandon(opened)
         self._connected = True
         return True
 
@@ -763,7 +766,10 @@ class NASQueue:
             self._tell_drops()
             if waits and not inbox.bodies:
                 if not self._client.closed.done:
-                    raise NotConnectedError("nothing can come: call connect() first")
+                    raise NotConnectedError(
+                        "can't wait for messages: the queue was never connected; "
+                        "call connect() first"
+                    )
                 self._tell_end(self._client.closed)
             return self._take_now(most, held)
         if not (inbox.bodies and self._turn_goes_on()):
@@ -815,15 +821,18 @@ class NASQueue:
             held.clear()
 
     def _tell_end(self, closed: Op[Exception | None]) -> None:
-        """Raise why nothing can come any more, unless the user has closed the queue."""
+        """Raise why no message can come any more, unless the user has closed the queue."""
         error = closed.result()
         if error is None or closed is self._left:
             return
         if self._connected:
             raise ConnectionClosedError(
-                f"nothing can come: the connection was given up ({error}); call connect() again"
+                f"can't wait for messages: the connection was given up ({error}); "
+                "call connect() again"
             ) from error
-        raise NotConnectedError(f"nothing can come: connect() failed ({error})") from error
+        raise NotConnectedError(
+            f"can't wait for messages: connect() failed ({error}); call it again"
+        ) from error
 
     def _tell_drops(self) -> None:
         """Raise what `overflow="error"` asks for, once for all that was dropped since."""

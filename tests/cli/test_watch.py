@@ -213,7 +213,7 @@ class TestTheServersWords:
             victim.send(b"-ERR 'No \x1b[2Jthanks'\r\n")
             victim.answer_pings()
 
-        assert "the server said: No \\x1b[2Jthanks\n" in self.said(server, script)
+        assert " said: No \\x1b[2Jthanks\n" in self.said(server, script)
 
     def test_at_the_start(self, server: LocalServer) -> None:
         def script(victim: Victim) -> None:

@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import selectors
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,16 @@ from typing import Any
 import pytest
 import trio
 
-from nasq import BlockingNASQueue, Closed, Disconnected, NASQError, NASQueue, TLSError, UsageError
+from nasq import (
+    BlockingNASQueue,
+    Closed,
+    ConnectionClosedError,
+    Disconnected,
+    NASQError,
+    NASQueue,
+    TLSError,
+    UsageError,
+)
 from nasq.server import LocalServer
 from nasq_proto import Client, Connected, Notice
 from nasq_transports.tls import TLSFilter
@@ -51,7 +61,9 @@ async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
     got: list[object] = []
 
     async def wait() -> None:
-        got.append(await queue.pop(timeout=math.inf))
+        with pytest.raises(ConnectionClosedError) as caught:
+            await queue.pop(timeout=math.inf)
+        got.append(caught.value.__cause__)
 
     async def hit() -> None:
         with monkeypatch.context() as patch:
@@ -66,8 +78,8 @@ async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
             await kit.until(lambda: any(isinstance(event, Closed) for event in events))
 
     await kit.gather(wait, hit)
-    assert got == [None]
     error = queue.last_error
+    assert got == [error]
     assert isinstance(error, NASQError)
     assert isinstance(error, ConnectionError)
     assert isinstance(error.__cause__, RuntimeError)
@@ -100,12 +112,13 @@ async def test_a_bug_while_connecting_is_why_connect_gives_false(
 @pytest.mark.parametrize("given", [False, True], ids=["system task", "nursery"])
 def test_on_trio_the_end_of_the_loop_is_told(server: LocalServer, given: bool) -> None:
     events: list[Notice] = []
+    queues: list[NASQueue] = []  # one that is dropped while it is connected warns of that
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             transport = TrioTransport(nursery) if given else TrioTransport()
-            queue = NASQueue(port=server.port, on_event=events.append, transport=transport)
-            assert await queue.connect()
+            queues.append(NASQueue(port=server.port, on_event=events.append, transport=transport))
+            assert await queues[0].connect()
             nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -319,16 +332,21 @@ async def test_a_socket_that_can_not_be_watched_is_a_failed_attempt(
 
 
 def test_a_queue_that_could_not_start_has_not_leaked_its_sockets(
-    server: LocalServer, starved: type[Starved]
+    server: LocalServer, starved: type[Starved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starved.starving = staticmethod(lambda name: name == "nasq")
     queue = BlockingNASQueue(port=server.port)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
-        queue.connect()
-    transport: Any = queue._queue._transport
-    if transport is not None:
-        assert transport._wake_in.fileno() == -1
-        assert transport._wake_out.fileno() == -1
+    made: list[socket.socket] = []
+    pair = socket.socketpair
+
+    def remembered() -> tuple[socket.socket, socket.socket]:
+        made.extend(pair())
+        return made[0], made[1]
+
+    monkeypatch.setattr(socket, "socketpair", remembered)
+    assert queue.connect() is False
+    assert "can't start new thread" in str(queue.last_error)
+    assert [sock.fileno() for sock in made] == [-1, -1]
 
 
 # ------------------------------------------------------------------------------ on_event
