@@ -36,6 +36,8 @@ def _read(decoder: Decoder, chunks: Iterable[bytes], most: int) -> list[object]:
     receive = decoder.receive
     for chunk in chunks:
         frames = receive(chunk)
+        while decoder.rest:
+            frames += receive(b"")
         if frames:
             _flatten(frames, events)
             if type(frames[-1]) is ProtocolFailed:
@@ -71,7 +73,7 @@ def _flatten(frames: list[Frame], events: list[object]) -> None:
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Read the stream in four ways."""
+    """Read the stream in five ways."""
     how = data[0] if data else 0
     stream = data[1:]
     role = ROLES[how & 1]
@@ -82,10 +84,13 @@ def test_one_input(data: bytes) -> Hashable:
     in_blocks, unlucky = Decoder(role, limits), Decoder(role, limits)
     in_blocks._block = 1 + (how >> 2 & 1)
     unlucky._luck = 1
+    sparing = Decoder(role, limits, sparing=True)
+    sparing._runs, sparing._heavy = 1 + (how >> 2 & 3), how >> 4 & 3
     whole = _read(in_blocks, (stream,), most)
     for name, decoder, chunks in (
         ("byte by byte", Decoder(role, limits), map(_SINGLE.__getitem__, stream)),
         ("in chunks", unlucky, _chunks(stream, small, large)),
+        ("a few frames at a time", sparing, (stream,)),
         # A server's reader has no fast path: then other chunks instead.
         (
             "without the fast path",
