@@ -1181,9 +1181,8 @@ class Client:
 
     def _without_credentials(self, current: _Attempt, error: Exception, now: float) -> None:
         why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
-        reason = InvalidOptionError(f"no credentials for {current.server.address}: {why}")
-        reason.__cause__ = error
-        self._drop(reason, now)
+        # The error itself is not chained: its arguments and its frames may hold a secret.
+        self._drop(InvalidOptionError(f"no credentials for {current.server.address}: {why}"), now)
 
     def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
         error = server_error(event.text, current.server.address)

@@ -196,7 +196,15 @@ def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
         patch.setattr(Client, "receive_data", bug)
         assert queue.connect() is False
     assert queue.connect() is True
-    waiting = threading.Thread(target=queue.pop, args=[math.inf])
+    told: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            queue.pop(math.inf)
+        except ConnectionError as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
     with monkeypatch.context() as patch:
         patch.setattr(Client, "receive_data", bug)
@@ -204,6 +212,7 @@ def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
             queue.flush()
     waiting.join(AT_ONCE)
     assert not waiting.is_alive()
+    assert [error.__cause__ for error in told] == [queue.last_error]
     assert not queue.is_connected()
     for thread in threading.enumerate():
         if thread.name == "nasq":

@@ -27,7 +27,7 @@ async def test_one_too_many_raises_and_pushes_to_it_stay_here(strict: Kit) -> No
     async with strict.queue() as queue:
         await queue.subscribe_and_queue("a")
         await queue.subscribe_and_queue("b")
-        with pytest.raises(SubscriptionLimitError, match=r"'t\w+\.c'.*maximum subscriptions"):
+        with pytest.raises(SubscriptionLimitError, match=r"maximum subscriptions.*'t\w+\.c'"):
             await queue.subscribe_and_queue("c")
         for subject in ("a", "b", "c"):
             await queue.push(subject, subject)
