@@ -11,7 +11,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from nasq_proto import Info, InvalidOptionError, MissingDependencyError
@@ -20,8 +20,9 @@ from nasq_proto.options import Authenticator
 
 __all__ = ["Source", "credentials_authenticator", "nkey_authenticator"]
 
-# A value, a file that holds it, or a callable that gives either.
-Source = str | os.PathLike[str] | Callable[[], str | os.PathLike[str]]
+_Given = str | os.PathLike[str]
+# A value, a file that contains it, or a callable that returns either or can be awaited for it.
+Source = _Given | Callable[[], _Given | Awaitable[_Given]]
 
 # The first two bytes of a seed (S, then U, A, O, …), of which the second letter is the kind.
 _USER_SEED: Final = bytes((18 << 3 | 20 << 3 >> 5, (20 << 3 & 31) << 3))
@@ -42,13 +43,13 @@ def credentials_authenticator(source: Source) -> Authenticator:
         if isinstance(source, str) and _is_text_of_credentials(source):
             _credentials(source, "credentials")
 
-    def authenticate(info: Info) -> Mapping[str, str]:
-        text, what = _read("credentials", source, _is_text_of_credentials)
+    def signed(given: _Given, info: Info) -> Mapping[str, str]:
+        text, what = _read("credentials", given, _is_text_of_credentials)
         credentials = _credentials(text, what)
         _, signature = _sign(credentials.seed, info)
         return {"jwt": credentials.jwt, "sig": signature}
 
-    return authenticate
+    return _authenticator(source, signed)
 
 
 def nkey_authenticator(source: Source) -> Authenticator:
@@ -62,12 +63,27 @@ def nkey_authenticator(source: Source) -> Authenticator:
         if isinstance(source, str) and _is_seed(source):
             _check_seed(source.strip(), _TEXT)
 
-    def authenticate(info: Info) -> Mapping[str, str]:
-        text, what = _read("nkey_seed", source, _is_seed)
+    def signed(given: _Given, info: Info) -> Mapping[str, str]:
+        text, what = _read("nkey_seed", given, _is_seed)
         seed = text.strip()
         _check_seed(seed, _TEXT if what == "nkey_seed" else what)
         public, signature = _sign(seed, info)
         return {"nkey": public, "sig": signature}
+
+    return _authenticator(source, signed)
+
+
+def _authenticator(
+    source: Source, signed: Callable[[_Given, Info], Mapping[str, str]]
+) -> Authenticator:
+    """Asks the source for each connection, and waits for its answer where it has to be awaited."""
+
+    def authenticate(info: Info) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        given = source() if callable(source) else source
+        return later(given, info) if isinstance(given, Awaitable) else signed(given, info)
+
+    async def later(given: Awaitable[_Given], info: Info) -> Mapping[str, str]:
+        return signed(await given, info)
 
     return authenticate
 
@@ -98,9 +114,8 @@ def _check_source(option: str, source: object) -> None:
         )
 
 
-def _read(option: str, source: Source, is_value: Callable[[str], bool]) -> tuple[str, str]:
-    """The text of a source, and what to call it in an error."""
-    given = source() if callable(source) else source
+def _read(option: str, given: _Given, is_value: Callable[[str], bool]) -> tuple[str, str]:
+    """The text that a source has given, and what to call it in an error."""
     if not isinstance(given, (str, os.PathLike)):
         raise InvalidOptionError(f"{option}: expected str or a path, not {type(given).__name__}")
     if isinstance(given, str) and is_value(given):

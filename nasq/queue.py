@@ -117,11 +117,12 @@ class NASQueue:
         namespace: prefix of every subject; may hold dots, then forms a tree. None: none, subjects
             are as other programs see them, the server's own (`$SYS.…`, `$JS.…`) included.
         servers: URLs such as "nats://user:password@host:4222", instead of host and port.
-        user, password, token: a str, or a callable that is asked anew for each connection.
-        credentials: a credentials file or its text, or a callable that gives either. A file is
-            read anew for each connection, and may appear later.
-        nkey_seed: a seed, a file that holds one, or a callable that gives either. A str is a file
-            where it has a path separator or an extension, or where such a file is there.
+        user, password, token: a str, or a callable that is called anew for each connection. It
+            may be a coroutine function, and may take its time: nothing else waits for it.
+        credentials: a credentials file or its text, or a callable (as above) that returns either.
+            A file is read anew for each connection, and may appear later.
+        nkey_seed: a seed, a file that contains one, or a callable that returns either. A str is a
+            file where it has a path separator or an extension, or where such a file is there.
         tls: True: TLS with the system's trust store; an ssl.SSLContext: with yours (client
             certificates go there). None: where a server requires it, and for tls:// and wss://.
         tls_handshake_first: TLS before the server's INFO, for servers set up so.

@@ -166,24 +166,31 @@ class NeedCredentials(NamedTuple):
     read: Callable[[], Generator[Awaitable[Any], Any, dict[str, str]]]
 
     def read_now(self) -> dict[str, str]:
-        """The result of `read`, where its callables are plain functions.
+        """The result of `read`, where nothing has to be waited for.
 
         Raises:
-            UsageError: one of them has to be awaited.
-            whatever they raise.
+            UsageError: a coroutine function of the user's has to wait.
+            whatever the user's callables raise.
         """
         reading = self.read()
-        try:
-            waits_for: Any = reading.send(None)
-        except StopIteration as stop:
-            fields: dict[str, str] = stop.value
-            return fields
-        if hasattr(waits_for, "close"):
-            waits_for.close()  # a coroutine that never ran would be warned of
-        raise UsageError(
-            "the credentials have to be awaited, and nothing can be awaited here: "
-            "give a plain function instead of a coroutine function"
-        )
+        result: Any = None
+        while True:
+            try:
+                waits_for = reading.send(result)
+            except StopIteration as stop:
+                fields: dict[str, str] = stop.value
+                return fields
+            waiting: Any = waits_for.__await__()
+            try:
+                waiting.send(None)
+            except StopIteration as stop:
+                result = stop.value
+            else:
+                waiting.close()
+                raise UsageError(
+                    "the credentials have to be waited for, and nothing can be awaited here: "
+                    "give a plain function instead of a coroutine function"
+                )
 
 
 class CloseTransport(NamedTuple):

@@ -262,7 +262,16 @@ async def test_credentials_by_path_and_by_callable(
     file.write_text(text)
     windows = tmp_path / "windows.creds"
     windows.write_bytes(text.replace("\n", "\r\n").encode())
+
+    async def fetched() -> str:
+        return text
+
+    async def found() -> Path:
+        return file
+
     sources: list[Any] = [
+        fetched,
+        found,
         file,
         str(file),
         lambda: file,

@@ -89,8 +89,25 @@ def test_what_has_to_be_awaited_is_yielded() -> None:
     assert stop.value.value == {"auth_token": "t", "nkey": "k"}
 
 
-def test_what_has_to_be_awaited_can_not_be_read_at_once() -> None:
+class _Suspends:
+    def __await__(self) -> Any:
+        yield
+
+
+def test_a_coroutine_function_that_has_nothing_to_wait_for_is_read_at_once() -> None:
     async def token() -> str:
+        return "t"
+
+    async def authenticator(info: object) -> dict[str, str]:
+        return {"nkey": "k"}
+
+    need = until_credentials(a_client(token=token, authenticator=authenticator))
+    assert need.read_now() == {"auth_token": "t", "nkey": "k"}
+
+
+def test_what_has_to_be_waited_for_can_not_be_read_at_once() -> None:
+    async def token() -> str:
+        await _Suspends()
         return "t"
 
     need = until_credentials(a_client(token=token))
