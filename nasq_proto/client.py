@@ -182,7 +182,7 @@ class NeedCredentials(NamedTuple):
                 return fields
             waiting: Any = waits_for.__await__()
             try:
-                waiting.send(None)
+                next(waiting)
             except StopIteration as stop:
                 result = stop.value
             else:
