@@ -764,9 +764,10 @@ class Client:
             else:
                 head = publish_head(subject, op.reply.decode(), with_headers=True)
                 line, body = self._line_and_body(head, payload, headers)
-                self.output.publish(op.new_line(line), body, subject)
+                self.output.expect(op, line)
+                self.output.publish(line, body, subject)
         except BaseException:
-            self._requests.abandon(op)
+            self.abandon(op)
             raise
         return op
 
@@ -826,8 +827,7 @@ class Client:
         """Whoever waited for `op` has stopped (timeout, cancellation)."""
         if isinstance(op, PendingReply):
             self._requests.abandon(op)
-            if op.line is not None:
-                self.output.take_back(op.line)
+            self.output.take_back_request(op)
         elif op in self._opening:
             self._opening.remove(op)
         elif op in self._waiting:
@@ -957,7 +957,7 @@ class Client:
             )
         self._requests.fail_all(
             lambda: _caused(ConnectionLostError, "the connection was lost before the reply", error),
-            unless=lambda op: op.line is not None and self.output.holds(op.line),
+            unless=self.output.holds_request,
         )
 
     def _shut(self, error: Exception | None) -> None:
@@ -1205,12 +1205,14 @@ class Client:
             sub.confirmed.fail(error)
             self.subscriptions.remove(sub)
             if sub is self._reply_inbox:
-                self._requests.fail_all(partial(_fresh, error))
+                for op in self._requests.fail_all(partial(_fresh, error)):
+                    self.output.take_back_request(op)
             elif waited_for:
                 return
-        elif isinstance(error, PermissionsViolationError) and self._requests.refused(
-            error.subject, error
+        elif isinstance(error, PermissionsViolationError) and (
+            asked := self._requests.refused(error.subject, error)
         ):
+            self.output.take_back_request(asked)
             return
         # If the server now hangs up, this is why.
         current.error = error if type(error) is ServerError else None

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_CONTROL_LINE",
     "PING",
     "PONG",
+    "ROOM_FOR_SIZES",
     "check_line_length",
     "encode",
     "message_head",
@@ -31,7 +32,8 @@ PONG: Final = b"PONG\r\n"
 # nats-server's default max_control_line, in bytes of arguments. A longer one makes it hang up, so
 # the subject is refused here, before it takes the connection with it.
 MAX_CONTROL_LINE: Final = 4096
-_ROOM_FOR_SIZES: Final = 24
+# What a control line needs behind its arguments: sizes and the end of the line.
+ROOM_FOR_SIZES: Final = 24
 
 
 def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> bytes:
@@ -55,10 +57,10 @@ def check_line_length(length: int, what: str) -> None:
     Raises:
         InvalidSubjectError: the line would be longer than the server takes; `what` is too long.
     """
-    if length > MAX_CONTROL_LINE - _ROOM_FOR_SIZES:
+    if length > MAX_CONTROL_LINE - ROOM_FOR_SIZES:
         raise InvalidSubjectError(
             f"{what} is too long: the server takes control lines of {MAX_CONTROL_LINE} bytes, "
-            f"this one would have {length + _ROOM_FOR_SIZES}"
+            f"this one would have {length + ROOM_FOR_SIZES}"
         )
 
 

@@ -4,11 +4,12 @@ While a connection is up the list is emptied by `take`. While none is, it grows.
 breaks, `keep_unsent` removes what was meant for that connection alone, and the rest keeps its
 place: so the order of push, subscribe, push survives a reconnect, and no frame is sent twice.
 
-Every frame has a kind, which is the type of its first piece, so nothing ever parses the list back:
+Every frame has a kind, so nothing ever parses the list back:
 
 - A publish is three pieces of plain `bytes`: control line, headers and payload, CRLF.
-- A request is the same with a `RequestLine` in front. It never outlives its connection, nor the
-  caller that waits for the reply: a request that was reported as failed is never carried out later.
+- A request is a publish that `requests` knows by the index of its first piece. It never outlives
+  its connection, nor the caller that waits for the reply: a request that was reported as failed is
+  never carried out later.
 - `ControlFrame` is one piece: SUB or UNSUB, kept until a connection has taken it.
 - `LivenessFrame` is one piece: PING or PONG, dropped with its connection.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from .encoder import PONG, check_line_length, publish_head
+from .encoder import MAX_CONTROL_LINE, PONG, ROOM_FOR_SIZES, check_line_length, publish_head
 from .errors import PayloadTooLargeError
 from .ops import Op
 
@@ -38,7 +39,6 @@ __all__ = [
     "LivenessFrame",
     "Output",
     "Publisher",
-    "RequestLine",
 ]
 
 CRLF: Final = b"\r\n"
@@ -57,35 +57,21 @@ COST: Final = 128
 _KEPT_LINES: Final = 256
 
 
-class _Findable(bytes):
-    """A piece that can be looked up: `at` is its index in `Output.frames`, while it is there."""
-
-    at: int = -1
-
-
-class ControlFrame(_Findable):
+class ControlFrame(bytes):
     """SUB or UNSUB.
 
     Attributes:
+        at: its index in `Output.frames`, while it is there.
         confirms: the subscription whose SUB this is. A PING stands behind that SUB in the same
             frame, so that the server's PONG confirms it; None for UNSUB.
     """
 
+    at: int = -1
     confirms: Subscription | None = None
 
 
 class LivenessFrame(bytes):
     """PING, or any number of PONGs."""
-
-
-class RequestLine(_Findable):
-    """The control line of a request.
-
-    Attributes:
-        pending: who waits for the reply.
-    """
-
-    pending: PendingReply
 
 
 _TAKEN_BACK: Final = ControlFrame()
@@ -102,6 +88,8 @@ class Output:
             takes its size and `COST` off. Whoever grants it has seen to it that `take` comes soon,
             which ends it. Below 0: it is used up; let `take` come first.
         pongs: PONGs that the peer has not taken yet.
+        requests: the requests among the frames, by the index of the first piece. One is there only
+            if that piece is its control line: an interruption may have left an entry behind.
     """
 
     __slots__ = (
@@ -117,6 +105,7 @@ class Output:
         "frames",
         "max_payload",
         "pongs",
+        "requests",
         "room",
     )
 
@@ -127,6 +116,7 @@ class Output:
         self.max_payload = 1024 * 1024
         self.credit = 0
         self.pongs = 0
+        self.requests: dict[int, PendingReply] = {}
         self._size = 0
         self._messages = 0
         self._bytes = 0
@@ -215,8 +205,6 @@ class Output:
         length = len(line) + size + 2
         if self.size + length > self.room:
             self._refuse(length)
-        if isinstance(line, RequestLine):
-            line.at = len(self.frames)
         self.frames += (line, body, CRLF)
         self._settled += 3
         self._size += length
@@ -226,6 +214,12 @@ class Output:
             self.credit -= size + COST
             self._granted = self.credit
         return self._settled == 3
+
+    def expect(self, pending: PendingReply, line: bytes) -> None:
+        """The next publish is the request of `pending`, with this control line."""
+        pending.line = line
+        pending.at = at = len(self.frames)
+        self.requests[at] = pending
 
     def publish_many(self, lines: list[bytes], payloads: list[bytes]) -> bool:
         """Append publishes that need no check (`takes`); True as `add`."""
@@ -264,6 +258,8 @@ class Output:
         self._settled = 0
         self._size = 0
         self.pongs = 0
+        if self.requests:
+            self.requests = {}
         if self._writers:
             self.wake_writers()
         return frames[0] if len(frames) == 1 else b"".join(frames)
@@ -275,9 +271,9 @@ class Output:
 
     def _take_last(self) -> bytes:
         self.revoke()
-        data = b"".join(self.frames[: self._sealed])
-        self._replace(self.frames[self._sealed :])
-        self._sealed = 0
+        sealed, self._sealed = self._sealed or 0, 0
+        data = b"".join(self.frames[:sealed])
+        self._replace(self.frames[sealed:], self._requests_behind(sealed, -sealed))
         return data
 
     def writable(self) -> Op[None]:
@@ -299,25 +295,39 @@ class Output:
 
     # ------------------------------------------------------------------ what is not sent yet
 
-    def holds(self, frame: ControlFrame | RequestLine) -> bool:
+    def holds(self, frame: ControlFrame) -> bool:
         """Whether no connection has taken this frame yet."""
         at = frame.at
         return 0 <= at < len(self.frames) and self.frames[at] is frame
 
-    def take_back(self, frame: ControlFrame | RequestLine) -> None:
+    def holds_request(self, pending: PendingReply) -> bool:
+        """Whether no connection has taken this request yet."""
+        return self._request_at(pending.at) is pending
+
+    def _request_at(self, at: int) -> PendingReply | None:
+        pending = self.requests.get(at)
+        if pending is None or at >= len(self.frames) or self.frames[at] is not pending.line:
+            return None
+        return pending
+
+    def take_back(self, frame: ControlFrame) -> None:
         """Remove a frame that no connection has taken yet; any other stays as it was."""
-        if not self.holds(frame):
-            return
-        self._settle()
-        at = frame.at
-        if isinstance(frame, RequestLine):
-            body = self.frames[at + 1]
-            self._uncount(body)
-            self._size -= len(frame) + len(body) + 2
-            self.frames[at : at + 3] = (b"", b"", b"")
-        else:
+        if self.holds(frame):
+            self._settle()
             self._size -= len(frame)
-            self.frames[at] = _TAKEN_BACK
+            self.frames[frame.at] = _TAKEN_BACK
+
+    def take_back_request(self, pending: PendingReply) -> None:
+        """Remove a request that no connection has taken yet; any other stays as it was."""
+        if self.holds_request(pending):
+            self._settle()
+            at = pending.at
+            line, body = self.frames[at], self.frames[at + 1]
+            self._uncount(body)
+            self._size -= len(line) + len(body) + 2
+            self.frames[at : at + 3] = (b"", b"", b"")
+        if self.requests.get(pending.at) is pending:
+            del self.requests[pending.at]
 
     def subscribing(self) -> Iterator[Subscription]:
         """The subscriptions whose SUB is here, in the order of these."""
@@ -328,7 +338,7 @@ class Output:
     def put_first(self, frames: list[ControlFrame]) -> None:
         """What has to be sent before everything else."""
         self.revoke()
-        self._replace([*frames, *self.frames])
+        self._replace([*frames, *self.frames], self._requests_behind(0, len(frames)))
 
     def keep_unsent(self) -> None:
         """The connection broke: drop what was meant for it alone.
@@ -338,12 +348,15 @@ class Output:
         self.revoke()
         sealed = len(self.frames) if self._sealed is None else self._sealed
         kept: list[bytes] = []
-        for at, pieces in self._walk():
-            if isinstance(pieces[0], RequestLine) and at < sealed:
+        requests: dict[int, PendingReply] = {}
+        for at, pieces, pending in self._walk():
+            if pending is not None and at < sealed:
                 self._uncount(pieces[1])
             elif not isinstance(pieces[0], LivenessFrame):
+                if pending is not None:
+                    requests[len(kept)] = pending
                 kept += pieces
-        self._replace(kept)
+        self._replace(kept, requests)
         self.pongs = 0
         self._sealed = None
         self.wake_writers()
@@ -357,41 +370,43 @@ class Output:
         self.revoke()
         dropped: list[tuple[int, PendingReply | None]] = []
         kept: list[bytes] = []
-        for _, pieces in self._walk():
+        requests: dict[int, PendingReply] = {}
+        for _, pieces, pending in self._walk():
             if len(pieces) == 3 and len(pieces[1]) > self.max_payload:
-                line = pieces[0]
-                asked = line.pending if isinstance(line, RequestLine) else None
-                if asked is not None:
+                if pending is not None:
                     self._uncount(pieces[1])
-                dropped.append((len(pieces[1]), asked))
+                dropped.append((len(pieces[1]), pending))
             else:
+                if pending is not None:
+                    requests[len(kept)] = pending
                 kept += pieces
-        self._replace(kept)
+        self._replace(kept, requests)
         return dropped
 
     def clear(self) -> int:
         """Remove everything; how many publishes were among it, requests not counted."""
         self.revoke()
         unsent = 0
-        for _, pieces in self._walk():
-            if isinstance(pieces[0], RequestLine):
+        for _, pieces, pending in self._walk():
+            if pending is not None:
                 self._uncount(pieces[1])
             else:
                 unsent += len(pieces) == 3
-        self._replace([])
+        self._replace([], {})
         self.pongs = 0
         self._sealed = None
         self.wake_writers()
         return unsent
 
-    def _walk(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Each frame as its pieces, with the index of the first; not those that were taken back."""
+    def _walk(self) -> Iterator[tuple[int, list[bytes], PendingReply | None]]:
+        """Each frame that was not taken back: the index of its first piece, its pieces, and for a
+        request who waits for its reply."""
         frames, at = self.frames, 0
         while at < len(frames):
             first = frames[at]
             count = 1 if isinstance(first, (ControlFrame, LivenessFrame)) else 3
             if first:
-                yield at, frames[at : at + count]
+                yield at, frames[at : at + count], self._request_at(at)
             at += count
 
     def _uncount(self, body: bytes) -> None:
@@ -399,13 +414,24 @@ class Output:
         self._messages -= 1
         self._bytes -= len(body)
 
-    def _replace(self, frames: list[bytes] | list[ControlFrame]) -> None:
-        self.frames = list(frames)
+    def _requests_behind(self, start: int, shift: int) -> dict[int, PendingReply]:
+        """The requests from index `start` on, by the index that is larger by `shift`."""
+        return {
+            at + shift: pending
+            for at in self.requests
+            if at >= start and (pending := self._request_at(at)) is not None
+        }
+
+    def _replace(self, frames: list[bytes], requests: dict[int, PendingReply]) -> None:
+        self.frames = frames
+        self.requests = requests
         self._size = sum(map(len, frames))
         self._settled = len(frames)
         for at, piece in enumerate(frames):
-            if isinstance(piece, _Findable):
+            if isinstance(piece, ControlFrame):
                 piece.at = at
+        for at, pending in requests.items():
+            pending.at = at
 
 
 class Publisher:
@@ -418,12 +444,13 @@ class Publisher:
         TypeError, InvalidSubjectError: the subject can't be published to.
     """
 
-    __slots__ = ("_head", "_output", "lines", "subject")
+    __slots__ = ("_head", "_longest_reply", "_output", "lines", "subject")
 
     def __init__(self, output: Output, subject: str) -> None:
         self.subject = subject
         self._output = output
         self._head = publish_head(subject, None, with_headers=False)
+        self._longest_reply = MAX_CONTROL_LINE - ROOM_FOR_SIZES - len(self._head) - 1
         self.lines: dict[int, bytes] = {}
 
     def publish(self, payload: bytes) -> bool:
@@ -442,10 +469,14 @@ class Publisher:
         """Publish with `pending.reply` as the reply subject; see `Client.request`."""
         size = len(payload)
         output = self._output
-        check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
-        line = pending.new_line(b"%b%b %d\r\n" % (self._head, pending.reply, size))
+        if len(pending.reply) > self._longest_reply:
+            check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
+        line = b"%b%b %d\r\n" % (self._head, pending.reply, size)
+        # `Output.expect`, unfolded: one call less for each request.
+        pending.line = line
+        pending.at = at = len(output.frames)
+        output.requests[at] = pending
         if output.credit > 0 and size <= output.max_payload:
-            line.at = len(output.frames)
             output.frames += (line, payload, CRLF)
             output.credit -= size + COST
             return False

@@ -15,7 +15,6 @@ from .decoder import Head
 from .errors import NoRespondersError
 from .inbox import Held
 from .ops import Op
-from .output import RequestLine
 
 __all__ = ["PendingReply", "Requests"]
 
@@ -32,10 +31,11 @@ class PendingReply(Op[Held]):
         token: the last token of the reply subject.
         asked: the subject of the request.
         reply: the reply subject, as it stands on the wire.
-        line: the control line of the request; None until it was published.
+        line: the control line of the request, once it was published.
+        at: where that stands in the output, while it does.
     """
 
-    __slots__ = ("asked", "line", "reply", "token")
+    __slots__ = ("asked", "at", "line", "reply", "token")
 
     def __init__(self, token: str, asked: str, reply: bytes) -> None:
         # `Op.__init__`, unfolded: there is one of these for each request.
@@ -46,13 +46,8 @@ class PendingReply(Op[Held]):
         self.token = token
         self.asked = asked
         self.reply = reply
-        self.line: RequestLine | None = None
-
-    def new_line(self, line: bytes) -> RequestLine:
-        """The control line of the request, as a frame of the output."""
-        self.line = RequestLine(line)
-        self.line.pending = self
-        return self.line
+        self.line = b""
+        self.at = -1
 
 
 class Requests:
@@ -113,18 +108,17 @@ class Requests:
         """Nobody waits for this reply any more."""
         self._pending.pop(op.token, None)
 
-    def refused(self, subject: str, error: Exception) -> bool:
+    def refused(self, subject: str, error: Exception) -> PendingReply | None:
         """The server dropped a message to `subject`, or with it as its reply subject.
 
         Returns:
-            Whether it was a request: the oldest one that fits fails.
+            The request that it was: the oldest one that fits, which fails. None if it was none.
         """
         op = self._waiting_for(subject)
-        if op is None:
-            return False
-        del self._pending[op.token]
-        op.fail(error)
-        return True
+        if op is not None:
+            del self._pending[op.token]
+            op.fail(error)
+        return op
 
     def _waiting_for(self, subject: str) -> PendingReply | None:
         if subject.startswith(self.prefix):
@@ -145,8 +139,12 @@ class Requests:
         why: Callable[[], Exception],
         *,
         unless: Callable[[PendingReply], bool] = lambda op: False,
-    ) -> None:
-        """No reply can come for any of them, `unless` there is: each gets an error of its own."""
+    ) -> list[PendingReply]:
+        """No reply can come for any of them, `unless` there is: each gets an error of its own.
+
+        Returns:
+            Those that failed.
+        """
         pending, self._pending = self._pending, {}
         self._asked = None
         for token, op in pending.items():
@@ -154,3 +152,4 @@ class Requests:
                 self._pending[token] = op
             else:
                 op.fail(why())
+        return [op for op in pending.values() if op.token not in self._pending]

@@ -517,7 +517,7 @@ def _sends_again(self: Output) -> None:
     self.publish(b"PUB a 1\r\n", b"1", "a")
 
 
-def _leaves_it_to_be_sent(self: Output, frame: object) -> None:
+def _leaves_it_to_be_sent(self: Output, pending: object) -> None:
     pass
 
 
@@ -550,7 +550,7 @@ def _counts_from_the_start(self: Subscription) -> ControlFrame:
         (Inbox, "abandon", _keeps_a_wake_up),
         (Client, "_fail_answers", _forgets_who_waits),
         (Client, "_on_pong", _answers_the_last),
-        (Output, "take_back", _leaves_it_to_be_sent),
+        (Output, "take_back_request", _leaves_it_to_be_sent),
     ],
 )
 def test_the_model_sees_a_fault(

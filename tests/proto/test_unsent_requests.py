@@ -92,6 +92,21 @@ def test_one_that_is_given_up_in_a_connection_that_does_not_read_is_not_sent() -
     assert [pub.payload for pub in rig.received(Pub)] == [b"x"]
 
 
+def test_those_that_fail_with_their_inbox_are_not_sent() -> None:
+    """The server refuses the inbox while more requests wait to be sent."""
+    broker = Broker(max_subscriptions=0)
+    rig = Rig(broker).connect()
+    first = rig.client.request("a", b"first")
+    rig.session.receive_data(rig.client.data_to_send())
+    second = rig.client.request("a", b"second")
+    rig.client.receive_data(1, rig.session.data_to_send(), 0.0)
+    assert first.error is not None
+    assert second.error is not None
+    rig.link.pump()
+    assert asked(rig) == [b"first"]
+    assert rig.client.output.messages_out == 1
+
+
 def test_one_behind_the_move_to_another_server_waits_for_that_server() -> None:
     """What is sent while a server in lame duck mode is being left belongs to the next one."""
     rig = Rig(servers=2).connect()
