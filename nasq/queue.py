@@ -1013,16 +1013,19 @@ class NASQueue:
         """Wait for `flushed` while what was pushed is on its way.
 
         Raises:
-            TimeoutError: it takes too long, or the peer has stopped reading.
+            TimeoutError: it takes too long; or the peer has stopped reading; or it does not answer
+                for two slices after the operating system has taken everything, which goes on
+                sending it after the end.
         """
         end = transport.now() + _LINGER
-        unsent = transport.unsent()
+        unsent, slices = transport.unsent(), 0
         while True:
             try:
                 return await self._wait(flushed, min(end, transport.now() + _STALLED))
             except TimeoutError:
                 before, unsent = unsent, transport.unsent()
-                if transport.now() >= end or unsent == before > 0:
+                slices = slices + 1 if unsent >= before else 0
+                if transport.now() >= end or slices == 2 or (slices and unsent):
                     raise
 
     async def _stopped(self) -> None:

@@ -83,6 +83,8 @@ _BLOCK: Final = 32
 # of its own), and control lines that no cache and no short cut helps with (up to 10 µs each).
 _RUNS: Final = 1024
 _LINES: Final = 256
+# So many lines that are the same as the one before cost as much as one of these.
+_EQUAL_LINES: Final = 32
 _PING: Final = Ping()
 _PONG: Final = Pong()
 _OK: Final = Ok()
@@ -293,7 +295,9 @@ class Decoder:
                 sid = None
                 at = end
                 if data.startswith(line, at):
-                    at = self._same_again(data, at, line, frames)
+                    count = self._same_again(data, at, line, frames, _EQUAL_LINES * max(1, heavy))
+                    at += count * len(line)
+                    heavy -= count // _EQUAL_LINES
                 continue
             stop = end + head.size
             if stop + 2 > size:
@@ -328,26 +332,28 @@ class Decoder:
                 self._lines.clear()
             self._lines[key] = head
 
-    def _same_again(self, data: bytes, at: int, line: bytes, frames: list[Frame]) -> int:
+    def _same_again(self, data: bytes, at: int, line: bytes, frames: list[Frame], most: int) -> int:
         """Append the last event once more for each line at `at` that is the same as its `line`.
 
         A peer can put 40,000 PINGs into one chunk; they are compared a block at a time. INFO and
         -ERR are read one by one: an event with fields is not to be shared.
 
         Returns:
-            Where the first other line starts.
+            How many lines these are; about `most`, where there are more.
         """
         event = frames[-1]
         if event is not _PING and event is not _PONG and event is not _OK:
-            return at
+            return 0
         start, step = at, len(line)
+        end = start + most * step
         block = line * self._block
-        while data.startswith(block, at):
+        while at < end and data.startswith(block, at):
             at += len(block)
-        while data.startswith(line, at):
+        while at < end and data.startswith(line, at):
             at += step
-        frames += [event] * ((at - start) // step)
-        return at
+        count = (at - start) // step
+        frames += [event] * count
+        return count
 
     def _equal(self, data: bytes, at: int, key: bytes, head: Head) -> list[bytes]:
         """The bodies of the message at `at`, and of those behind it with the same line: `key`, with

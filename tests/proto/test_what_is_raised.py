@@ -213,6 +213,8 @@ def test_pings_without_end_are_an_error_that_names_the_server() -> None:
     rig = Rig(servers=2).connect()
     for _ in range(6):
         rig.client.receive_data(1, b"PING\r\n" * 40_000, rig.link.now)
+        while not rig.client.wants_read:
+            rig.client.handle_timeout(rig.link.now)
     error = rig.client.last_error
     assert isinstance(error, StaleConnectionError)
     assert "s1:4222" in str(error)
