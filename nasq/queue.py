@@ -398,7 +398,8 @@ class NASQueue:
     async def disconnect(self) -> None:
         """Send what was pushed, within 5 seconds, and close. Idempotent.
 
-        A server that takes no bytes for half a second is waited for no longer. With no connection
+        A server that takes no bytes for half a second is waited for no longer, nor one that does
+        not answer for a second after the operating system has taken everything. With no connection
         up it returns at once. Pushes that were never sent are counted in `stats().unsent` and in
         the Closed event. The local queue stays readable. Every subscription ends: after another
         `connect()`, subscribe again.
