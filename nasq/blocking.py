@@ -38,7 +38,8 @@ class BlockingNASQueue:
     """`NASQueue` without async: the same names, the same meanings. Safe from any thread.
 
     Where a call waits, it blocks the calling thread and no other; KeyboardInterrupt ends it as
-    cancellation ends the coroutine. Arguments: as `NASQueue`, but `transport`.
+    cancellation ends the coroutine. Arguments: as `NASQueue`, but no `transport`, and callables are
+    plain functions.
 
     >>> from nasq import BlockingNASQueue
     >>> with BlockingNASQueue(port=port, namespace="docs") as queue:
@@ -301,6 +302,8 @@ class BlockingNASQueue:
             NoRespondersError: nobody is subscribed to the subject.
             OperationTimeoutError: no reply came in time.
             ConnectionLostError: the connection broke before the reply.
+            PermissionsViolationError, SubscriptionRefusedError: the server refuses the request, or
+                the subscription for its reply.
             and what `push` raises.
         """
         call = self._queue.request(subject, message, timeout=timeout, headers=headers)
@@ -415,7 +418,8 @@ class BlockingNASQueue:
 
         Raises:
             TypeError, InvalidSubjectError: nothing was sent.
-            PermissionsViolationError: the server refuses it.
+            PermissionsViolationError, SubscriptionRefusedError: the server refuses it;
+                SubscriptionLimitError: there are as many as it allows.
             NotConnectedError, ConnectionClosedError: connect first.
         """
         return self._run(self._queue.subscribe_and_queue(subject, queue_group), waits=True)

@@ -1,4 +1,4 @@
-"""A message as users see it: the seed's dictionary, with attributes, read lazily."""
+"""A message as users see it: the dictionary of `nas_queue`, with attributes, read lazily."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def timestamp(self) -> datetime:
-        """When it was received, in local time, without a zone (as the seed's `datetime.now()`)."""
+        """When it was received, in local time, without a zone (as `datetime.now()`)."""
         return datetime.fromtimestamp(self._held[2] + self._origin.wall_offset)
 
     @property

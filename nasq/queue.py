@@ -564,6 +564,8 @@ class NASQueue:
             NoRespondersError: nobody is subscribed to the subject.
             OperationTimeoutError: no reply came in time.
             ConnectionLostError: the connection broke before the reply.
+            PermissionsViolationError, SubscriptionRefusedError: the server refuses the request, or
+                the subscription for its reply.
             and what `push` raises.
 
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
@@ -860,7 +862,8 @@ class NASQueue:
 
         Raises:
             TypeError, InvalidSubjectError: nothing was sent.
-            PermissionsViolationError: the server refuses it.
+            PermissionsViolationError, SubscriptionRefusedError: the server refuses it;
+                SubscriptionLimitError: there are as many as it allows.
             NotConnectedError, ConnectionClosedError: connect first.
 
         Cancelled, it takes the subscription back.

@@ -14,10 +14,12 @@ class Stats(NamedTuple):
         messages_in, bytes_in: messages that came from the server for the local queue, and their
             payload and header bytes. What push put there itself and the replies that `request`
             returns are not among them.
-        messages_out, bytes_out: messages accepted for sending, and their bytes.
+        messages_out, bytes_out: messages accepted for sending, and their bytes. Requests that
+            failed before they were sent, and so never are, do not count.
         pending: messages in the local queue now.
         dropped: messages received and then dropped: the local queue was full.
-        unsent: messages accepted for sending that never were sent: closed while disconnected.
+        unsent: messages accepted for sending that never were sent: the queue was closed while
+            disconnected, or a new server's max_payload was smaller. Requests do not count.
         unrouted: messages that came too late: their subscription or request had ended.
         reconnects: connections made after the first.
         unanswerable: requests that `respond` could not answer: nothing can be published to the

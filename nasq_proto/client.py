@@ -2,9 +2,10 @@
 
 Theory of operation
 -------------------
-A transport drives a `Client` with its inputs (`transport_opened`, `tls_established`,
-`credentials_given`, `credentials_failed`, `receive_data`, `transport_closed`, `handle_timeout`) and
-serves three outputs (`next_action`, `data_to_send`, `next_timeout`). Inputs never raise. Every
+A transport drives a `Client` with its inputs (`transport_opened`, `transport_failed`,
+`tls_established`, `credentials_given`, `credentials_failed`, `receive_data`, `transport_closed`,
+`handle_timeout`) and serves its outputs (`next_action`, `data_to_send`, `next_timeout`,
+`wants_read`, `take_notices`). Inputs never raise. Every
 connection that is tried has an attempt number; what a transport reports of an attempt that was
 given up is ignored.
 
@@ -14,8 +15,8 @@ when it stops waiting. The client resolves every Op at the latest when it closes
 
 The output is one list. While a connection is up, `data_to_send` hands all of it over. While none
 is, commands gather in it, publishes bounded by `reconnect_buffer`. When a connection breaks, what
-was not handed over stays, in order and in whole frames, PING and PONG left out. On the next
-connection the subscriptions that the lost one knew are replayed, then the list goes on as if
+was not handed over stays, in order and in whole frames, except requests (they fail), PING and
+PONG. On the next connection the subscriptions that the lost one knew are replayed, then the list goes on as if
 nothing had happened. So order is kept, no frame is sent twice, and what was handed over to a
 connection that broke is lost or not: `flush` is how to know.
 

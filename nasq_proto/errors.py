@@ -20,9 +20,9 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
     ├── TLSError                        (ConnectionError) no trustworthy TLS connection
     ├── BufferFullError                 (ConnectionError) too much was pushed while disconnected
     ├── NotConnectedError               (ConnectionError) connect() was not called, or failed
-    ├── ConnectionClosedError           (ConnectionError) closed by this side
+    ├── ConnectionClosedError           (ConnectionError) closed by this side, or given up
     ├── ConnectionLostError             (ConnectionError) the connection broke under an operation
-    │   ├── StaleConnectionError        the peer stopped answering PING
+    │   ├── StaleConnectionError        the peer stopped answering PING, or reading
     │   └── LameDuckError               the server is shutting down, and another one was chosen
     ├── ConnectFailedError              (ConnectionError) no server could be reached
     └── ServerError                     the server said -ERR
@@ -136,7 +136,7 @@ class NotConnectedError(NASQError, ConnectionError):
 
 
 class ConnectionClosedError(NASQError, ConnectionError):
-    """This side closed the connection."""
+    """The connection was closed by this side, or given up: the message says why."""
 
 
 class ConnectionLostError(NASQError, ConnectionError):
@@ -144,7 +144,7 @@ class ConnectionLostError(NASQError, ConnectionError):
 
 
 class StaleConnectionError(ConnectionLostError):
-    """The peer left too many PINGs unanswered."""
+    """The peer left too many PINGs unanswered, or sends PINGs and does not read the answers."""
 
 
 class LameDuckError(ConnectionLostError):
