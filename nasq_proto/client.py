@@ -5,9 +5,8 @@ Theory of operation
 A transport drives a `Client` with its inputs (`transport_opened`, `transport_failed`,
 `tls_established`, `credentials_given`, `credentials_failed`, `receive_data`, `transport_closed`,
 `handle_timeout`) and serves its outputs (`next_action`, `data_to_send`, `next_timeout`,
-`wants_read`, `take_notices`). Inputs never raise. Every
-connection that is tried has an attempt number; what a transport reports of an attempt that was
-given up is ignored.
+`wants_read`, `take_notices`). Inputs never raise. Every connection that is tried has an attempt
+number; what a transport reports of an attempt that was given up is ignored.
 
 Commands (`publish`, `subscribe`, `request`, `flush`, …) do no I/O and never block. What takes time
 returns an `Op`. An Op has no deadline of its own: whoever waits brings one, and calls `abandon`
@@ -16,9 +15,9 @@ when it stops waiting. The client resolves every Op at the latest when it closes
 The output is one list. While a connection is up, `data_to_send` hands all of it over. While none
 is, commands gather in it, publishes bounded by `reconnect_buffer`. When a connection breaks, what
 was not handed over stays, in order and in whole frames, except requests (they fail), PING and
-PONG. On the next connection the subscriptions that the lost one knew are replayed, then the list goes on as if
-nothing had happened. So order is kept, no frame is sent twice, and what was handed over to a
-connection that broke is lost or not: `flush` is how to know.
+PONG. On the next connection the subscriptions that the lost one knew are replayed, then the list
+goes on as if nothing had happened. So order is kept, no frame is sent twice, and what was handed
+over to a connection that broke is lost or not: `flush` is how to know.
 
 Known imperfections: what the operating system had taken but not delivered when a connection broke
 is lost without being known to be (at-most-once, as core NATS).
