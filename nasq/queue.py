@@ -1023,14 +1023,18 @@ class NASQueue:
         """
         end = transport.now() + _LINGER
         unsent, slices = transport.unsent(), 0
-        while True:
-            try:
-                return await self._wait(flushed, min(end, transport.now() + _STALLED))
-            except TimeoutError:
-                before, unsent = unsent, transport.unsent()
-                slices = slices + 1 if unsent >= before else 0
-                if transport.now() >= end or slices == 2 or (slices and unsent):
-                    raise
+        try:
+            while True:
+                try:
+                    return await transport.wait(flushed, min(end, transport.now() + _STALLED))
+                except TimeoutError:
+                    before, unsent = unsent, transport.unsent()
+                    slices = slices + 1 if unsent >= before else 0
+                    if transport.now() >= end or slices == 2 or (slices and unsent):
+                        raise
+        finally:
+            # Not before: one that waits for the next server would never be done.
+            self._client.abandon(flushed)
 
     async def _stopped(self) -> None:
         """Wait for the transport to have let go of everything, within a bound."""

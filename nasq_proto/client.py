@@ -445,7 +445,9 @@ class Client:
         if current is None:
             return
         if current.connection.has_rest:
-            current.ended = (error,)  # once that is read
+            # Once that is read. The first report counts: a layer's reason comes before the end of
+            # the stream that it has closed.
+            current.ended = current.ended or (error,)
             return
         reason = current.error or error
         if reason is not None and not isinstance(reason, NASQError):

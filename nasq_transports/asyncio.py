@@ -117,7 +117,11 @@ class AsyncioTransport(BaseTransport):
     def _connect_done(self, attempt: int, task: asyncio.Task[None]) -> None:
         del self._opening[attempt]
         if task.cancelled():
-            self._turn(self.client.transport_closed, attempt, None, self.now())
+            if self.client.wants(attempt):
+                # Not by `_close`: the loop is ending. A task for the next attempt would be lost.
+                self._died(None)
+            else:
+                self._turn(self.client.transport_closed, attempt, None, self.now())
         elif (error := task.exception()) is not None:
             reason = connect_error(error) if isinstance(error, Exception) else None
             self._turn(self.client.transport_closed, attempt, reason, self.now())
@@ -136,7 +140,13 @@ class AsyncioTransport(BaseTransport):
                 self._have_credentials(need, task.result())
             elif isinstance(error, Exception):
                 self._have_credentials(need, error)
-            self._turn()
+        elif self.client.wants(need.attempt):  # so it was not `_close` that cancelled it
+            if task.cancelling():
+                self._died(None)  # the loop is ending
+                return
+            # Nobody did: what the callable waited for was cancelled, and it let that out.
+            self._have_credentials(need, RuntimeError("what was awaited for them was cancelled"))
+        self._turn()
 
     def _close(self, attempt: int) -> None:
         if attempt in self._asking:
@@ -189,7 +199,7 @@ class AsyncioTransport(BaseTransport):
             self._arm(None)  # somebody may wait for something else
 
     def _stop(self) -> None:
-        for task in list(self._opening.values()):
+        for task in (*self._opening.values(), *self._asking.values()):
             task.cancel()
         for stream in list(self._streams.values()):
             stream.transport.abort()

@@ -1,0 +1,79 @@
+"""A server that sends and sends keeps no event loop from its other tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from nasq_proto import Connection
+from nasq_proto.decoder import Frame
+from tests.conftest import Kit
+from tests.e2e.hostile import HostileServer, Victim
+
+MEGABYTE = 1024 * 1024
+# Between two turns of another task the client reads no more frames than this, nor more bytes.
+MOST_FRAMES = 3 * 1024
+MOST_BYTES = MEGABYTE
+
+FLOODS: dict[str, Callable[[int], bytes]] = {
+    "PINGs": lambda n: b"PING\r\n",
+    "PING and +OK": lambda n: (b"PING\r\n", b"+OK\r\n")[n % 2],
+    "PINGs that differ": lambda n: b"PING %d\r\n" % n,
+    "INFO": lambda n: b"INFO {}\r\n",
+    "subjects": lambda n: b"MSG a.%d 1 0\r\n\r\n" % n,
+    "replies": lambda n: b"MSG a 1 r.%d 0\r\n\r\n" % n,
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_others_have_their_turns_while_a_server_floods(
+    async_kit: Kit, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = async_kit
+    line = FLOODS[kind]
+    size = sum(len(line(n)) for n in range(1000))
+    chunk = b"".join(line(n) for n in range(1000 * MEGABYTE // size // 4))
+    received = since = most_frames = bytes_since = most_bytes = 0
+    receive = Connection.receive_frames
+
+    def counting(self: Connection, data: bytes) -> list[Frame]:
+        nonlocal received, since, most_frames, bytes_since, most_bytes
+        frames = receive(self, data)
+        received += len(data)
+        # What is read as one block, such as a run of equal lines, is one object, and cheap.
+        since += len(set(map(id, frames)))
+        bytes_since += len(data)
+        most_frames, most_bytes = max(most_frames, since), max(most_bytes, bytes_since)
+        return frames
+
+    def flood(victim: Victim) -> None:
+        victim.handshake()
+        while True:
+            victim.send(chunk)
+            victim.sock.setblocking(False)
+            try:
+                while victim.sock.recv(MEGABYTE):
+                    pass  # its PONGs are taken, or it would be given up
+            except BlockingIOError:
+                victim.sock.setblocking(True)
+
+    with HostileServer(kit.server.port) as hostile:
+        hostile.hostile(flood)
+        queue = kit.queue(host="127.0.0.1", port=hostile.port)
+        monkeypatch.setattr(Connection, "receive_frames", counting)
+        turns = 0
+        assert await queue.connect()
+        while received < MEGABYTE and queue.is_connected():
+            await anyio.sleep(0)
+            turns += 1
+            since = bytes_since = 0
+        assert queue.is_connected(), queue.last_error
+        queue._client.close()
+        await queue.disconnect()
+        queue._kick()
+        await kit.until(lambda: queue._client.stopped.done)
+    assert most_frames <= MOST_FRAMES
+    assert most_bytes <= MOST_BYTES
+    assert turns >= 3 * received // MEGABYTE
