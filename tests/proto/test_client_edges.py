@@ -214,3 +214,13 @@ def test_what_is_taken_back_before_a_seal_lets_nothing_behind_it_through() -> No
     assert output.take() == b""
     output.keep_unsent()
     assert output.take() == b"SUB b 2\r\n"
+
+
+def test_publishing_to_a_subject_once_keeps_nothing() -> None:
+    """Each reply goes to a subject of its own; the publishers of the others were forgotten."""
+    rig = Rig().connect()
+    hot = rig.client.publisher("hot")
+    for n in range(5000):
+        rig.client.publish(f"_INBOX.{n}", b"")
+    assert rig.client.publisher("hot") is hot
+    assert len(rig.client._publishers) == 1

@@ -18,6 +18,7 @@ from nasq_proto import (
     Inbox,
     Server,
     ServerErrorReceived,
+    TLSError,
 )
 from nasq_proto.decoder import Decoder, Frame, Role, unfold
 from nasq_proto.strategies import awkward_streams, chunks_of, streams_from
@@ -113,6 +114,17 @@ def test_the_server_s_last_words_are_read_before_its_end() -> None:
     while rig.client.is_connected:
         rig.client.handle_timeout(0.0)
     assert "Something New" in str(rig.client.last_error)
+
+
+def test_the_first_reason_of_the_end_is_the_one_that_is_told() -> None:
+    """A layer fails, which closes the stream: that its end is seen then is no other reason."""
+    rig = Rig().connect()
+    rig.client.receive_data(1, _filled(FLOODS["subjects"]), 0.0)
+    rig.client.transport_closed(1, TLSError("a bad record"), 0.0)
+    rig.client.transport_closed(1, None, 0.0)
+    while rig.client.is_connected:
+        rig.client.handle_timeout(0.0)
+    assert "a bad record" in str(rig.client.last_error)
 
 
 def test_closing_meanwhile_waits_for_no_stream_that_has_ended() -> None:

@@ -509,8 +509,12 @@ def play(examples: int, phases: tuple[Phase, ...] = tuple(Phase), *, same: bool 
     run_state_machine_as_test(ClientMachine, settings=machine)
 
 
+LONG = os.environ.get("NASQ_LONG") == "1"
+
+
+@pytest.mark.timeout(7200 if LONG else 120)
 def test_the_client_keeps_its_promises() -> None:
-    play(10_000 if os.environ.get("NASQ_LONG") == "1" else 200)
+    play(10_000 if LONG else 200)
 
 
 def _sends_again(self: Output) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,8 @@ from nasq_proto.output import (
     Publisher,
 )
 from nasq_proto.requests import PendingReply
+
+from .test_client import Rig
 
 SUB = encode(Sub("a", "1"))
 UNSUB = encode(Unsub("1", 2))
@@ -298,3 +302,32 @@ def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
     assert output.credit == 0
     output.take()
     assert (output.messages_out, output.bytes_out) == (2, 1 + CREDIT - COST)
+
+
+def test_a_frame_is_taken_back_without_a_look_at_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a thousand limited subscriptions a reconnect went through all of the output for each."""
+    rig = Rig().connect()
+    subs = [rig.subscribe(f"a.{n}") for n in range(1000)]
+    rig.link.refuse = OSError("refused")
+    rig.link.cut()
+    for sub in subs:
+        rig.client.unsubscribe(sub, 5)
+        rig.client.unsubscribe(sub, 7)
+    for _ in range(100):
+        rig.client.publish("b", b"kept")
+    walks: list[int] = []
+    for name in ("_walk", "_replace"):
+        real = getattr(Output, name)
+
+        def counting(self: Output, *args: Any, real: Any = real) -> Any:
+            walks.append(len(self.frames))
+            return real(self, *args)
+
+        monkeypatch.setattr(Output, name, counting)
+    rig.link.refuse = None
+    rig.link.advance(5.0)
+    assert rig.client.reconnects == 1
+    assert len(walks) < 10
+    assert [event.max_msgs for event in rig.received(Unsub)] == [7] * 1000

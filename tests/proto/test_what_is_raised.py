@@ -222,3 +222,12 @@ def test_pings_without_end_are_an_error_that_names_the_server() -> None:
     assert rig.client.is_connected
     assert rig.client.server is not None
     assert rig.client.server.address == "s2:4222"
+
+
+def test_an_abandoned_wait_for_the_next_connection_leaves_nothing_behind() -> None:
+    rig = Rig().connect()
+    rig.link.refuse = OSError("refused")
+    rig.link.cut()
+    for _ in range(3):
+        rig.client.abandon(rig.client.connected())
+    assert not rig.client._waiting

@@ -160,7 +160,7 @@ def test_a_host_and_servers_together_say_what_to_do() -> None:
     NASQueue(servers=["nats://b"])
 
 
-@pytest.mark.parametrize("seconds", [math.inf])
+@pytest.mark.parametrize("seconds", [math.inf, 30 * 86400.0, 1e300])
 async def test_it_may_take_as_long_as_it_likes(kit: Kit, seconds: float) -> None:
     """No deadline, and no PING."""
     with LocalServer() as server:

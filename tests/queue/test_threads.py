@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import math
 import random
@@ -375,3 +376,31 @@ def test_a_queue_that_was_interrupted_anywhere_can_be_flushed(server: LocalServe
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def test_no_signal_is_handled_between_a_push_and_its_lock() -> None:
+    """`_send_now` relies on it: what is owned in its `except` was taken by itself.
+
+    CPython handles signals behind a call, at the start of a function and where a loop jumps back.
+    """
+    code = dis.Bytecode(BlockingNASQueue._send_now)
+    steps = list(code)
+    entries = code.exception_entries  # type: ignore[attr-defined]  # since 3.11
+    first = min(entries, key=lambda entry: entry.start)
+    # The lock is asked for at the start of the block, and released right behind it.
+    end = max(entry.end for entry in entries if entry.target == first.target)
+    for at, method in ((first.start, "acquire"), (end, "release")):
+        names = []
+        index = next(i for i, step in enumerate(steps) if step.offset >= at)
+        while not steps[index].opname.startswith("CALL"):
+            step = steps[index]
+            names.append(step.opname)
+            if step.argval == method:
+                method = ""
+            if step.opname == "JUMP_FORWARD":
+                index = next(i for i, one in enumerate(steps) if one.offset == step.argval)
+            else:
+                index += 1
+        assert not method
+        harmless = ("LOAD_", "STORE_FAST", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "JUMP_FORWARD")
+        assert all(name.startswith(harmless) for name in names), names

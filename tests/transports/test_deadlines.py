@@ -17,6 +17,7 @@ from nasq.server import LocalServer
 from nasq_proto import Op
 from nasq_transports.alarms import Alarms
 from tests.conftest import Kit
+from tests.e2e.tools import facade
 
 
 def test_alarms_ring_in_order_and_only_when_due() -> None:
@@ -121,6 +122,32 @@ async def test_a_wait_ends_in_time_though_the_transport_ends_meanwhile(async_kit
             group.start_soon(wait)
             await async_kit.until(lambda: op._wakers)
             await queue.disconnect()
+
+
+async def test_a_wait_that_ends_in_vain_leaves_nothing_behind(kit: Kit) -> None:
+    """Who waits for one thing again and again, for a day, would leave a closure each time."""
+    async with kit.queue() as queue:
+        transport = facade(queue)._transport
+        assert transport is not None
+        op: Op[None] = Op()
+        for _ in range(3):
+            with transport.lock, pytest.raises(TimeoutError):
+                await transport.wait(op, transport.now() + 0.001)
+        assert not op._wakers
+
+
+@pytest.mark.parametrize("deadline", [None, 60.0])
+async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
+    async_kit: Kit, deadline: float | None
+) -> None:
+    async with async_kit.queue() as queue:
+        transport = queue._transport
+        assert transport is not None
+        op: Op[None] = Op()
+        for _ in range(3):
+            with anyio.move_on_after(0.001):
+                await transport.wait(op, deadline and transport.now() + deadline)
+        assert not op._wakers
 
 
 def test_on_trio_deadlines_are_on_the_clock_that_a_test_put_there(server: LocalServer) -> None:

@@ -21,17 +21,20 @@ from nasq import (
     Closed,
     ConnectionClosedError,
     Disconnected,
+    Message,
     NASQError,
     NASQueue,
     TLSError,
     UsageError,
 )
 from nasq.server import LocalServer
-from nasq_proto import Client, Connected, Notice
+from nasq_proto import Client, Connected, Notice, SlowConsumer
+from nasq_transports.blockingdial import Dial
 from nasq_transports.tls import TLSFilter
 from nasq_transports.trio import TrioTransport
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
+from tests.e2e.hostile import HostileServer, Victim
 from tests.e2e.tools import client_of, facade
 
 
@@ -223,6 +226,93 @@ async def test_what_is_pushed_to_a_dead_socket_waits_for_the_next_one(kit: Kit) 
             if message.json() == pushed:
                 break
         assert queue.stats().reconnects == 1
+
+
+def test_what_is_pushed_behind_the_end_waits_for_the_next_connection(server: LocalServer) -> None:
+    """The thread has read the end, and waits for the lock of those who push."""
+    go = threading.Event()
+
+    def hang_up(victim: Victim) -> None:
+        victim.handshake()
+        go.wait()
+
+    with (
+        HostileServer(server.port) as hostile,
+        BlockingNASQueue(port=server.port, namespace="behind") as other,
+    ):
+        other.subscribe_and_queue("a")
+        hostile.hostile(hang_up)
+        queue = BlockingNASQueue("127.0.0.1", hostile.port, "behind")
+        assert queue.connect()
+        transport: Any = queue._queue._transport
+        with queue._lock:
+            hostile.good()
+            go.set()
+            end = time.monotonic() + 10.0
+            while not transport._socket.ended:
+                assert time.monotonic() < end
+                time.sleep(0.001)
+            for n in range(1000):
+                queue.publish("a", n)
+        while queue.stats().reconnects == 0:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        queue.flush()
+        assert [m.json() for m in take(other, 1000)] == list(range(1000))
+        queue.disconnect()
+
+
+def take(queue: BlockingNASQueue, count: int) -> list[Message]:
+    messages: list[Message] = []
+    while len(messages) < count and (more := queue.pop_many(count - len(messages), timeout=10.0)):
+        messages += more
+    return messages
+
+
+def test_a_report_of_drops_is_no_deadline_of_an_attempt(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of the next report of what was dropped was the time to connect."""
+    reported = threading.Event()
+    given_up: list[bool] = []
+    reports: list[Notice] = []
+
+    def on_event(notice: Notice) -> None:
+        if isinstance(notice, SlowConsumer):
+            reports.append(notice)
+            if len(reports) == 2:
+                reported.set()
+
+    real = Dial.run
+
+    def run(self: Dial) -> socket.socket:
+        if reports:
+            assert reported.wait(20.0)
+            given_up.append(self._given_up)
+        return real(self)
+
+    monkeypatch.setattr(Dial, "run", run)
+    queue = BlockingNASQueue(
+        port=server.port, namespace="drops", max_messages=1, on_event=on_event, connect_timeout=60.0
+    )
+    other = BlockingNASQueue(port=server.port, namespace="drops")
+    with queue, other:
+        queue.subscribe_and_queue("a")
+        for count in (3, 6):
+            for _ in range(3):
+                other.publish("a", "x")
+            other.flush()
+            queue.flush()
+            assert queue.stats().dropped == count - 1
+        transport: Any = queue._queue._transport
+        with queue._lock:
+            kill_the_socket(transport)
+            queue._queue._kick()
+        end = time.monotonic() + 20.0
+        while queue.stats().reconnects == 0:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert given_up == [False]
 
 
 # ------------------------------------------------------------------------------ what systems lack

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from nasq import Disconnected, NASQueue, StaleConnectionError
 from nasq_proto import Notice
 from nasq_transports.tcpbroker import TCPBroker
 from tests.conftest import Kit
-from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.hostile import INFO, HostileServer, Victim
 from tests.e2e.tools import client_of, facade
 
 # Far more than any of it takes, far less than `disconnect` would wait for a peer that reads.
@@ -98,3 +100,50 @@ async def test_a_peer_that_reads_slowly_gets_all_of_it(kit: Kit) -> None:
         assert queue.stats().unsent == 0
         assert await other.connect()
         await other.disconnect()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_what_waits_for_the_next_server_is_flushed_there(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is being left for another one, and takes longer than one look of `disconnect`."""
+    monkeypatch.setattr("nasq.queue._STALLED", 0.02)
+    looks: list[float] = []
+    leaving, looked = threading.Event(), threading.Event()
+    good = f'"127.0.0.1:{kit.server.port}"'.encode()
+    fields = INFO[len(b"INFO {") :].rstrip(b"}\r\n")
+
+    def retire(victim: Victim) -> None:
+        victim.send(b'INFO {"connect_urls":[%b],%b}\r\n' % (good, fields))
+        victim.read_until(b"PING\r\n")
+        victim.received = b""
+        victim.send(b'PONG\r\nINFO {"ldm":true,"connect_urls":[%b],%b}\r\n' % (good, fields))
+        victim.read_until(b"PING\r\n")
+        leaving.set()
+        assert looked.wait(20.0)
+        victim.send(b"PONG\r\n")
+        victim.await_hang_up()
+
+    with HostileServer(kit.server.port) as hostile:
+        hostile.hostile(retire)
+        queue = kit.queue(host="127.0.0.1", port=hostile.port)
+        assert await queue.connect()
+        transport: Any = facade(queue)._transport
+        await kit.until(leaving.is_set)
+        real = transport.unsent
+
+        def unsent() -> int:
+            looks.append(time.monotonic())
+            if len(looks) > 2:
+                looked.set()
+            sent: int = real()
+            return sent
+
+        transport.unsent = unsent
+        await queue.publish("a", "for the next server")
+        began = time.monotonic()
+        await queue.disconnect()
+        took = time.monotonic() - began
+    assert queue.stats().unsent == 0
+    assert queue.stats().reconnects == 1
+    assert took < PATIENCE / 2
