@@ -422,7 +422,7 @@ class NASQueue:
             pass  # what could not be sent is counted
         finally:
             client.close()
-            transport.kick()
+            self._kick()  # of the present transport: another call may have connected meanwhile
             await self._stopped()
 
     def is_connected(self) -> bool:

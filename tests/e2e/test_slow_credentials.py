@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import anyio
 import pytest
 
-from nasq import InvalidOptionError
+from nasq import BlockingNASQueue, InvalidOptionError, OperationTimeoutError
 from nasq.server import LocalServer
 from tests.conftest import BACKENDS, Kit
 from tests.e2e.tools import facade
@@ -145,3 +147,45 @@ def test_a_blocking_queue_can_not_wait_for_a_coroutine(guarded_server: LocalServ
         assert facade(queue)._client.last_error is queue.last_error
 
     kit.run(body)
+
+
+def test_a_blocking_queue_forgets_who_answers_too_late(guarded_server: LocalServer) -> None:
+    """The first attempt was given up; what is said for it then is nothing to the second one."""
+    late = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def password() -> str:
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            late.wait(30.0)
+            return "wrong"
+        return "p"
+
+    queue = BlockingNASQueue(
+        port=guarded_server.port, user="u", password=password, connect_timeout=0.2
+    )
+    assert not queue.connect()
+    assert isinstance(queue.last_error, OperationTimeoutError)
+    assert threads[0].daemon, "it would keep the process from ending"
+    assert queue.connect(30.0)
+    late.set()
+    threads[0].join(10.0)
+    assert not threads[0].is_alive()
+    queue.flush()
+    assert queue.stats().reconnects == 0
+    queue.disconnect()
+
+
+def test_a_process_ends_while_credentials_are_read(guarded_server: LocalServer) -> None:
+    program = (
+        "import time; from nasq import BlockingNASQueue\n"
+        f"queue = BlockingNASQueue(port={guarded_server.port}, user='u', "
+        "password=lambda: time.sleep(1000), connect_timeout=0.2)\n"
+        "assert not queue.connect()\n"
+        "print(queue.last_error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "waiting for the credentials" in done.stdout
+    assert done.stderr == ""

@@ -120,6 +120,27 @@ def test_workers_that_connect_again_in_any_order(seed: int) -> None:
     simulation.run(main())
 
 
+async def test_disconnect_closes_what_was_connected_while_it_waited(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call has closed the connection, and a third one made another, by another driver."""
+    queue = kit.queue()
+    await queue.connect()
+    facade = inner(queue)
+    real = facade._linger
+
+    async def linger(flushed: Any, transport: Any) -> None:
+        monkeypatch.setattr(facade, "_linger", real)
+        await facade.disconnect()
+        assert await facade.connect()
+        await facade.flush()
+
+    monkeypatch.setattr(facade, "_linger", linger)
+    await queue.disconnect()
+    assert not queue.is_connected()
+    assert facade._client.stopped.done, "its driver was not told"
+
+
 async def test_connecting_at_the_same_time_is_one_attempt(
     kit: Kit, starts: list[BaseTransport]
 ) -> None:

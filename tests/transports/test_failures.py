@@ -252,13 +252,13 @@ def test_what_is_pushed_behind_the_end_waits_for_the_next_connection(server: Loc
             while not transport._socket.ended:
                 assert time.monotonic() < end
                 time.sleep(0.001)
-            for n in range(1000):
+            for n in range(5000):
                 queue.publish("a", n)
         while queue.stats().reconnects == 0:
             assert time.monotonic() < end
             time.sleep(0.001)
         queue.flush()
-        assert [m.json() for m in take(other, 1000)] == list(range(1000))
+        assert [m.json() for m in take(other, 5000)] == list(range(5000))
         queue.disconnect()
 
 
