@@ -29,6 +29,7 @@ from nasq import (
 )
 from nasq.server import LocalServer
 from nasq.testing import Broker, MemoryServer, Simulation
+from nasq_proto import ClientState
 from nasq_transports.asyncio import AsyncioTransport
 from nasq_transports.base import BaseTransport
 from nasq_transports.blocking import BlockingTransport
@@ -139,6 +140,19 @@ async def test_disconnect_closes_what_was_connected_while_it_waited(
     await queue.disconnect()
     assert not queue.is_connected()
     assert facade._client.stopped.done, "its driver was not told"
+
+
+async def test_a_connect_cancelled_later_gives_the_attempt_up_as_the_first_one(
+    async_kit: Kit,
+) -> None:
+    with MemoryServer() as server:
+        queue = async_kit.queue(port=server.port)
+        assert await queue.connect()
+        await queue.disconnect()
+    assert not await queue.connect()
+    with anyio.move_on_after(0.01):
+        await queue.connect(timeout=60.0)
+    assert inner(queue)._client.state is ClientState.CLOSED
 
 
 async def test_connecting_at_the_same_time_is_one_attempt(

@@ -141,6 +141,27 @@ def test_credentials_are_awaited_no_more_when_the_driver_stops(backend: str) -> 
         kit.run(body)
 
 
+@LOOPS
+def test_credentials_are_awaited_no_more_when_their_attempt_is_given_up(backend: str) -> None:
+    waiting = Waiting()
+
+    async def password() -> str:
+        return "p" if waiting.asked else await waiting()
+
+    with MemoryServer() as server:
+        kit = Kit(backend, server)
+
+        async def body() -> None:
+            queue = kit.queue(user="u", password=password, connect_timeout=0.2)
+            assert await queue.connect(timeout=30.0)
+            await kit.until(lambda: waiting.ended)
+            await queue.flush()
+            await queue.disconnect()
+
+        kit.run(body)
+    assert waiting.asked == 1
+
+
 def test_credentials_whose_wait_was_cancelled_fail_the_attempt() -> None:
     """Nobody has cancelled the queue: with no deadline it waited for ever."""
 
