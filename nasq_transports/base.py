@@ -467,7 +467,21 @@ async def read_credentials(need: NeedCredentials) -> dict[str, str]:
         except StopIteration as stop:
             fields: dict[str, str] = stop.value
             return fields
-        result = await waits_for
+        except SystemExit as error:
+            raise exit_error(error) from None
+        try:
+            result = await waits_for
+        except SystemExit as error:
+            raise exit_error(error) from None
+
+
+def exit_error(error: SystemExit) -> RuntimeError:
+    """What `sys.exit` in a callable of the user's is: no credentials, on every framework.
+
+    It would end a loop from within, which trio takes for a bug of its own, and in a thread it
+    would end nothing but that.
+    """
+    return RuntimeError(f"they were not given: {error!r}")
 
 
 def connect_error(error: Exception) -> OSError:

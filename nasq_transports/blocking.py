@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from nasq_proto import NeedCredentials, Op, Server, UsageError
 
-from .base import READ_SIZE, BaseTransport, connect_error
+from .base import READ_SIZE, BaseTransport, connect_error, exit_error
 from .blockingdial import Dial
 from .sockets import OutputSocket
 from .sync import depth
@@ -344,6 +344,8 @@ class BlockingTransport(BaseTransport):
     def _ask(self, need: NeedCredentials) -> None:
         try:
             fields: dict[str, str] | Exception = need.read_now()
+        except SystemExit as error:
+            fields = exit_error(error)
         except Exception as error:
             fields = error
         with self._lock:

@@ -149,6 +149,38 @@ def test_a_blocking_queue_can_not_wait_for_a_coroutine(guarded_server: LocalServ
     kit.run(body)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_callable_that_exits_fails_the_attempt(backend: str, guarded_server: LocalServer) -> None:
+    """On trio the program ended with a TrioInternalError, in a thread nobody was told."""
+    kit = Kit(backend, guarded_server)
+
+    async def body() -> None:
+        queue = kit.queue(user="u", password=lambda: sys.exit(3), connect_timeout=60.0)
+        assert not await queue.connect()
+        assert isinstance(queue.last_error, InvalidOptionError)
+        assert "SystemExit(3)" in str(queue.last_error)
+
+    kit.run(body)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_coroutine_function_that_exits_fails_the_attempt(
+    backend: str, guarded_server: LocalServer
+) -> None:
+    kit = Kit(backend, guarded_server)
+
+    async def body() -> None:
+        async def password() -> str:
+            await anyio.sleep(0)
+            sys.exit(3)
+
+        queue = kit.queue(user="u", password=password, connect_timeout=60.0)
+        assert not await queue.connect()
+        assert "SystemExit(3)" in str(queue.last_error)
+
+    kit.run(body)
+
+
 def test_a_blocking_queue_forgets_who_answers_too_late(guarded_server: LocalServer) -> None:
     """The first attempt was given up; what is said for it then is nothing to the second one."""
     late = threading.Event()
