@@ -27,7 +27,7 @@ from nasq.testing import MemoryServer
 from nasq_proto import Inbox
 from nasq_transports import run_sync
 
-from . import guard
+from . import guard, hangs
 
 T = TypeVar("T")
 Body = Callable[[], Coroutine[Any, Any, T]]
@@ -43,6 +43,11 @@ _NOT_QUICK = ("test_model.py", "test_cuts.py", "test_strategies.py")
 guard.install()
 # A command that is given no address in a test would use the developer's own server.
 os.environ["NATS_URL"] = "nats://127.0.0.1:1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have every test run end."""
+    config.pluginmanager.register(hangs)
 
 
 class _Shim:
