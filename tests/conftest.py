@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import socket
 import time
 import uuid
@@ -46,8 +47,14 @@ os.environ["NATS_URL"] = "nats://127.0.0.1:1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every test run end."""
+    """Have every test run end, and signals work in what it starts."""
     config.pluginmanager.register(hangs)
+    # A shell has SIGINT ignored by what runs behind `&`, nohup SIGHUP, and a child takes that over
+    # from us. A handler it does not take over.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 class _Shim:

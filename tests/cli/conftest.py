@@ -1,10 +1,8 @@
-"""A server for all commands, an address without one, and signals that work."""
+"""A server for all commands, and an address without one."""
 
 from __future__ import annotations
 
-import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,14 +10,6 @@ from nasq.server import LocalServer
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _sigint_works() -> Iterator[None]:
-    """A shell that runs pytest in the background has SIGINT ignored, in our children as well."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -117,10 +117,8 @@ def test_both_facades_take_the_same_options() -> None:
 
 def test_ctrl_c_ends_a_pop_that_waits(server: LocalServer) -> None:
     script = f"""
-import math, signal, threading, time
+import math, threading, time
 from nasq import BlockingNASQueue
-# A shell that runs the tests in the background has SIGINT ignored, in this process as well.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def tell():
     while not queue._queue._inbox._waiters:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator
 
 import pytest
 import trio
@@ -14,15 +13,6 @@ from nasq.server import LocalServer
 from nasq_proto import Notice
 
 
-@pytest.fixture
-def _sigint_works() -> Iterator[None]:
-    """A shell that runs pytest in the background has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_sigint_works")
 def test_an_interruption_while_the_transport_reads(server: LocalServer) -> None:
     def interrupt(notice: Notice) -> None:  # called by the task that reads
         if isinstance(notice, Connected):
