@@ -1030,7 +1030,9 @@ class NASQueue:
                 except TimeoutError:
                     before, unsent = unsent, transport.unsent()
                     slices = slices + 1 if unsent >= before else 0
-                    if transport.now() >= end or slices == 2 or (slices and unsent):
+                    all_taken = not unsent and not self._client.output.size
+                    patience = 2 if all_taken else 1 if unsent else math.inf
+                    if transport.now() >= end or slices >= patience:
                         raise
         finally:
             # Not before: one that waits for the next server would never be done.
