@@ -364,3 +364,8 @@ async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
         await queue.flush()
         assert queue.queue_size() == 4000
     assert not [event for event in events if isinstance(event, UnpoppedMessages)]
+
+
+def test_a_queue_has_no_more_attributes_than_cpython_looks_up_fast() -> None:
+    """With more of them each instance gets a dictionary of its own, and pop is a fifth slower."""
+    assert len(vars(NASQueue())) <= 29

@@ -471,7 +471,7 @@ def test_on_event_may_not_wait_on_the_thread_that_calls_it(server: LocalServer) 
         assert message is not None
         done.set()
 
-    queue._queue._on_event = on_event
+    queue._queue._setup.on_event = on_event
     with queue:
         assert done.wait(20.0)
         assert len(refused) == 9
