@@ -797,6 +797,7 @@ class Client:
             return Op.failed(NotConnectedError(f"can't drain: the client is {self.state.value}"))
         if self.state is not ClientState.DRAINING:
             self._step(ClientState.DRAINING)
+            self._stay()
             for sub in self.subscriptions:
                 if sub is not self._reply_inbox:
                     self.unsubscribe(sub)
@@ -1032,9 +1033,7 @@ class Client:
         for sub in self.subscriptions:
             if sub.closing:
                 self._end(sub)
-        flushes, self._deferred_flushes = self._deferred_flushes, []
-        for op in flushes:
-            self._ping(op)
+        self._ping_for_deferred_flushes()
         if again:
             self.reconnects += 1
         address = current.server.address
@@ -1138,8 +1137,20 @@ class Client:
             # What is said from now on waits for the next server.
             self.output.seal()
 
+    def _stay(self) -> None:
+        """Leave for no other server: what waited for it is for this one."""
+        if self._attempt is not None and self._attempt.leaving:
+            self._attempt.leaving = False
+            self.output.unseal()
+            self._ping_for_deferred_flushes()
+
+    def _ping_for_deferred_flushes(self) -> None:
+        flushes, self._deferred_flushes = self._deferred_flushes, []
+        for op in flushes:
+            self._ping(op)
+
     def _left(self, current: _Attempt) -> None:
-        if current is self._attempt:
+        if current is self._attempt and current.leaving:
             address = current.server.address
             self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
 

@@ -269,6 +269,10 @@ class Output:
         self.revoke()
         self._sealed = len(self.frames)
 
+    def unseal(self) -> None:
+        """What was for the next connection is for this one."""
+        self._sealed = None
+
     def _take_last(self) -> bytes:
         self.revoke()
         sealed, self._sealed = self._sealed or 0, 0

@@ -596,6 +596,40 @@ def test_a_lame_duck_is_left_and_nothing_is_lost_on_the_way() -> None:
     assert [n.server for n in notices if isinstance(n, Reconnected)] == ["b:2"]
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_client_that_drains_while_it_leaves_a_lame_duck_stays_to_the_end(taken: bool) -> None:
+    """What was to wait for the next server was lost, and drain failed."""
+    net = Net("nats://a:1")
+    first = net.up("a:1", "a:1", "b:2")
+    net.up("b:2", "a:1", "b:2")
+    net.open()
+    inbox = Inbox()
+    net.client.subscribe("s", None, inbox.deliver)
+    net.link.advance(5.0)
+    session = net.link.session
+    assert session is not None
+    net.client.publish("s", b"1")
+    session.say(Info({"headers": True, "max_payload": 1000, "connect_urls": ["b:2"], "ldm": True}))
+    net.client.receive_data(1, session.data_to_send(), net.link.now)
+    if taken:
+        session.receive_data(net.client.data_to_send())
+    net.client.publish("s", b"2")
+    flushed = net.client.flush()
+    sub = net.client.subscribe("t", None, inbox.deliver)
+    asked = net.client.request("s", b"3")
+    drained = net.client.drain()
+    net.link.advance(1.0)
+    drained.result()
+    flushed.result()
+    sub.confirmed.result()
+    assert [body for _, body, _ in inbox.items] == [b"1", b"2", b"3"]
+    assert [e.payload for e in session.received if isinstance(e, Pub)] == [b"1", b"2", b"3"]
+    assert first.sessions == [session]
+    assert not asked.done
+    net.client.close()
+    assert net.client.dropped_unsent == 0
+
+
 def test_a_connection_that_breaks_before_the_lame_duck_is_left_loses_nothing_either() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "a:1", "b:2")
