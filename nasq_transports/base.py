@@ -312,10 +312,17 @@ class BaseTransport(ABC):
                 return
         self._written_early = False
         self._pump_output()
-        if client.wants_read is not self._reading:
+        has_rest = self._has_rest()
+        if (client.wants_read and not has_rest) is not self._reading:
             self._reading = not self._reading
             self._read_on(self._reading)
-        self._arm(client.next_timeout())
+        # The rest is read when others have had their turn, as the client's own is.
+        self._arm(self.now() if has_rest else client.next_timeout())
+
+    def _has_rest(self) -> bool:
+        """Whether the layers of the present stream have left something unread."""
+        stack = self._stack
+        return stack is not None and stack.has_rest and self.client.wants(self._asked_for)
 
     def say(self) -> None:
         """See `Transport.say`.
@@ -352,7 +359,9 @@ class BaseTransport(ABC):
             self.client.output.revoke()
 
     def _meet_deadline(self) -> None:
-        """Call `handle_timeout` if the client's deadline has come."""
+        """Call `handle_timeout` if the client's deadline has come, and read what was left."""
+        if not self._ended and self._has_rest():
+            self._received(self._asked_for, b"")
         now = self.now()
         due = self.client.next_timeout()
         if due is not None and due <= now and not self._ended:
@@ -398,7 +407,7 @@ class BaseTransport(ABC):
             self.client.credentials_given(need.attempt, fields, self.now())
 
     def _received(self, attempt: int, data: bytes) -> None:
-        """The socket gave bytes."""
+        """The socket gave bytes; none: read what the layers have left unread."""
         stack = self._stack
         if stack is None:
             self.client.receive_data(attempt, data, self.now())
@@ -406,7 +415,7 @@ class BaseTransport(ABC):
         if not self.client.wants(attempt):
             return  # the stack is another stream's by now
         try:
-            plain = stack.receive(data)
+            plain = stack.receive(data) if data else stack.receive_rest()
         except NASQError as error:
             self._fail(attempt, error)
             return

@@ -21,9 +21,12 @@ class Filter(Protocol):
 
     Attributes:
         closed: the peer has ended this layer.
+        has_rest: `receive` has left something unread, so that it takes no longer; called with no
+            data it goes on.
     """
 
     closed: bool
+    has_rest: bool
 
     @property
     def ready(self) -> bool:
@@ -68,6 +71,18 @@ class Stack:
             if not data:
                 break
         return data
+
+    @property
+    def has_rest(self) -> bool:
+        """Something was left unread, so that `receive` takes no longer: call `receive_rest` soon.
+
+        Of what there is only WebSocket does that, which is the topmost layer.
+        """
+        return self._filters[-1].has_rest
+
+    def receive_rest(self) -> bytes:
+        """More bytes for the client, of what was left unread."""
+        return self._filters[-1].receive(b"")
 
     def send(self, data: bytes) -> None:
         """Bytes of the client's; only when `ready`."""

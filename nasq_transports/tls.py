@@ -22,6 +22,7 @@ class TLSFilter:
 
     def __init__(self, server: Server, context: Any) -> None:
         self.closed = False
+        self.has_rest = False
         self._shaken = False
         # What TLS could not take: in TLS 1.2 the peer may ask for another handshake at any time,
         # and until its answers are read nothing can be written.

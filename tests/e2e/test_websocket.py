@@ -8,12 +8,20 @@ from hashlib import sha1
 from pathlib import Path
 
 import pytest
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Request,
+)
 
 from nasq import InvalidOptionError, NASQError, NASQueue, RemoteProtocolError
 from nasq.server import LocalServer
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
-from tests.e2e.hostile import HostileServer, Script, Victim
+from tests.e2e.hostile import INFO, HostileServer, Script, Victim
 from tests.e2e.test_tls import exchange
 
 
@@ -104,3 +112,48 @@ async def test_a_bad_answer_is_a_failed_attempt_and_not_the_end(kit: Kit) -> Non
 def test_ws_with_tls_says_wss() -> None:
     with pytest.raises(InvalidOptionError, match="wss://"):
         NASQueue(servers=["ws://localhost"], tls=True)
+
+
+def floods_with_short_frames(victim: Victim) -> None:
+    """A NATS server that sends its stream byte by byte, each in a frame, with a PING behind it."""
+    peer = WSConnection(ConnectionType.SERVER)
+    sent = 0
+    while True:
+        victim._read()
+        peer.receive_data(victim.received)
+        victim.received = b""
+        for event in peer.events():
+            if isinstance(event, Request):
+                victim.send(peer.send(AcceptConnection()) + peer.send(BytesMessage(INFO)))
+            elif isinstance(event, BytesMessage):
+                commands = bytes(event.data)
+                stream = b"PONG\r\n" * commands.count(b"PING\r\n")
+                if b"SUB " in commands and not sent:
+                    subject = commands.partition(b"SUB ")[2].split()[0]
+                    sent = 500
+                    stream += b"".join(
+                        b"MSG %b 1 3\r\n%03d\r\n" % (subject, n) for n in range(sent)
+                    )
+                frames = [
+                    peer.send(BytesMessage(stream[at : at + 1])) + peer.send(Ping())
+                    for at in range(len(stream))
+                ]
+                victim.send(b"".join(frames))
+            elif isinstance(event, CloseConnection):
+                return
+
+
+async def test_a_flood_of_short_frames_is_read_in_order(kit: Kit) -> None:
+    """The layer reads a part of them in each turn; nothing is lost, and nothing waits for more."""
+    with HostileServer(kit.server.port) as hostile:
+        hostile.hostile(floods_with_short_frames)
+        async with kit.queue(servers=[f"ws://127.0.0.1:{hostile.port}"]) as queue:
+            await queue.subscribe_and_queue("a")
+            texts: list[str] = []
+            while len(texts) < 500:
+                message = await queue.pop(timeout=20.0)
+                assert message is not None
+                texts.append(message.text)
+            assert texts == [f"{n:03d}" for n in range(500)]
+            await queue.flush()
+            assert queue.stats().reconnects == 0

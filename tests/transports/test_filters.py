@@ -101,6 +101,21 @@ def test_a_peer_that_pings_and_reads_nothing_makes_nothing_grow() -> None:
     ]
 
 
+def test_many_short_frames_are_read_a_part_at_a_time() -> None:
+    """A chunk of empty frames took over a second in one call."""
+    layer, peer = connected_websocket()
+    stream = bytes(range(256)) * 20
+    pieces = [stream[at : at + 1] for at in range(len(stream))]
+    data = b"".join(peer.ws.send(BytesMessage(piece)) + peer.ws.send(Ping()) for piece in pieces)
+    got = [layer.receive(data)]
+    while layer.has_rest:
+        got.append(layer.receive(b""))
+    assert b"".join(got) == stream
+    assert all(len(part) <= 512 for part in got)
+    assert len(got) == 2 * len(stream) // 512 + 1
+    assert layer.receive(peer.ws.send(BytesMessage(b"more"))) == b"more"
+
+
 def test_a_close_frame_is_noticed_and_answered_while_tcp_stays_up() -> None:
     layer, peer = connected_websocket()
     last = peer.ws.send(BytesMessage(INFO))
