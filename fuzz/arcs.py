@@ -56,8 +56,7 @@ def _watch_by_tracing(run: Callable[[], object]) -> set[Arc]:
     return arcs
 
 
-def _watch_by_monitoring(run: Callable[[], object]) -> set[Arc]:
-    monitoring: Any = sys.monitoring  # type: ignore[attr-defined]  # new in Python 3.12
+def _watch_by_monitoring(run: Callable[[], object], monitoring: Any) -> set[Arc]:
     events = monitoring.events
     # 3.14 tells the two ways of a branch apart.
     both = getattr(events, "BRANCH_LEFT", None)
@@ -97,5 +96,5 @@ def _watch_by_monitoring(run: Callable[[], object]) -> set[Arc]:
 def watch(run: Callable[[], object]) -> set[Arc]:
     """The steps that `run` takes within nasq_proto. Raises what it raises."""
     if sys.version_info >= (3, 12):
-        return _watch_by_monitoring(run)
+        return _watch_by_monitoring(run, sys.monitoring)
     return _watch_by_tracing(run)
