@@ -882,7 +882,9 @@ class Client:
             (only,) = self._reasons.values()
             if isinstance(only, NASQError):
                 return only
-        return ConnectFailedError(list(self._reasons.items()))
+        error = ConnectFailedError(list(self._reasons.items()))
+        error.__cause__ = next(reversed(self._reasons.values()), None)  # the latest
+        return error
 
     def _begin(self, candidate: Candidate, now: float) -> None:
         self._retry = None

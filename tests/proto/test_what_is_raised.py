@@ -61,6 +61,7 @@ def test_the_first_round_keeps_the_systems_error_of_each_server() -> None:
     rig.link.pump()
     assert isinstance(opened.error, ConnectFailedError)
     assert opened.error.reasons == [("s1:4222", refused), ("s2:4222", refused)]
+    assert opened.error.__cause__ is refused
 
 
 def test_callers_that_wait_for_the_same_thing_get_an_error_each() -> None:
