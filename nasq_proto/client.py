@@ -1031,7 +1031,9 @@ class Client:
                     replay.append(sub.new_max_frame())
         self.output.put_first(replay)
         # There is a PING behind each SUB: which one the server refuses can be told by that.
-        self._pongs.extend(map(_Confirmation, self.output.subscribing()))
+        for sid in self.output.subscribing():
+            known = self.subscriptions.by_sid.get(sid)
+            self._pongs.append(Op() if known is None else _Confirmation(known))
         for sub in self.subscriptions:
             if sub.closing:
                 self._end(sub)

@@ -27,7 +27,6 @@ from .ops import Op
 
 if TYPE_CHECKING:
     from .requests import PendingReply
-    from .subscriptions import Subscription
 
 __all__ = [
     "COST",
@@ -62,12 +61,12 @@ class ControlFrame(bytes):
 
     Attributes:
         at: its index in `Output.frames`, while it is there.
-        confirms: the subscription whose SUB this is. A PING stands behind that SUB in the same
+        confirms: the sid of a SUB, as it is on the wire. A PING stands behind a SUB in the same
             frame, so that the server's PONG confirms it; None for UNSUB.
     """
 
     at: int = -1
-    confirms: Subscription | None = None
+    confirms: bytes | None = None
 
 
 class LivenessFrame(bytes):
@@ -333,8 +332,8 @@ class Output:
         if self.requests.get(pending.at) is pending:
             del self.requests[pending.at]
 
-    def subscribing(self) -> Iterator[Subscription]:
-        """The subscriptions whose SUB is here, in the order of these."""
+    def subscribing(self) -> Iterator[bytes]:
+        """The sids of the subscriptions whose SUB is here, in the order of these."""
         for piece in self.frames:
             if isinstance(piece, ControlFrame) and piece.confirms is not None:
                 yield piece.confirms

@@ -57,7 +57,7 @@ class Subscription:
         self.queue_group = queue_group
         self.deliver = deliver
         self.sub_frame = ControlFrame(encode(Sub(subject, str(sid), queue_group)) + PING)
-        self.sub_frame.confirms = self
+        self.sub_frame.confirms = self.raw_sid
         self.max_frame: ControlFrame | None = None
         self.unsub_frame: ControlFrame | None = None
         self.confirmed: Op[None] = Op()

@@ -134,3 +134,17 @@ def test_a_refused_subscription_that_nobody_answers_still_times_out_the_connecti
     assert sub.confirmed.done  # on the next connection
     assert rig.client.reconnects == 1
     assert not isinstance(rig.client.last_error, OperationTimeoutError)
+
+
+def test_the_pong_of_a_subscription_that_has_ended_meanwhile_is_nobody_elses() -> None:
+    """Its SUB waits to be sent, and with it a PING, when the subscription is not there any more."""
+    rig = Rig().connect()
+    rig.link.cut()
+    gone = rig.client.subscribe("a", None, rig.inbox.deliver)
+    rig.client.subscriptions.remove(gone)
+    flushed = rig.client.flush()
+    later = rig.client.subscribe("b", None, rig.inbox.deliver)
+    rig.link.advance(1.0)
+    assert flushed.result() is None
+    assert later.confirmed.result() is None
+    assert not rig.client._pongs
