@@ -10,7 +10,7 @@ import pytest
 from nasq_proto import Connection
 from nasq_proto.decoder import Frame
 from tests.conftest import Kit
-from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.hostile import HostileServer, HungUp, Victim
 
 MEGABYTE = 1024 * 1024
 # Between two turns of another task the client reads no more frames than this, nor more bytes.
@@ -58,6 +58,8 @@ async def test_others_have_their_turns_while_a_server_floods(
                     pass  # its PONGs are taken, or it would be given up
             except BlockingIOError:
                 victim.sock.setblocking(True)
+            except OSError:
+                raise HungUp from None
 
     with HostileServer(kit.server.port) as hostile:
         hostile.hostile(flood)
