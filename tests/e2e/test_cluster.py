@@ -269,10 +269,12 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
             received: set[tuple[int, int]] = set()
             sent: list[int] = [0, 0]
             accounted: set[tuple[int, int]] = set()
-            # By which connection of its producer a message went: over one, order is kept. What
-            # went over the next one, to another server, may overtake it on the servers' routes.
-            same_way: dict[tuple[int, int], int] = {}
-            state = {"done": False}
+            # By which connection of its producer a message went, between which restarts: over one
+            # connection, order is kept while the cluster is whole. What goes over the next one, to
+            # another server, or over the routes that servers are making anew, may overtake it.
+            same_way: dict[tuple[int, int], tuple[int, int]] = {}
+            state = {"done": False, "whole": False}
+            restarts = 0
             for queue in workers:
                 await queue.subscribe_and_queue("jobs", queue_group="workers")
             await own.subscribe_and_queue("own")
@@ -308,12 +310,19 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
                         await kit.sleep(0.02)
 
             async def roll() -> object:
+                nonlocal restarts
                 for server in [*cluster.servers, cluster.servers[0]]:
                     await find_calm()
+                    state["whole"] = True
                     calm = [await publish(who, "calm") for _ in range(50) for who in range(2)]
                     await kit.gather(producer.flush, other_producer.flush)
                     accounted.update(calm)
                     await kit.until(lambda calm=calm: received.issuperset(calm))  # type: ignore[misc]
+                    # `load` goes on meanwhile.
+                    enough = 101 * (restarts + 1)
+                    await kit.until(lambda enough=enough: len(same_way) > enough)  # type: ignore[misc]
+                    state["whole"] = False
+                    restarts += 1
                     await aside(kit, server.restart)
                     await aside(kit, cluster.await_whole)
                 await find_calm()
@@ -324,12 +333,13 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
                 """Goes on while servers come and go."""
                 while not state["done"]:
                     for who in range(2):
-                        connection = producers[who].stats().reconnects
+                        way = producers[who].stats().reconnects, restarts
+                        whole = state["whole"]
                         batch = [await publish(who, "load") for _ in range(10)]
                         with suppress(ConnectionLostError):
                             await producers[who].flush()
-                            if producers[who].stats().reconnects == connection:
-                                same_way.update((sent, connection) for sent in batch)
+                            if whole and way == (producers[who].stats().reconnects, restarts):
+                                same_way.update(dict.fromkeys(batch, way))
                     await kit.sleep(0.005)
                 return None
 
