@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -81,10 +82,13 @@ async def test_a_queue_that_was_closed_warns_of_nothing(kit: Kit) -> None:
 
 
 async def test_one_that_is_reconnecting_is_let_go_of_too(kit: Kit) -> None:
-    with LocalServer() as local:
+    with LocalServer() as local, socket.socket() as holder:
         queue: Any = kit.queue(port=local.port)
         await queue.connect()
         local.kill()
+        # Nobody else may listen there: a queue that has found a server is not reconnecting.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", local.port))
         await kit.until(lambda: not queue.is_connected())
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

@@ -19,6 +19,7 @@ from nasq import (
     InvalidOptionError,
     InvalidSubjectError,
     NASQueue,
+    Stats,
     UnpoppedMessages,
     UsageError,
 )
@@ -369,3 +370,18 @@ async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
 def test_a_queue_has_no_more_attributes_than_cpython_looks_up_fast() -> None:
     """With more of them each instance gets a dictionary of its own, and pop is a fifth slower."""
     assert len(vars(NASQueue())) <= 29
+
+
+def test_counters_of_a_blocking_queue_are_read_under_its_lock(server: LocalServer) -> None:
+    """They are sums over what another thread may be adding to."""
+    with BlockingNASQueue(port=server.port, namespace="counters") as queue:
+        held: list[bool] = []
+        stats = queue._queue.stats
+
+        def looking() -> Stats:
+            held.append(queue._lock._is_owned())  # type: ignore[attr-defined]  # what Condition uses
+            return stats()
+
+        queue._queue.stats = looking  # type: ignore[method-assign]  # to look at the lock
+        queue.stats()
+        assert held == [True]
