@@ -485,12 +485,12 @@ async def read_credentials(need: NeedCredentials) -> dict[str, str]:
 
 
 def exit_error(error: SystemExit) -> RuntimeError:
-    """What `sys.exit` in a callable of the user's is: no credentials, on every framework.
+    """The error to report when a credentials callable calls `sys.exit`.
 
-    It would end a loop from within, which trio takes for a bug of its own, and in a thread it
-    would end nothing but that.
+    Let through, SystemExit would end an event loop from within, which trio treats as a bug of its
+    own, and in a thread of the blocking transport it would end that thread without a word.
     """
-    return RuntimeError(f"they were not given: {error!r}")
+    return RuntimeError(f"the callable has called sys.exit: {error!r}")
 
 
 def connect_error(error: Exception) -> OSError:

@@ -32,7 +32,7 @@ __all__ = ["BlockingTransport"]
 _GLANCE: Final = 0.5
 # Pushes in quick succession are sent as often as that. In seconds; select knows nothing shorter.
 _GATHER: Final = 0.001
-# The thread looks up now and then in any case: select takes no time of weeks, and no infinity.
+# The thread wakes at least this often, in seconds: select refuses timeouts of weeks and infinity.
 _LONGEST: Final = 3600.0
 # As much as that, since waking a thread costs more than a turn of a loop.
 _READ_SIZE: Final = 2 * READ_SIZE
@@ -59,7 +59,7 @@ class BlockingTransport(BaseTransport):
     def __init__(self, lock: threading.RLock | None = None) -> None:
         super().__init__()
         self._lock = lock or threading.RLock()
-        # The thread that writes is inside of it: a signal handler of the same thread is not to.
+        # Set while a thread writes: a signal handler that interrupts it must not write in between.
         self._writing = False
         self._thread: threading.Thread | None = None
 
@@ -92,7 +92,7 @@ class BlockingTransport(BaseTransport):
         except BaseException as error:
             self._wake_out.close()
             self._wake_in.close()
-            if isinstance(error, RuntimeError):  # too many threads: a resource, as a socket is one
+            if isinstance(error, RuntimeError):  # no thread is left: like a socket, a resource
                 raise OSError(errno.EAGAIN, str(error)) from None
             raise
         self._thread = thread
@@ -320,7 +320,7 @@ class BlockingTransport(BaseTransport):
             self._hurry()
 
     def _take_dialled(self) -> None:
-        """What threads that connect have come to."""
+        """Take over the sockets that threads have connected, or report why they could not."""
         while self._dialled:
             attempt, output, reason = self._dialled[0]
             if output is None:
