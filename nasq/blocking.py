@@ -108,9 +108,9 @@ class BlockingNASQueue:
         # One thread that pushes and another that pops would otherwise hand the lock to each other
         # for every message. Whoever takes from a bounded queue makes room: that needs the lock.
         if not self._queue._inbox.bounded:
-            self._queue._taking = threading.RLock()
+            self._queue._pop_lock = threading.RLock()
         else:
-            self._queue._taking = self._lock
+            self._queue._pop_lock = self._lock
 
     def __repr__(self) -> str:
         return repr(self._queue)
@@ -370,7 +370,7 @@ class BlockingNASQueue:
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
             _seconds(timeout)
         if queue._caller() is queue._owner:
-            with queue._taking:
+            with queue._pop_lock:
                 message = queue._pop_now()
             if message is not None:
                 return message

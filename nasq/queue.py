@@ -213,7 +213,7 @@ class NASQueue:
         self._client.watch(inbox)
         self._times, self._oldest = inbox.times, inbox.oldest.__next__
         # Held while messages are taken. More than a formality under threads: see BlockingNASQueue.
-        self._taking: AbstractContextManager[object] = nullcontext()
+        self._pop_lock: AbstractContextManager[object] = nullcontext()
         self._output = self._client.output
         # Whether this caller may use the transport is looked at in every call, so cheaply.
         self._caller: Callable[[], object] = _anyone
@@ -352,7 +352,7 @@ class NASQueue:
         before = self._origin.wall_offset
         self._set_clock(transport)
         # What is still held was timed by the connection before; trio has a clock of its own.
-        with self._taking:
+        with self._pop_lock:
             self._inbox.move_times(before - self._origin.wall_offset)
         if self._oldest_kept is not None:
             self._oldest_kept = -math.inf
@@ -365,7 +365,7 @@ class NASQueue:
         except Exception as error:
             while (action := client.next_action()) is not None:
                 if isinstance(action, OpenTransport):
-                    client.transport_failed(action.attempt, error, transport.now())
+                    client.transport_closed(action.attempt, error, transport.now())
             client.give_up()
             while client.next_action() is not None:
                 pass
@@ -589,7 +589,7 @@ class NASQueue:
             output.grant()
         transport = self._transport
         assert transport is not None, "the client is open"
-        transport.say()
+        transport.kick_now()
         try:
             held = await transport.wait(op, deadline)
         except TimeoutError:
@@ -644,7 +644,7 @@ class NASQueue:
         deadline = self._deadline(timeout)
         op = self._client.flush()
         if self._transport is not None:
-            self._transport.say()
+            self._transport.kick_now()
         await self._within(op, deadline, timeout, "not flushed")
 
     async def drain(self, timeout: float | None = 30.0) -> None:
@@ -706,7 +706,7 @@ class NASQueue:
         if (
             self._times
             and self._calls_left > 0
-            and not self._inbox.untold
+            and not self._inbox.unraised
             and self._caller() is self._owner
         ):
             # `Inbox.take`, unfolded: this is the hot path.
@@ -716,7 +716,7 @@ class NASQueue:
                 return None
             self._calls_left -= 1
             if self._inbox.bounded:
-                self._inbox.took(len(held[1]))
+                self._inbox.account_for(len(held[1]))
             return Message(held, self._origin)
         return None
 
@@ -741,7 +741,7 @@ class NASQueue:
         if (
             self._times
             and self._calls_left > 0
-            and not self._inbox.untold
+            and not self._inbox.unraised
             and self._caller() is self._owner
             and (messages := self._take_now(most, held))
         ):
@@ -768,31 +768,31 @@ class NASQueue:
         waits = timeout is not None and timeout > 0
         transport, inbox = self._transport, self._inbox
         if transport is None:
-            self._tell_drops()
+            self._raise_drops()
             if waits and not inbox.bodies:
                 if not self._client.closed.done:
                     raise NotConnectedError(
                         "can't wait for messages: the queue was never connected; "
                         "call connect() first"
                     )
-                self._tell_end(self._client.closed)
+                self._raise_end(self._client.closed)
             return self._take_now(most, held)
         if not (inbox.bodies and self._turn_goes_on()):
             await self._checkpoint(transport)
             self._set_clock(transport)
         # Not before: what is dropped at the checkpoint wakes nobody who waits after it.
-        self._tell_drops()
+        self._raise_drops()
         again = False
         # Another caller may connect again before this one looks.
         closed = self._client.closed
         while not (messages := self._take_now(most, held)) and waits:
             if closed.done:
-                self._tell_end(closed)
+                self._raise_end(closed)
                 break
             op = inbox.waiter(again=again)
             try:
                 await transport.wait(op, deadline)
-                self._tell_drops()
+                self._raise_drops()
             except TimeoutError:
                 inbox.abandon(op)
                 waits = False
@@ -811,21 +811,21 @@ class NASQueue:
         """
         origin = self._origin
         try:
-            with self._taking, suppress(IndexError):
+            with self._pop_lock, suppress(IndexError):
                 held.extend(islice(self._inbox.oldest, min(most, len(self._times))))
         finally:
             if self._inbox.bounded:
-                self._inbox.took(sum(len(one[1]) for one in held))
+                self._inbox.account_for(sum(len(one[1]) for one in held))
         self._calls_left -= len(held)
         return [Message(one, origin) for one in held]
 
     def _put_back(self, held: list[Held]) -> None:
         """The caller that took these was interrupted: make them the oldest again."""
-        with self._taking:
+        with self._pop_lock:
             self._inbox.put_back(held)
             held.clear()
 
-    def _tell_end(self, closed: Op[Exception | None]) -> None:
+    def _raise_end(self, closed: Op[Exception | None]) -> None:
         """Raise why no message can come any more, unless the user has closed the queue."""
         error = closed.result()
         if error is None or closed is self._left:
@@ -839,9 +839,9 @@ class NASQueue:
             f"can't wait for messages: connect() failed ({error}); call it again"
         ) from error
 
-    def _tell_drops(self) -> None:
+    def _raise_drops(self) -> None:
         """Raise what `overflow="error"` asks for, once for all that was dropped since."""
-        dropped, self._inbox.untold = self._inbox.untold, 0
+        dropped, self._inbox.unraised = self._inbox.unraised, 0
         if dropped:
             raise QueueFullError(
                 f"the local queue was full: {dropped} messages were received and dropped", dropped
@@ -922,7 +922,7 @@ class NASQueue:
     def clear_queue(self) -> None:
         """Remove every message from the local queue."""
         self._check()
-        with self._taking:
+        with self._pop_lock:
             self._inbox.clear()
 
     def get_namespace(self) -> str | None:
@@ -1194,7 +1194,7 @@ class NASQueue:
             if (
                 bodies is None
                 or (route.local is not None and self._inbox.bounded)
-                or not self._output.takes(bodies)
+                or not self._output.accepts(bodies)
             ):
                 # One of them will be refused, or has to wait: those before it come first.
                 for message in batch:

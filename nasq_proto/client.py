@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A transport drives a `Client` with its inputs (`transport_opened`, `transport_failed`,
-`tls_established`, `credentials_given`, `credentials_failed`, `receive_data`, `transport_closed`,
-`handle_timeout`) and serves its outputs (`next_action`, `data_to_send`, `next_timeout`,
-`wants_read`, `take_notices`). Inputs never raise. Every connection that is tried has an attempt
+A transport drives a `Client` with its inputs (`transport_opened`, `tls_established`,
+`credentials_given`, `credentials_failed`, `receive_data`, `transport_closed`, `handle_timeout`)
+and serves its outputs (`next_action`, `data_to_send`, `next_timeout`, `wants_read`,
+`take_notices`). Inputs never raise. Every connection that is tried has an attempt
 number; what a transport reports of an attempt that was given up is ignored.
 
 Commands (`publish`, `subscribe`, `request`, `flush`, …) do no I/O and never block. What takes time
@@ -133,7 +133,9 @@ _STEPS: Final[dict[ClientState, frozenset[ClientState]]] = {
 
 
 class OpenTransport(NamedTuple):
-    """Open a byte stream to `server`, then call `transport_opened` or `transport_failed`.
+    """Open a byte stream to `server`, then call `transport_opened`.
+
+    If that fails, call `transport_closed` with the reason.
 
     Where `server.scheme` is ws or wss the stream is a WebSocket's. `tls` asks for TLS from the
     first byte on, with a certificate for `server.tls_name`; the stream is open when that is done.
@@ -319,15 +321,15 @@ class Client:
         self._notices: list[Notice] = []
         self._attempts = 0
         self._attempt: _Attempt | None = None
-        self._closing: int | None = None
-        self._retry: Candidate | None = None
+        self._closing_attempt: int | None = None
+        self._next_try: Candidate | None = None
         # Why each server failed, the latest only: reconnecting may go on for ever.
         self._reasons: dict[str, Exception] = {}
         # Until when the first connection is tried for; None: one round over the servers.
         self._until: float | None = None
         # Those who wait for what `open` and `connected` have given them.
-        self._opening: list[Op[None]] = []
-        self._waiting: list[Op[bool]] = []
+        self._open_waiters: list[Op[None]] = []
+        self._connected_waiters: list[Op[bool]] = []
         self._live = False
         self._handshake: list[bytes] = []
         self._pongs: deque[Op[None]] = deque()
@@ -390,10 +392,6 @@ class Client:
         if current is not None and current.phase is _Phase.AWAIT_CREDENTIALS:
             self._without_credentials(current, error, now)
 
-    def transport_failed(self, attempt: int, error: Exception, now: float) -> None:
-        """The stream of this attempt could not be opened."""
-        self.transport_closed(attempt, error, now)
-
     def receive_data(self, attempt: int, data: bytes, now: float) -> None:
         """Bytes came in."""
         current = self._attempt
@@ -437,9 +435,9 @@ class Client:
             self.report_drops(now)
 
     def transport_closed(self, attempt: int, error: Exception | None, now: float) -> None:
-        """The stream of this attempt ended, by whichever side, or was closed as asked."""
-        if attempt == self._closing:
-            self._closing = None
+        """The stream of this attempt ended, was closed as asked, or could not be opened."""
+        if attempt == self._closing_attempt:
+            self._closing_attempt = None
             self._actions.append(Finished())
         current = self._current(attempt)
         if current is None:
@@ -476,8 +474,8 @@ class Client:
             return
         current = self._attempt
         if current is None:
-            if self._retry is not None and now >= self._retry.not_before:
-                self._begin(self._retry, now)
+            if self._next_try is not None and now >= self._next_try.not_before:
+                self._begin(self._next_try, now)
         elif not self._live:
             if now >= current.deadline:
                 self._drop(
@@ -519,7 +517,7 @@ class Client:
     def data_to_send(self) -> bytes:
         """Everything to be written to the present stream, in full and in order."""
         output = self.output
-        data = output.take() if self._live and output.frames else b""
+        data = output.hand_over() if self._live and output.frames else b""
         if self._handshake:
             handshake, self._handshake = self._handshake, []
             self.output.pongs = 0
@@ -533,7 +531,7 @@ class Client:
                 return self._now  # others have had their turn by then
             due: float | None = self._ping_at if self._live else self._attempt.deadline
         else:
-            due = None if self._retry is None else self._retry.not_before
+            due = None if self._next_try is None else self._next_try.not_before
         if self._until is not None and (due is None or self._until < due):
             due = self._until
         if due == math.inf:  # no deadline, or never a PING
@@ -588,9 +586,9 @@ class Client:
         op: Op[None] = Op()
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
             self._step(ClientState.CONNECTING)
-            self.output.room = self._options.reconnect_buffer
+            self.output.limit = self._options.reconnect_buffer
             # A transport that was not told of its end yet has this connection to serve instead.
-            self._closing = None
+            self._closing_attempt = None
             self._actions = deque(a for a in self._actions if not isinstance(a, Finished))
             self.stopped.resolve(None)
             self.closed = Op()
@@ -600,7 +598,7 @@ class Client:
             self._pool.reset(patient=until is not None)
             if self._options.shuffle:
                 self._pool.shuffle()
-            self._opening.append(op)
+            self._open_waiters.append(op)
             self._next_server(now)
         elif self._live:
             op.resolve(None)
@@ -608,7 +606,7 @@ class Client:
             if self.state is ClientState.CONNECTING and until is not None:
                 self._until = until if self._until is None else max(until, self._until)
                 self._pool.patient = True
-            self._opening.append(op)
+            self._open_waiters.append(op)
         return op
 
     def give_up(self) -> None:
@@ -638,7 +636,7 @@ class Client:
         if self._live or self.state is ClientState.CLOSED:
             return Op.resolved(self._live)
         op: Op[bool] = Op()
-        self._waiting.append(op)
+        self._connected_waiters.append(op)
         return op
 
     def publish(
@@ -809,7 +807,7 @@ class Client:
         Done when the stream is gone and the transport has stopped.
         """
         if self.state is ClientState.IDLE:
-            self._tell_waiting(up=False)
+            self._resolve_connected(up=False)
             return Op.resolved(None)
         if self.state is not ClientState.CLOSED:
             self._shut(None)
@@ -822,7 +820,7 @@ class Client:
         """
         if self.state not in (ClientState.IDLE, ClientState.CLOSED):
             self._shut(error)
-        self._closing = None
+        self._closing_attempt = None
         self._actions.clear()
         self.stopped.resolve(None)
 
@@ -831,10 +829,10 @@ class Client:
         if isinstance(op, PendingReply):
             self._requests.abandon(op)
             self.output.take_back_request(op)
-        elif op in self._opening:
-            self._opening.remove(op)
-        elif op in self._waiting:
-            self._waiting.remove(op)
+        elif op in self._open_waiters:
+            self._open_waiters.remove(op)
+        elif op in self._connected_waiters:
+            self._connected_waiters.remove(op)
         elif op in self._deferred_flushes:
             self._deferred_flushes.remove(op)
         else:
@@ -874,7 +872,7 @@ class Client:
         elif candidate.not_before <= now:
             self._begin(candidate, now)
         else:
-            self._retry = candidate
+            self._next_try = candidate
 
     def _round_error(self) -> Exception:
         """Why no server could be reached: in the words of the only one, or of each."""
@@ -887,7 +885,7 @@ class Client:
         return error
 
     def _begin(self, candidate: Candidate, now: float) -> None:
-        self._retry = None
+        self._next_try = None
         self.output.pongs = 0
         self._attempts += 1
         connection = Connection(Role.CLIENT, limits=self._options.limits, sparing=True)
@@ -944,7 +942,7 @@ class Client:
 
     def _keep_unsent(self) -> None:
         """Keep what no connection has seen; forget what only that one knew."""
-        self.output.room = self._options.reconnect_buffer
+        self.output.limit = self._options.reconnect_buffer
         self.output.keep_unsent()
         for sub in self.subscriptions:
             # Its UNSUB was handed over, and died with the connection as the subscription did.
@@ -971,10 +969,10 @@ class Client:
         reason = error or ConnectionClosedError("the connection was closed by this side")
         current, self._attempt = self._attempt, None
         self._live = False
-        self._retry = None
+        self._next_try = None
         self._until = None
         self._handshake = []
-        self.output.room = -1
+        self.output.limit = -1
         unsent = self.output.clear()
         self.dropped_unsent += unsent
         if error is not None:
@@ -996,15 +994,15 @@ class Client:
             )
             self.subscriptions.remove(sub)
         self._reply_inbox = None
-        opening, self._opening = self._opening, []
+        opening, self._open_waiters = self._open_waiters, []
         for one in opening:
             one.fail(_fresh(reason))
-        self._tell_waiting(up=False)
+        self._resolve_connected(up=False)
         self.closed.resolve(error)
         if current is None or current.ended is not None:
             self._actions.append(Finished())
         else:
-            self._closing = current.number
+            self._closing_attempt = current.number
             self._actions.append(CloseTransport(current.number))
 
     def _established(self, current: _Attempt, now: float) -> None:
@@ -1016,7 +1014,7 @@ class Client:
         self._pool.connected(current.candidate)
         self._live = True
         self._until = None
-        self.output.room = NO_LIMIT
+        self.output.limit = NO_LIMIT
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval
         self._drop_oversized()
@@ -1024,7 +1022,7 @@ class Client:
         for sub in self.subscriptions:
             if not self.output.holds(sub.sub_frame):
                 replay.append(sub.sub_frame)
-                sub.before = sub.delivered
+                sub.delivered_before = sub.delivered
                 if sub.max_msgs is not None and not sub.closing:
                     if sub.max_frame is not None:
                         self.output.take_back(sub.max_frame)
@@ -1042,14 +1040,14 @@ class Client:
             self.reconnects += 1
         address = current.server.address
         self._notices.append(Reconnected(address) if again else Connected(address))
-        opening, self._opening = self._opening, []
+        opening, self._open_waiters = self._open_waiters, []
         for one in opening:
             one.resolve(None)
-        self._tell_waiting(up=True)
+        self._resolve_connected(up=True)
 
-    def _tell_waiting(self, *, up: bool) -> None:
+    def _resolve_connected(self, *, up: bool) -> None:
         """To those who asked by `connected`."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._connected_waiters = self._connected_waiters, []
         for op in waiting:
             op.resolve(up)
 
@@ -1323,7 +1321,7 @@ class Client:
     def _refuse(self, size: int) -> None:
         self._check_open()
         raise BufferFullError(
-            f"not connected, and {self.output.size} of the {self.output.room} bytes of "
+            f"not connected, and {self.output.size} of the {self.output.limit} bytes of "
             f"reconnect_buffer are in use: a message of {size} bytes was not taken"
         )
 

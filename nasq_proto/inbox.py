@@ -51,12 +51,12 @@ class Inbox:
         heads, bodies, times: what is held, oldest first; one of each for each message, in this
             order: where a time is, there is a message.
         oldest: takes the oldest message at each `next`; IndexError when there is none. Where the
-            inbox is `bounded`, say so with `took`; `take` does both.
+            inbox is `bounded`, say so with `account_for`; `take` does both.
         bounded: whether there are bounds.
         messages_in: messages that came from the server, ever, dropped ones included.
         bytes_in: their payload and header bytes.
         dropped: messages dropped, ever.
-        untold: messages dropped under ERROR that nobody was told of yet; set it to 0 on telling.
+        unraised: messages dropped under ERROR that nobody was told of yet; set it to 0 on telling.
         on_room: called when a blocked inbox has room again.
     """
 
@@ -65,8 +65,8 @@ class Inbox:
         "_columns",
         "_max_bytes",
         "_max_messages",
+        "_reported",
         "_room",
-        "_told",
         "_waiters",
         "blocked",
         "bodies",
@@ -79,7 +79,7 @@ class Inbox:
         "on_room",
         "overflow",
         "times",
-        "untold",
+        "unraised",
     )
 
     def __init__(
@@ -102,13 +102,13 @@ class Inbox:
         self.messages_in = 0
         self.bytes_in = 0
         self.dropped = 0
-        self.untold = 0
+        self.unraised = 0
         self.blocked = False
         self.on_room: Callable[[], None] | None = None
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._told = 0
+        self._reported = 0
         self._waiters: deque[Op[None]] = deque()
         self._room: list[Op[None]] = []
 
@@ -150,11 +150,11 @@ class Inbox:
                 self._bytes += size
         else:
             for head, body in zip(heads, bodies, strict=True):
-                self._squeeze(head, body, now)
+                self._put_bounded(head, body, now)
         if self._waiters:
             self._wake(count)
 
-    def _squeeze(self, head: Head, body: bytes, now: float) -> None:
+    def _put_bounded(self, head: Head, body: bytes, now: float) -> None:
         """Take a message that may be one too many."""
         size = len(body)
         if self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
@@ -164,7 +164,7 @@ class Inbox:
         if not self.has_room(size):
             if self.overflow is not Overflow.BLOCK:
                 self.dropped += 1
-                self.untold += self.overflow is Overflow.ERROR
+                self.unraised += self.overflow is Overflow.ERROR
                 return
             self.blocked = True
         any(map(deque.append, self._columns, (head, body, now)))
@@ -190,11 +190,11 @@ class Inbox:
     def take(self) -> Held:
         """The oldest message. Raises IndexError when there is none."""
         held: Held = next(self.oldest)
-        self.took(len(held[1]))
+        self.account_for(len(held[1]))
         return held
 
     def put_back(self, held: list[Held]) -> None:
-        """Have messages that were taken, and told with `took`, be the oldest again."""
+        """Have messages that were taken, and told with `account_for`, be the oldest again."""
         if held:
             columns = [column[::-1] for column in zip(*held, strict=True)]
             any(map(deque.extendleft, self._columns, columns))
@@ -205,7 +205,7 @@ class Inbox:
     def clear(self) -> None:
         """Remove everything; nothing of it counts as dropped."""
         any(map(deque.clear, self._columns))
-        self.took(self._bytes)
+        self.account_for(self._bytes)
 
     def move_times(self, seconds: float) -> None:
         """Time is told by another clock from now on: one that shows so much more."""
@@ -217,10 +217,10 @@ class Inbox:
 
     def new_drops(self) -> int:
         """Messages dropped since this was last asked."""
-        new, self._told = self.dropped - self._told, self.dropped
+        new, self._reported = self.dropped - self._reported, self.dropped
         return new
 
-    def took(self, size: int) -> None:
+    def account_for(self, size: int) -> None:
         """A message, or several, of that size were taken."""
         if not self.bounded:
             return

@@ -1,8 +1,9 @@
 """What a client has to send and no connection has taken yet: one list of frames, oldest first.
 
-While a connection is up the list is emptied by `take`. While none is, it grows. When a connection
-breaks, `keep_unsent` removes what was meant for that connection alone, and the rest keeps its
-place: so the order of push, subscribe, push survives a reconnect, and no frame is sent twice.
+While a connection is up, `hand_over` empties the list. While none is, the list grows. When a
+connection breaks, `keep_unsent` removes what was meant for that connection alone, and the rest
+keeps its place: so the order of push, subscribe, push survives a reconnect, and no frame is sent
+twice.
 
 Every frame has a kind, so nothing ever parses the list back:
 
@@ -81,11 +82,11 @@ class Output:
 
     Attributes:
         frames: what is sent, in pieces (see the head of this module).
-        room: publishes are taken while `size` stays within this; less than 0: not at all.
+        limit: publishes are accepted while `size` stays within this; less than 0: not at all.
         max_payload: what the server takes, in bytes of headers and payload.
-        credit: while it is above 0, a publish is added with no look at anything but its size, and
-            takes its size and `COST` off. Whoever grants it has seen to it that `take` comes soon,
-            which ends it. Below 0: it is used up; let `take` come first.
+        credit: while it is positive, publishes are appended without any check but that of their
+            size; each lowers it by its size and `COST`. Grant credit only after a write was
+            scheduled: `hand_over` resets it. Negative: it is used up; wait for `hand_over`.
         pongs: PONGs that the peer has not taken yet.
         requests: the requests among the frames, by the index of the first piece. One is there only
             if that piece is its control line: an interruption may have left an entry behind.
@@ -102,16 +103,16 @@ class Output:
         "_writers",
         "credit",
         "frames",
+        "limit",
         "max_payload",
         "pongs",
         "requests",
-        "room",
     )
 
     def __init__(self, refuse: Callable[[int], None]) -> None:
         """`refuse` is called with the size of a frame that there is no room for, and raises."""
         self.frames: list[bytes] = []
-        self.room = -1
+        self.limit = -1
         self.max_payload = 1024 * 1024
         self.credit = 0
         self.pongs = 0
@@ -149,7 +150,7 @@ class Output:
 
     def grant(self) -> None:
         """Give credit, where nothing but sizes has to be looked at: a connection is up."""
-        if self.room == NO_LIMIT:
+        if self.limit == NO_LIMIT:
             self._settle()
             self.credit = self._granted = CREDIT
 
@@ -202,7 +203,7 @@ class Output:
                 f"max_payload of {self.max_payload}"
             )
         length = len(line) + size + 2
-        if self.size + length > self.room:
+        if self.size + length > self.limit:
             self._refuse(length)
         self.frames += (line, body, CRLF)
         self._settled += 3
@@ -221,7 +222,7 @@ class Output:
         self.requests[at] = pending
 
     def publish_many(self, lines: list[bytes], payloads: list[bytes]) -> bool:
-        """Append publishes that need no check (`takes`); True as `add`."""
+        """Append publishes that need no check (`Output.accepts`); True as `add`."""
         count, size = len(lines), sum(map(len, payloads))
         pieces = [CRLF] * (3 * count)
         pieces[::3] = lines
@@ -238,17 +239,19 @@ class Output:
             self._granted = self.credit
         return empty
 
-    def takes(self, payloads: list[bytes]) -> bool:
+    def accepts(self, payloads: list[bytes]) -> bool:
         """Whether all of them can be published now, with no look at each."""
         sizes = list(map(len, payloads))
-        return self.room == NO_LIMIT and max(sizes) <= self.max_payload and sum(sizes) <= HIGH_WATER
+        return (
+            self.limit == NO_LIMIT and max(sizes) <= self.max_payload and sum(sizes) <= HIGH_WATER
+        )
 
     # ------------------------------------------------------------------ handing over
 
-    def take(self) -> bytes:
+    def hand_over(self) -> bytes:
         """Hand everything over that is for this connection, and let writers go on."""
         if self._sealed is not None:
-            return self._take_last()
+            return self._hand_over_last()
         # Swapped before it is joined: what a writer adds from here on belongs to the next time.
         frames, self.frames = self.frames, []
         if self.credit or self._granted:
@@ -272,7 +275,7 @@ class Output:
         """What was for the next connection is for this one."""
         self._sealed = None
 
-    def _take_last(self) -> bytes:
+    def _hand_over_last(self) -> bytes:
         self.revoke()
         sealed, self._sealed = self._sealed or 0, 0
         data = b"".join(self.frames[:sealed])
@@ -486,7 +489,7 @@ class Publisher:
         return output.publish(line, payload, self.subject)
 
     def publish_many(self, payloads: list[bytes]) -> bool:
-        """Publish each of what `Output.takes`, at once; True as `publish`."""
+        """Publish each of what `Output.accepts`, at once; True as `publish`."""
         sizes = list(map(len, payloads))
         lines: list[Any] = list(map(self.lines.get, sizes))
         if None in lines:

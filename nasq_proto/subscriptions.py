@@ -25,7 +25,7 @@ class Subscription:
         confirmed: done when the server has taken the SUB; fails when it was refused.
         ended: done when no message can come for it any more.
         delivered: messages received, ever.
-        before: of these, those that earlier connections brought.
+        delivered_before: of these, those that earlier connections brought.
         max_msgs: the server ends it after that many, counted from the start; None: never.
         closing: UNSUB is under way; messages may still come.
         sub_frame: SUB, with a PING behind it whose PONG confirms it.
@@ -34,11 +34,11 @@ class Subscription:
     """
 
     __slots__ = (
-        "before",
         "closing",
         "confirmed",
         "deliver",
         "delivered",
+        "delivered_before",
         "ended",
         "max_frame",
         "max_msgs",
@@ -63,7 +63,7 @@ class Subscription:
         self.confirmed: Op[None] = Op()
         self.ended: Op[None] = Op()
         self.delivered = 0
-        self.before = 0
+        self.delivered_before = 0
         self.max_msgs: int | None = None
         self.closing = False
 
@@ -79,7 +79,9 @@ class Subscription:
     def new_max_frame(self) -> ControlFrame:
         """UNSUB with `max_msgs`; a server counts from the start of its own connection."""
         assert self.max_msgs is not None, "called only when there is a maximum"
-        self.max_frame = ControlFrame(encode(Unsub(str(self.sid), self.max_msgs - self.before)))
+        self.max_frame = ControlFrame(
+            encode(Unsub(str(self.sid), self.max_msgs - self.delivered_before))
+        )
         return self.max_frame
 
     def new_unsub_frame(self) -> ControlFrame:

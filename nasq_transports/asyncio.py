@@ -65,7 +65,7 @@ class AsyncioTransport(BaseTransport):
         except Exception as error:
             self._died(error)
         else:
-            self._tell()
+            self._emit_notices()
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
         """See `Transport.wait`."""

@@ -119,7 +119,7 @@ class Transport(Protocol):
     def kick(self) -> None:
         """The client has bytes, an action or another deadline. Cheap, and coalesced."""
 
-    def say(self) -> None:
+    def kick_now(self) -> None:
         """As `kick`, by one who is about to wait for the answer to what the client has to say."""
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
@@ -239,7 +239,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def _open(self, attempt: int, server: Server) -> None:
-        """Begin to open a stream; then `_opened`, or `transport_failed`."""
+        """Begin to open a stream; then `_opened`, or `transport_closed`."""
 
     @abstractmethod
     def _close(self, attempt: int) -> None:
@@ -301,7 +301,7 @@ class BaseTransport(ABC):
                 self._open(action.attempt, action.server)
             elif isinstance(action, StartTLS):
                 self._handshake_for = action
-                self._put_on(action.attempt, action.server, tls=True)
+                self._add_layers(action.attempt, action.server, tls=True)
             elif isinstance(action, NeedCredentials):
                 self._read_credentials(action)
             elif isinstance(action, CloseTransport):
@@ -324,8 +324,8 @@ class BaseTransport(ABC):
         stack = self._stack
         return stack is not None and stack.has_rest and self.client.wants(self._asked_for)
 
-    def say(self) -> None:
-        """See `Transport.say`.
+    def kick_now(self) -> None:
+        """See `Transport.kick_now`.
 
         The first one between two pumps has it written at once: a request that is alone saves a
         turn of the loop. What the others say is gathered for the pump.
@@ -383,7 +383,7 @@ class BaseTransport(ABC):
                     reason.__cause__ = error
                 client.fail(reason)
             self._stop()
-        self._tell()
+        self._emit_notices()
 
     # ------------------------------------------------------------------ what a subclass reports
 
@@ -395,7 +395,7 @@ class BaseTransport(ABC):
         assert isinstance(action, OpenTransport), "what is wanted is what was asked for last"
         if not action.tls and action.server.scheme not in ("ws", "wss"):
             return client.transport_opened(attempt, self.now())
-        return self._put_on(attempt, action.server, tls=action.tls)
+        return self._add_layers(attempt, action.server, tls=action.tls)
 
     def _have_credentials(
         self, need: NeedCredentials, fields: Mapping[str, str] | Exception
@@ -420,13 +420,13 @@ class BaseTransport(ABC):
             self._fail(attempt, error)
             return
         if self._handshake_for is not None and stack.ready:
-            self._shaken(attempt)
+            self._handshake_done(attempt)
         if plain:
             self.client.receive_data(attempt, plain, self.now())
         if stack.closed:
             self._fail(attempt, None)
 
-    def _put_on(self, attempt: int, server: Server, *, tls: bool) -> bool:
+    def _add_layers(self, attempt: int, server: Server, *, tls: bool) -> bool:
         """Lay TLS, WebSocket or both over the present stream, and begin their handshake."""
         try:
             self._stack = websocket_and_tls(server, tls=tls, context=self.client.tls_context)
@@ -438,7 +438,7 @@ class BaseTransport(ABC):
             return False
         return True
 
-    def _shaken(self, attempt: int) -> None:
+    def _handshake_done(self, attempt: int) -> None:
         """The handshake is done: tell the client, in the words of what it had asked for."""
         action, self._handshake_for = self._handshake_for, None
         if isinstance(action, StartTLS):
@@ -457,7 +457,7 @@ class BaseTransport(ABC):
         self.client.transport_closed(attempt, error, self.now())
         self._close(attempt)
 
-    def _tell(self) -> None:
+    def _emit_notices(self) -> None:
         """Hand out notices; not under the lock."""
         if not self.client.has_notices:
             return

@@ -75,7 +75,7 @@ class BlockingTransport(BaseTransport):
 
     def _begin(self) -> None:
         self._finished = False
-        self._taking = False
+        self._handing_over = False
         self._kicked = False
         self._gathering = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -182,7 +182,7 @@ class BlockingTransport(BaseTransport):
         except Exception as error:
             self._died(error)
         else:
-            self._tell()
+            self._emit_notices()
 
     def _serve_all(self) -> None:
         with self._wake_in, self._wake_out, selectors.DefaultSelector() as selector:
@@ -207,7 +207,7 @@ class BlockingTransport(BaseTransport):
                         break
                     registered = self._register(selector, registered)
                     timeout = self._timeout_at
-                self._tell()
+                self._emit_notices()
                 longest = _GATHER if self._gathering else _LONGEST
                 if timeout is not None:
                     longest = min(max(0.0, timeout - time.monotonic()), longest)
@@ -302,7 +302,7 @@ class BlockingTransport(BaseTransport):
         except RuntimeError as error:  # as many threads as the system allows: later there may be
             del self._opening[attempt]
             reason = OSError(errno.EAGAIN, str(error))
-            self.client.transport_failed(attempt, reason, time.monotonic())
+            self.client.transport_closed(attempt, reason, time.monotonic())
 
     def _connect(self, attempt: int, dial: Dial) -> None:
         output: OutputSocket | None = None
@@ -325,7 +325,7 @@ class BlockingTransport(BaseTransport):
             attempt, output, reason = self._dialled[0]
             if output is None:
                 assert reason is not None, "no socket, so it has raised"
-                self.client.transport_failed(attempt, reason, time.monotonic())
+                self.client.transport_closed(attempt, reason, time.monotonic())
             elif self._opened(attempt):
                 self._socket, self._attempt = output, attempt
             else:
@@ -369,7 +369,7 @@ class BlockingTransport(BaseTransport):
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
         self._socket.left = memoryview(data)
-        self._taking = False
+        self._handing_over = False
         self._socket.send()
         if self._socket.left or self._socket.broken:
             self.kick()
@@ -385,13 +385,13 @@ class BlockingTransport(BaseTransport):
             self._hurry()
             return
         # With nothing to take, as in most pops, an interruption loses nothing.
-        self._taking = bool(self.client.output.frames)
+        self._handing_over = bool(self.client.output.frames)
         try:
             self._writing = True
             super()._pump_output()
         except BaseException:
             # A KeyboardInterrupt: what was taken and handed to nobody is lost, so the stream is.
-            if self._taking and self._socket is not None:
+            if self._handing_over and self._socket is not None:
                 self._socket.abandon(
                     ConnectionAbortedError(errno.ECONNABORTED, "interrupted while it was sending")
                 )

@@ -113,7 +113,7 @@ class _Rig:
 
     async def flush(self) -> None:
         op = self.client.flush()
-        self.transport.say()
+        self.transport.kick_now()
         await self.wait(op)
 
     async def close(self) -> None:
@@ -275,7 +275,7 @@ async def takes_times_of_any_length(harness: Harness, broker: Broker, server: Se
         await rig.open()
         for _ in range(3):
             op = rig.client.flush()
-            rig.transport.say()
+            rig.transport.kick_now()
             await rig.wait(op, seconds)
             await rig.pause(0.005)
         assert rig.client.is_connected

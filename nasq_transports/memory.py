@@ -372,8 +372,8 @@ class MemoryTransport:
             self._kicked = True
             self._simulation.call_soon(self._tick)
 
-    def say(self) -> None:
-        """See `Transport.say`."""
+    def kick_now(self) -> None:
+        """See `Transport.kick_now`."""
         self.kick()
 
     def abandon(self) -> bool:

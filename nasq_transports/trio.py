@@ -174,7 +174,7 @@ class TrioTransport(BaseTransport):
 
     def _turn(self) -> None:
         self._pump()
-        self._tell()
+        self._emit_notices()
 
     # ------------------------------------------------------------------ streams
 

@@ -336,7 +336,7 @@ def _end(player: _Player, reader: Reader) -> None:
 
 def _refuse(player: _Player, reader: Reader) -> None:
     player.act()
-    player.client.transport_failed(player.attempt, OSError("refused"), player.now)
+    player.client.transport_closed(player.attempt, OSError("refused"), player.now)
 
 
 def _tenths(player: _Player, reader: Reader) -> None:
@@ -378,7 +378,7 @@ def _stale(player: _Player, reader: Reader) -> None:
     client.receive_data(attempt, b"nonsense\r\n", player.now)
     client.tls_established(attempt, player.now)
     assert not client.transport_opened(attempt, player.now)
-    client.transport_failed(attempt, OSError("late"), player.now)
+    client.transport_closed(attempt, OSError("late"), player.now)
     assert before == (client.state, client.next_timeout()), "an old attempt was listened to"
 
 

@@ -764,7 +764,7 @@ def test_reports_of_an_attempt_that_was_given_up_are_ignored() -> None:
     rig.link.advance(2.0)
     rig.client.receive_data(1, b"garbage\r\n", rig.link.now)
     rig.client.transport_closed(1, OSError("late"), rig.link.now)
-    rig.client.transport_failed(1, OSError("late"), rig.link.now)
+    rig.client.transport_closed(1, OSError("late"), rig.link.now)
     assert rig.client.transport_opened(1, rig.link.now) is False
     assert rig.client.is_connected
 

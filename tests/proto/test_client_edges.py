@@ -210,10 +210,10 @@ def test_what_is_taken_back_before_a_seal_lets_nothing_behind_it_through() -> No
     output.seal()
     output.add(ControlFrame(b"SUB b 2\r\n"))
     output.take_back(limit)
-    assert output.take() == b"SUB a 1\r\nPING\r\n"
-    assert output.take() == b""
+    assert output.hand_over() == b"SUB a 1\r\nPING\r\n"
+    assert output.hand_over() == b""
     output.keep_unsent()
-    assert output.take() == b"SUB b 2\r\n"
+    assert output.hand_over() == b"SUB b 2\r\n"
 
 
 def test_publishing_to_a_subject_once_keeps_nothing() -> None:

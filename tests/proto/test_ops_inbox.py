@@ -507,7 +507,7 @@ def test_a_count_that_was_interrupted_is_right_again_when_nothing_is_left() -> N
     assert inbox.blocked
     for _ in range(20):
         next(inbox.oldest)  # and nobody says so
-    inbox.took(0)
+    inbox.account_for(0)
     assert not inbox.blocked
     assert said == [0]
     assert inbox.has_room(10)
@@ -520,7 +520,7 @@ def test_dropping_the_oldest_ends_when_nothing_is_left_whatever_was_counted() ->
         next(inbox.oldest)
     inbox.put(HEAD, b"y", 0.0)
     assert [body for _, body, _ in inbox.items] in ([b"y"], [])
-    inbox.took(0)
+    inbox.account_for(0)
     inbox.put(HEAD, b"z", 0.0)
     assert inbox.items[-1][1] == b"z"
 

@@ -38,7 +38,7 @@ def refuse(size: int) -> None:
 
 def an_output(room: int = NO_LIMIT) -> Output:
     output = Output(refuse)
-    output.room = room
+    output.limit = room
     return output
 
 
@@ -128,7 +128,7 @@ def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -
             model.add("request", encode(Pub("a", what, "r")), request, size=len(what))
         elif name == "many":
             assert isinstance(what, list)
-            assert output.takes(what)
+            assert output.accepts(what)
             assert publisher.publish_many(what) is empty
             for payload in what:
                 model.add("publish", encode(Pub("a", payload)), size=len(payload))
@@ -164,7 +164,7 @@ def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -
         elif name == "take":
             end = len(model.frames) if model.sealed is None else model.sealed
             gone = model.frames[:end]
-            assert output.take() == b"".join(data for _, data, _ in gone)
+            assert output.hand_over() == b"".join(data for _, data, _ in gone)
             emptied += [t for _, _, t in gone if isinstance(t, (ControlFrame, PendingReply))]
             del model.frames[:end]
             model.sealed = None if model.sealed is None else 0
@@ -205,7 +205,7 @@ def test_credit_is_used_up_by_messages_and_by_bytes() -> None:
         count += 1
     assert count == CREDIT // COST + 1
     assert output.credit < 0
-    output.take()
+    output.hand_over()
     assert not output.credit
     publisher.publish(b"")
     output.grant()
@@ -241,7 +241,7 @@ def test_on_credit_a_payload_is_still_too_large() -> None:
         publisher.publish(b"1234")
     with pytest.raises(PayloadTooLargeError):
         publisher.request(b"1234", pending())
-    assert not output.takes([b"123", b"1234"])
+    assert not output.accepts([b"123", b"1234"])
     assert output.messages_out == 1
 
 
@@ -257,8 +257,8 @@ def test_the_control_line_of_a_request_has_room_for_its_reply_subject() -> None:
 
 def test_many_are_not_taken_at_once_when_there_is_no_room_for_all() -> None:
     output = an_output()
-    assert not output.takes([bytes(HIGH_WATER // 2)] * 3)
-    assert not an_output(room=100).takes([b"x"])
+    assert not output.accepts([bytes(HIGH_WATER // 2)] * 3)
+    assert not an_output(room=100).accepts([b"x"])
 
 
 def test_pongs_are_counted_until_they_are_taken() -> None:
@@ -266,7 +266,7 @@ def test_pongs_are_counted_until_they_are_taken() -> None:
     output.add_pongs(3)
     output.add_pongs(2)
     assert (output.pongs, output.size) == (5, 5 * len(PONG))
-    assert output.take() == 5 * PONG
+    assert output.hand_over() == 5 * PONG
     assert output.pongs == 0
 
 
@@ -290,7 +290,7 @@ def test_only_publishes_are_too_large() -> None:
     output.add(ControlFrame(UNSUB))
     output.max_payload = 1
     assert output.drop_oversized() == []
-    assert output.take() == SUB + UNSUB
+    assert output.hand_over() == SUB + UNSUB
 
 
 def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
@@ -300,7 +300,7 @@ def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
     output.grant()
     publisher.publish(b"y" * (CREDIT - COST))
     assert output.credit == 0
-    output.take()
+    output.hand_over()
     assert (output.messages_out, output.bytes_out) == (2, 1 + CREDIT - COST)
 
 

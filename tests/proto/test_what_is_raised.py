@@ -92,7 +92,7 @@ def test_an_abandoned_wait_for_the_connection_leaves_nothing_behind() -> None:
     for _ in range(100):
         op = rig.client.open(rig.link.now)
         rig.client.abandon(op)
-    assert rig.client._opening == []
+    assert rig.client._open_waiters == []
 
 
 def test_a_waker_can_be_taken_back() -> None:
@@ -231,4 +231,4 @@ def test_an_abandoned_wait_for_the_next_connection_leaves_nothing_behind() -> No
     rig.link.cut()
     for _ in range(3):
         rig.client.abandon(rig.client.connected())
-    assert not rig.client._waiting
+    assert not rig.client._connected_waiters
