@@ -17,7 +17,7 @@ from nasq_proto import (
     encode_headers,
     parse_headers,
 )
-from nasq_proto.encoder import publish_head
+from nasq_proto.encoder import raw_publish_head
 
 from .namespace import Namespace
 from .payload import Payload, encode_payload
@@ -82,12 +82,13 @@ class Message(Mapping[str, Any]):
         <Message 'orders' 9 bytes b'{"id": 7}'>
         """
         check_subject(subject, wildcards=False)
+        reply: bytes | None = None
         if reply_to is not None:
-            check_subject(reply_to, wildcards=False, what="reply_to")
+            reply = check_subject(reply_to, wildcards=False, what="reply_to")
         block = b"" if headers is None else encode_headers(headers)
         body = block + encode_payload(message)
         received = (timestamp or datetime.now()).timestamp()
-        return cls((Head(subject, b"", reply_to, len(block), len(body)), body, received), _ANYWHERE)
+        return cls((Head(subject, b"", reply, len(block), len(body)), body, received), _ANYWHERE)
 
     @property
     def subject(self) -> str:
@@ -123,19 +124,29 @@ class Message(Mapping[str, Any]):
 
     @property
     def reply_to(self) -> str | None:
-        """Where a reply is wanted: a subject of this namespace, or an inbox. See `respond`."""
+        """The subject for a reply: one of this namespace, or an inbox. See `respond`."""
         reply = self._held[0].reply
-        return None if reply is None else self._origin.namespace.shorten(reply)
+        if reply is None:
+            return None
+        return self._origin.namespace.shorten(reply.decode("utf-8", "surrogateescape"))
+
+    @property
+    def raw_reply(self) -> bytes | None:
+        """The subject for a reply as it is on the wire, with the namespace."""
+        return self._held[0].reply
 
     @property
     def reply_error(self) -> str | None:
-        """Why nothing can be sent to `reply_to`. Any publisher can ask for an impossible reply."""
+        """Why nothing can be sent to `reply_to`; None when something can, or no reply is wanted.
+
+        A server relays any reply subject, so a publisher can ask for one that no message can be
+        published to.
+        """
         reply = self._held[0].reply
         if reply is None:
             return None
         try:
-            check_subject(reply, wildcards=False, what="reply subject")
-            publish_head(reply, None, with_headers=True)
+            raw_publish_head(reply, with_headers=True)
         except InvalidSubjectError as error:
             return str(error)
         return None

@@ -618,12 +618,24 @@ class NASQueue:
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
-        to = message._held[0].reply
+        to = message.raw_reply
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         body = reply if type(reply) is bytes else encode_payload(reply)
         try:
-            await self._send_raw(to, body, None, headers)
+            output = self._output
+            if output.credit <= 0 or self._thread() != self._home_thread:
+                if (
+                    self._caller() is not self._owner
+                    or output.credit < 0
+                    or self._calls_left <= 0
+                    or self._client.congested
+                ):
+                    await self._breathe()
+                self._calls_left -= 1
+            if self._client.publish_raw(to, body, headers):
+                self._kick()
+                output.grant()
         except InvalidSubjectError as error:
             self._unanswerable += 1
             if self._unanswerable == 1:

@@ -37,7 +37,7 @@ from typing import Any, Final, NamedTuple
 from . import __version__
 from .connection import Connection
 from .decoder import Role
-from .encoder import PING, PONG, publish_head
+from .encoder import PING, PONG, publish_head, raw_publish_head
 from .errors import (
     AuthorizationError,
     BufferFullError,
@@ -77,6 +77,8 @@ from .notices import (
 from .ops import Op
 from .options import ClientOptions
 from .output import (
+    COST,
+    CRLF,
     HIGH_WATER,
     MOST_PONGS,
     NO_LIMIT,
@@ -662,6 +664,29 @@ class Client:
         head = publish_head(subject, reply, with_headers=headers is not None)
         line, body = self._line_and_body(head, payload, headers)
         return self.output.publish(line, body, subject)
+
+    def publish_raw(
+        self,
+        subject: bytes,
+        payload: bytes,
+        headers: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> bool:
+        """Publish to a subject that came from the wire, such as the reply subject of a message.
+
+        Such subjects are new each time: nothing is cached for them. Returns what `publish` returns
+        and raises what it raises.
+        """
+        head = raw_publish_head(subject, with_headers=headers is not None)
+        if headers is None:
+            line, body = b"%b%d\r\n" % (head, len(payload)), payload
+        else:
+            line, body = self._line_and_body(head, payload, headers)
+        output, size = self.output, len(body)
+        if output.credit > 0 and size <= output.max_payload:
+            output.frames += (line, body, CRLF)
+            output.credit -= size + COST
+            return False
+        return output.publish(line, body, subject.decode("utf-8", "surrogateescape"))
 
     def publisher(self, subject: str) -> Publisher:
         """Publishes to one subject: the fast way for many messages without headers or reply.

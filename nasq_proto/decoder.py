@@ -99,7 +99,8 @@ def unfold(frame: Frame) -> list[Event]:
     for head, body in zip(frame[1], frame[2], strict=True):
         cut = head.header_size
         headers = body[:cut] if cut else None
-        messages.append(Msg(head.subject, sid, body[cut:], head.reply, headers))
+        reply = None if head.reply is None else _text(head.reply)
+        messages.append(Msg(head.subject, sid, body[cut:], reply, headers))
     return messages
 
 
@@ -202,7 +203,8 @@ class Decoder:
             bodies.append(body)
         else:
             cut = head.header_size
-            frames.append(Pub(head.subject, body[cut:], head.reply, body[:cut] if cut else None))
+            reply = None if head.reply is None else _text(head.reply)
+            frames.append(Pub(head.subject, body[cut:], reply, body[:cut] if cut else None))
 
     def _decode(self, data: bytes, at: int, frames: list[Frame]) -> int:
         if self._fast:
@@ -446,14 +448,14 @@ class Decoder:
     def _message_head(self, line: bytes, *, with_headers: bool) -> Head:
         counts = 1 + with_headers
         fields = _arguments(line, 2 + counts, 3 + counts)
-        reply = _text(fields[3]) if len(fields) == 4 + counts else None
+        reply = fields[3] if len(fields) == 4 + counts else None
         header_size, size = self._sizes(line, fields, with_headers)
         return Head(_text(fields[1]), fields[2], reply, header_size, size)
 
     def _publish_head(self, line: bytes, *, with_headers: bool) -> Head:
         counts = 1 + with_headers
         fields = _arguments(line, 1 + counts, 2 + counts)
-        reply = _text(fields[2]) if len(fields) == 3 + counts else None
+        reply = fields[2] if len(fields) == 3 + counts else None
         header_size, size = self._sizes(line, fields, with_headers)
         return Head(_text(fields[1]), b"", reply, header_size, size)
 
@@ -524,7 +526,7 @@ def _usual_head(line: bytes, most: int) -> Head | None:
     if size > most:
         return None
     try:
-        return Head(subject.decode(), sid, None if reply is None else reply.decode(), 0, size)
+        return Head(subject.decode(), sid, reply, 0, size)
     except UnicodeDecodeError:
         return None
 

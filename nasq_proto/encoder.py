@@ -13,7 +13,13 @@ from typing import Final
 from .errors import InvalidSubjectError, LocalProtocolError
 from .events import Connect, Err, Event, Info, Msg, Ok, Ping, Pong, Pub, Sub, Unsub
 from .limits import MAX_NUMBER
-from .subjects import check_queue_group, check_subject, check_word, encode_text
+from .subjects import (
+    check_queue_group,
+    check_raw_subject,
+    check_subject,
+    check_word,
+    encode_text,
+)
 
 __all__ = [
     "MAX_CONTROL_LINE",
@@ -24,6 +30,7 @@ __all__ = [
     "encode",
     "message_head",
     "publish_head",
+    "raw_publish_head",
 ]
 
 PING: Final = b"PING\r\n"
@@ -47,6 +54,18 @@ def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> byte
     head = verb + check_subject(subject, wildcards=False) + b" "
     if reply is not None:
         head += check_subject(reply, wildcards=False, what="reply") + b" "
+    check_line_length(len(head), "subject")
+    return head
+
+
+def raw_publish_head(subject: bytes, *, with_headers: bool) -> bytes:
+    """`publish_head` for a subject that came from the wire, such as the reply of a message.
+
+    Raises:
+        InvalidSubjectError: nothing can be published to the subject, or it is too long.
+    """
+    check_raw_subject(subject)
+    head = b"HPUB %b " % subject if with_headers else b"PUB %b " % subject
     check_line_length(len(head), "subject")
     return head
 

@@ -14,11 +14,20 @@ from typing import Final
 
 from .errors import InvalidSubjectError
 
-__all__ = ["check_queue_group", "check_subject", "check_word", "encode_text", "subject_matches"]
+__all__ = [
+    "check_queue_group",
+    "check_raw_subject",
+    "check_subject",
+    "check_word",
+    "encode_text",
+    "subject_matches",
+]
 
 # ASCII whitespace, and NUL. Blank, tab and the line ends separate what is on the wire, the server's
 # subject check refuses FF and NUL as well, and VT is whitespace to the readers of other clients.
 _FORBIDDEN: Final = re.compile(r"[\x00\t\n\v\f\r ]")
+# Non-empty tokens without wildcards or whitespace: nearly every subject that a server relays.
+_PLAIN: Final = re.compile(rb"[^\x00\t\n\v\f\r .*>]++(?:\.[^\x00\t\n\v\f\r .*>]++)*+")
 
 
 def encode_text(text: str, what: str) -> bytes:
@@ -112,6 +121,20 @@ def check_subject(subject: str, *, wildcards: bool, what: str = "subject") -> by
                 f"{what} {_excerpt(subject)} holds '>' before its end; it must be the last token"
             )
     return encoded
+
+
+def check_raw_subject(subject: bytes) -> None:
+    """Check that a message can be published to a subject that came from the wire.
+
+    One regular expression accepts nearly every subject; `check_subject` decides on the others.
+
+    Raises:
+        InvalidSubjectError: the subject contains whitespace, NUL, an empty token or a wildcard.
+
+    >>> check_raw_subject(b"_INBOX.a.7")
+    """
+    if not _PLAIN.fullmatch(subject):
+        check_subject(subject.decode("utf-8", "surrogateescape"), wildcards=False)
 
 
 def check_queue_group(queue_group: str) -> bytes:

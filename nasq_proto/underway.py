@@ -14,15 +14,20 @@ _PIECE: Final = 4096
 
 
 class Head:
-    """The control line of a frame with a body: where to, and how long.
+    """The parsed control line of a message.
 
-    `header_size` bytes of the `size` bytes that follow are the header block; 0 means none.
+    Attributes:
+        subject: decoded as UTF-8 with surrogateescape.
+        sid: as it is on the wire; empty for a PUB or HPUB.
+        reply: the reply subject as it is on the wire, or None.
+        header_size: how many bytes of the body are the header block; 0: there is none.
+        size: bytes of the body, which is the header block and the payload.
     """
 
     __slots__ = ("header_size", "reply", "sid", "size", "subject")
 
     def __init__(
-        self, subject: str, sid: bytes, reply: str | None, header_size: int, size: int
+        self, subject: str, sid: bytes, reply: bytes | None, header_size: int, size: int
     ) -> None:
         self.subject = subject
         self.sid = sid

@@ -13,9 +13,11 @@ from nasq_proto import (
     Err,
     Head,
     Inbox,
+    InvalidSubjectError,
     NASQError,
     NoRespondersError,
     Overflow,
+    PayloadTooLargeError,
     PermissionsViolationError,
     Ping,
     Pub,
@@ -85,7 +87,7 @@ def test_drain_lets_replies_under_way_come() -> None:
     assert drained.done
     for head, _, _ in service.inbox.items:
         assert head.reply is not None
-        service.client.publish(head.reply, b"answer")
+        service.client.publish_raw(head.reply, b"answer")
     service.link.pump()
     rig.link.pump()
     assert [op.result()[1] for op in (request, later)] == [b"answer"] * 2
@@ -216,11 +218,48 @@ def test_what_is_taken_back_before_a_seal_lets_nothing_behind_it_through() -> No
     assert output.hand_over() == b"SUB b 2\r\n"
 
 
+@pytest.mark.parametrize("headers", [None, {"Id": "7"}])
+def test_publish_raw_sends_to_any_subject_from_the_wire(headers: dict[str, str] | None) -> None:
+    rig = Rig().connect()
+    rig.subscribe(">")
+    subjects = [b"_INBOX.a.1", b"caf\xe9.\xff", "grüß".encode(), b"a*", b"a>b"]
+    for granted in (False, True):
+        if granted:
+            rig.client.output.grant()
+        for subject in subjects:
+            rig.client.publish_raw(subject, b"x", headers)
+        rig.link.pump()
+        pubs = rig.received(Pub)[-len(subjects) :]
+        assert [pub.subject.encode("utf-8", "surrogateescape") for pub in pubs] == subjects
+        assert {pub.payload for pub in pubs} == {b"x"}
+        assert all((pub.headers is None) is (headers is None) for pub in pubs)
+    assert rig.client.output.messages_out == 2 * len(subjects)
+
+
+@pytest.mark.parametrize(
+    "subject", [b"", b"a.*", b"a..b", b".a", b"a.", b">", b"a\rb", b"x" * 5000]
+)
+def test_publish_raw_refuses_a_subject_that_nothing_can_be_published_to(subject: bytes) -> None:
+    rig = Rig().connect()
+    with pytest.raises(InvalidSubjectError):
+        rig.client.publish_raw(subject, b"x")
+    assert rig.client.output.messages_out == 0
+
+
+def test_publish_raw_refuses_a_payload_that_is_too_large() -> None:
+    rig = Rig().connect()
+    rig.client.output.max_payload = 3
+    rig.client.output.grant()
+    with pytest.raises(PayloadTooLargeError):
+        rig.client.publish_raw(b"a", b"four")
+
+
 def test_publishing_to_a_subject_once_keeps_nothing() -> None:
     """Each reply goes to a subject of its own; the publishers of the others were forgotten."""
     rig = Rig().connect()
     hot = rig.client.publisher("hot")
-    for n in range(5000):
+    for n in range(2500):
         rig.client.publish(f"_INBOX.{n}", b"")
+        rig.client.publish_raw(b"_INBOX.%d" % n, b"")
     assert rig.client.publisher("hot") is hot
     assert len(rig.client._publishers) == 1

@@ -224,7 +224,7 @@ def test_a_head_says_what_its_control_line_said() -> None:
     assert (head.subject, head.sid, head.reply, head.header_size, head.size) == (
         "a.b",
         b"7",
-        "r",
+        b"r",
         3,
         5,
     )

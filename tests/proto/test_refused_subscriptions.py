@@ -95,7 +95,7 @@ def test_requests_fail_when_their_inbox_is_refused_and_work_when_there_is_room()
     rig.link.pump()
     (head, _, _) = rig.inbox.items[-1]
     assert head.reply is not None
-    rig.client.publish(head.reply, b"yes")
+    rig.client.publish_raw(head.reply, b"yes")
     rig.link.pump()
     assert again.result()[1] == b"yes"
 

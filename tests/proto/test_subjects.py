@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from nasq_proto import InvalidSubjectError, check_queue_group, check_subject, subject_matches
 from nasq_proto.strategies import any_text, subjects
-from nasq_proto.subjects import encode_text
+from nasq_proto.subjects import check_raw_subject, encode_text
 
 # ---------------------------------------------------------------------- what is allowed
 
@@ -42,6 +43,23 @@ def test_a_pattern_is_refused_for_publishing(pattern: str) -> None:
 def test_a_full_wildcard_before_the_end_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidSubjectError, match="holds '>' before its end"):
         check_subject(pattern, wildcards=True)
+
+
+@given(st.text("a.*> \t\r\n\v\f\0é", max_size=8) | any_text)
+def test_a_subject_from_the_wire_is_checked_by_the_same_rules(subject: str) -> None:
+    raw = subject.encode("utf-8", "surrogatepass")
+
+    def error(check: Callable[[], object]) -> str | None:
+        try:
+            check()
+        except InvalidSubjectError as error:
+            return str(error)
+        return None
+
+    text = raw.decode("utf-8", "surrogateescape")
+    assert error(lambda: check_raw_subject(raw)) == error(
+        lambda: check_subject(text, wildcards=False)
+    )
 
 
 @pytest.mark.parametrize("subject", [".", "..", "a.", ".a", "a..b", "a.b.", "*.", ".>"])

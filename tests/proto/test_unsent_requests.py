@@ -78,7 +78,7 @@ def test_one_that_waits_for_the_reconnect_is_sent_and_answered() -> None:
     ((head, body, _),) = rig.inbox.items
     assert body == b"?"
     assert head.reply is not None
-    rig.client.publish(head.reply, b"!")
+    rig.client.publish_raw(head.reply, b"!")
     rig.link.pump()
     assert op.result()[1] == b"!"
 
@@ -121,7 +121,7 @@ def test_one_behind_the_move_to_another_server_waits_for_that_server() -> None:
     assert not op.done
     (head, _, _) = rig.inbox.items[-1]
     assert head.reply is not None
-    rig.client.publish(head.reply, b"!")
+    rig.client.publish_raw(head.reply, b"!")
     rig.link.pump()
     assert op.result()[1] == b"!"
 
