@@ -8,16 +8,15 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from .client import (
+from .actions import (
     Action,
-    Client,
-    ClientState,
     CloseTransport,
     Finished,
     NeedCredentials,
     OpenTransport,
     StartTLS,
 )
+from .client import Client, ClientState
 from .connection import Connection
 from .decoder import Decoder, Frame, Head, Role, Run, unfold
 from .encoder import encode

@@ -29,12 +29,20 @@ import enum
 import math
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from . import __version__
+from .actions import (
+    Action,
+    CloseTransport,
+    Finished,
+    NeedCredentials,
+    OpenTransport,
+    StartTLS,
+)
 from .connection import Connection
 from .decoder import Role
 from .encoder import PING, PONG, publish_head, raw_publish_head
@@ -58,7 +66,6 @@ from .errors import (
     StaleConnectionError,
     SubscriptionRefusedError,
     TLSError,
-    UsageError,
     server_error,
 )
 from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
@@ -93,16 +100,7 @@ from .servers import Server
 from .states import ConnectionState
 from .subscriptions import Deliver, Subscription, Subscriptions
 
-__all__ = [
-    "Action",
-    "Client",
-    "ClientState",
-    "CloseTransport",
-    "Finished",
-    "NeedCredentials",
-    "OpenTransport",
-    "StartTLS",
-]
+__all__ = ["Client", "ClientState"]
 
 _CACHED_PUBLISHERS: Final = 1024
 # Servers that are announced may have new names without end.
@@ -132,82 +130,6 @@ _STEPS: Final[dict[ClientState, frozenset[ClientState]]] = {
     _C.DRAINING: frozenset({_C.CLOSED}),
     _C.CLOSED: frozenset({_C.CONNECTING}),
 }
-
-
-class OpenTransport(NamedTuple):
-    """Open a byte stream to `server`, then call `transport_opened`.
-
-    If that fails, call `transport_closed` with the reason.
-
-    Where `server.scheme` is ws or wss the stream is a WebSocket's. `tls` asks for TLS from the
-    first byte on, with a certificate for `server.tls_name`; the stream is open when that is done.
-    """
-
-    attempt: int
-    server: Server
-    tls: bool = False
-
-
-class StartTLS(NamedTuple):
-    """Put TLS over this stream, with a certificate for `server.tls_name`.
-
-    Then call `tls_established`, or `transport_closed` with the reason.
-    """
-
-    attempt: int
-    server: Server
-
-
-class NeedCredentials(NamedTuple):
-    """Call `read`, then `credentials_given` with what it returns, or `credentials_failed`.
-
-    It is a generator function. It calls what the user gave as credentials, which may take its time:
-    so run it outside of every lock, and not from within an input of the client. What it yields is
-    to be awaited and the result sent back; `read_now` is for where nothing can be awaited.
-    """
-
-    attempt: int
-    read: Callable[[], Generator[Awaitable[Any], Any, dict[str, str]]]
-
-    def read_now(self) -> dict[str, str]:
-        """The result of `read`, where nothing has to be waited for.
-
-        Raises:
-            UsageError: a coroutine function of the user's has to wait.
-            whatever the user's callables raise.
-        """
-        reading = self.read()
-        result: Any = None
-        while True:
-            try:
-                waits_for = reading.send(result)
-            except StopIteration as stop:
-                fields: dict[str, str] = stop.value
-                return fields
-            waiting: Any = waits_for.__await__()
-            try:
-                next(waiting)
-            except StopIteration as stop:
-                result = stop.value
-            else:
-                waiting.close()
-                raise UsageError(
-                    "the credentials have to be waited for, and nothing can be awaited here: "
-                    "give a plain function instead of a coroutine function"
-                )
-
-
-class CloseTransport(NamedTuple):
-    """Close (or stop opening) this stream, write no more to it, then call `transport_closed`."""
-
-    attempt: int
-
-
-class Finished(NamedTuple):
-    """The client is closed and its streams are gone: the transport can stop."""
-
-
-Action = OpenTransport | StartTLS | NeedCredentials | CloseTransport | Finished
 
 
 class _Phase(enum.Enum):

@@ -27,14 +27,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .client import (
-    Client,
-    ClientState,
-    CloseTransport,
-    NeedCredentials,
-    OpenTransport,
-    StartTLS,
-)
+from .actions import CloseTransport, NeedCredentials, OpenTransport, StartTLS
+from .client import Client, ClientState
 from .connection import Connection
 from .decoder import Role
 from .events import (
