@@ -1,37 +1,39 @@
-"""What `nasq bench` measures, on each backend.
+"""The measurements of `nasq bench`: one body for asyncio, trio and blocking sockets.
 
-The sender and the receiver are two queues of one process, each with a connection of its own.
+The sender and the receiver are two queues of one process, each with its own connection.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import nullcontext
+from typing import Any, Final, NamedTuple, cast
 
 import click
 
 from nasq import BlockingNASQueue, Message, NASQueue
+from nasq_transports import run_sync
 
 from .latency import percentile
 from .options import Target
 
 __all__ = ["MEASURES", "Job", "Result"]
 
-# Subjects: one that nobody listens to, one that the receiver pops, one that it answers on.
+# Subjects: one without subscribers, one that the receiver pops, one whose requests it answers.
 _NOWHERE: Final = "nowhere"
 _FLOW: Final = "flow"
 _ECHO: Final = "echo"
 _CHUNK: Final = 500
 _PATIENCE: Final = 30.0
 
-Step = Callable[[], Awaitable[None]]
+Step = Callable[[], Coroutine[Any, Any, None]]
 Together = Callable[[list[Step]], Awaitable[None]]
 
 
 class Job(NamedTuple):
-    """What is measured, and who wants to hear how far it is."""
+    """What to measure, and a callback for the progress."""
 
     target: Target
     messages: int
@@ -42,22 +44,22 @@ class Job(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """How much `tick` is called for in sum."""
+        """The sum of the numbers that `tick` is called with."""
         return 3 * self.messages + self.requests
 
     def chunks(self) -> Iterator[int]:
-        """The messages in portions: between them there is time for the progress bar."""
+        """The number of messages, in portions. The progress bar moves between two of them."""
         for at in range(0, self.messages, _CHUNK):
             yield min(_CHUNK, self.messages - at)
 
     def shares(self) -> list[int]:
-        """The requests of each of those that ask at the same time."""
+        """The number of requests of each concurrent requester."""
         share, more = divmod(self.requests, self.concurrency)
         return [share + (n < more) for n in range(self.concurrency)]
 
 
 class Result(NamedTuple):
-    """Seconds: for all messages or requests together, and for each request, the fastest first."""
+    """Times in seconds: of all messages or requests together, and of each request, sorted."""
 
     push: float
     push_many: float
@@ -66,12 +68,12 @@ class Result(NamedTuple):
     round_trips: list[float]
 
     def percentile(self, percent: float) -> float:
-        """Seconds within which so many percent of the requests were answered."""
+        """The time in seconds within which `percent` of the requests were answered."""
         return percentile(self.round_trips, percent)
 
 
 class _Trips:
-    """The times of the requests, told to the progress bar now and then."""
+    """The times of the requests, reported to the progress bar now and then."""
 
     def __init__(self, tick: Callable[[int], None]) -> None:
         self.seconds: list[float] = []
@@ -79,70 +81,153 @@ class _Trips:
 
     def add(self, seconds: float) -> None:
         self.seconds.append(seconds)
-        # Not each: drawing takes longer than asking.
+        # Not for each request: drawing takes longer than a request.
         if len(self.seconds) % 100 == 0:
             self._tick(100)
 
 
-async def _measure(job: Job, together: Together) -> Result:
-    """On an event loop. The same for asyncio and trio, but for running steps together."""
-    async with (
-        NASQueue(**job.target.queue, reconnect=None) as sender,
-        NASQueue(**job.target.queue, reconnect=None) as receiver,
-    ):
+# ---------------------------------------------------------------------- the queues
+
+
+class _OnALoop:
+    """A queue on an event loop.
+
+    `push`, `publish` and `pop` make many calls in one coroutine: with a coroutine around each call
+    `_InPlainCode`, which has the same methods, would measure the coroutines as well.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.queue = NASQueue(**target.queue, reconnect=None)
+
+    async def push(self, times: int, payload: bytes) -> None:
+        queue = self.queue
+        for _ in range(times):
+            await queue.push(_NOWHERE, payload)
+
+    async def publish(self, times: int, payload: bytes) -> None:
+        queue = self.queue
+        for _ in range(times):
+            await queue.publish(_FLOW, payload)
+
+    async def pop(self, times: int) -> None:
+        queue = self.queue
+        for _ in range(times):
+            _came(await queue.pop(_PATIENCE))
+
+
+class _InPlainCode:
+    """A blocking queue whose methods are coroutines that never suspend: for `run_sync`."""
+
+    def __init__(self, target: Target) -> None:
+        self._blocking = BlockingNASQueue(**target.queue, reconnect=None)
+        self.queue = cast("NASQueue", _Shim(self._blocking))
+
+    async def push(self, times: int, payload: bytes) -> None:
+        queue = self._blocking
+        for _ in range(times):
+            queue.push(_NOWHERE, payload)
+
+    async def publish(self, times: int, payload: bytes) -> None:
+        queue = self._blocking
+        for _ in range(times):
+            queue.publish(_FLOW, payload)
+
+    async def pop(self, times: int) -> None:
+        queue = self._blocking
+        for _ in range(times):
+            _came(queue.pop(_PATIENCE))
+
+
+class _Shim:
+    """A `BlockingNASQueue` behind the coroutines of a `NASQueue`."""
+
+    def __init__(self, queue: BlockingNASQueue) -> None:
+        self._blocking = queue
+        self.clear_queue = queue.clear_queue
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        method = getattr(self._blocking, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return call
+
+    async def __aenter__(self) -> None:
+        self._blocking.__enter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._blocking.__exit__(*exc)
+
+
+def _came(message: Message | None) -> Message:
+    if message is None:
+        raise click.ClickException(
+            f"no message arrived within {_PATIENCE:g} s: check that the server is responsive"
+        )
+    return message
+
+
+# ---------------------------------------------------------------------- the measurements
+
+
+async def _measure(
+    job: Job, sender: _OnALoop | _InPlainCode, receiver: _OnALoop | _InPlainCode, together: Together
+) -> Result:
+    async with sender.queue, receiver.queue:
         start = time.perf_counter()
         for count in job.chunks():
-            for _ in range(count):
-                await sender.push(_NOWHERE, job.payload)
-            sender.clear_queue()  # what nobody listens to, push keeps here
+            await sender.push(count, job.payload)
+            sender.queue.clear_queue()  # push keeps what has no subscriber
             job.tick(count)
-        await sender.flush(_PATIENCE)
+        await sender.queue.flush(_PATIENCE)
         push = time.perf_counter() - start
 
         start = time.perf_counter()
         for count in job.chunks():
-            await sender.push_many(_NOWHERE, [job.payload] * count)
-            sender.clear_queue()
+            await sender.queue.push_many(_NOWHERE, [job.payload] * count)
+            sender.queue.clear_queue()
             job.tick(count)
-        await sender.flush(_PATIENCE)
+        await sender.queue.flush(_PATIENCE)
         push_many = time.perf_counter() - start
 
         async def send() -> None:
-            for _ in range(job.messages):
-                await sender.publish(_FLOW, job.payload)
+            await sender.publish(job.messages, job.payload)
 
         async def receive() -> None:
             for count in job.chunks():
-                for _ in range(count):
-                    _came(await receiver.pop(_PATIENCE))
+                await receiver.pop(count)
                 job.tick(count)
 
-        await receiver.subscribe_and_queue(_FLOW)
+        await receiver.queue.subscribe_and_queue(_FLOW)
         start = time.perf_counter()
         await together([send, receive])
         pop = time.perf_counter() - start
 
         async def answer() -> None:
             for _ in range(job.requests):
-                request = _came(await receiver.pop(_PATIENCE))
-                await receiver.respond(request, request.message)
+                request = _came(await receiver.queue.pop(_PATIENCE))
+                await receiver.queue.respond(request, request.message)
 
         trips = _Trips(job.tick)
 
-        def asker(count: int) -> Step:
+        def requester(count: int) -> Step:
             async def ask() -> None:
                 for _ in range(count):
                     asked = time.perf_counter()
-                    await sender.request(_ECHO, job.payload, timeout=_PATIENCE)
+                    await sender.queue.request(_ECHO, job.payload, timeout=_PATIENCE)
                     trips.add(time.perf_counter() - asked)
 
             return ask
 
-        await receiver.subscribe_and_queue(_ECHO)
+        await receiver.queue.subscribe_and_queue(_ECHO)
         start = time.perf_counter()
-        await together([answer, *map(asker, job.shares())])
+        await together([answer, *map(requester, job.shares())])
         request = time.perf_counter() - start
         return Result(push, push_many, pop, request, sorted(trips.seconds))
+
+
+# ---------------------------------------------------------------------- the backends
 
 
 def _measure_asyncio(job: Job) -> Result:
@@ -151,7 +236,7 @@ def _measure_asyncio(job: Job) -> Result:
     async def together(steps: list[Step]) -> None:
         await asyncio.gather(*(step() for step in steps))
 
-    return asyncio.run(_measure(job, together))
+    return asyncio.run(_measure(job, _OnALoop(job.target), _OnALoop(job.target), together))
 
 
 def _measure_trio(job: Job) -> Result:
@@ -162,97 +247,38 @@ def _measure_trio(job: Job) -> Result:
             async with trio.open_nursery() as nursery:
                 for step in steps:
                     nursery.start_soon(step)
-        except BaseExceptionGroup as group:  # as asyncio.gather: whoever failed first
+        except BaseExceptionGroup as group:  # like asyncio.gather: raise the first error
             raise group.exceptions[0] from None
 
-    return trio.run(_measure, job, together)
+    return trio.run(_measure, job, _OnALoop(job.target), _OnALoop(job.target), together)
 
 
 def _measure_blocking(job: Job) -> Result:
-    """The same in plain code, with threads for what runs side by side."""
-    with (
-        BlockingNASQueue(**job.target.queue, reconnect=None) as sender,
-        BlockingNASQueue(**job.target.queue, reconnect=None) as receiver,
-    ):
-        start = time.perf_counter()
-        for count in job.chunks():
-            for _ in range(count):
-                sender.push(_NOWHERE, job.payload)
-            sender.clear_queue()
-            job.tick(count)
-        sender.flush(_PATIENCE)
-        push = time.perf_counter() - start
+    async def together(steps: list[Step]) -> None:
+        _in_threads(steps)
 
-        start = time.perf_counter()
-        for count in job.chunks():
-            sender.push_many(_NOWHERE, [job.payload] * count)
-            sender.clear_queue()
-            job.tick(count)
-        sender.flush(_PATIENCE)
-        push_many = time.perf_counter() - start
-
-        def send() -> None:
-            for _ in range(job.messages):
-                sender.publish(_FLOW, job.payload)
-
-        def receive() -> None:
-            for count in job.chunks():
-                for _ in range(count):
-                    _came(receiver.pop(_PATIENCE))
-                job.tick(count)
-
-        receiver.subscribe_and_queue(_FLOW)
-        start = time.perf_counter()
-        _in_threads([send, receive])
-        pop = time.perf_counter() - start
-
-        def answer() -> None:
-            for _ in range(job.requests):
-                request = _came(receiver.pop(_PATIENCE))
-                receiver.respond(request, request.message)
-
-        trips = _Trips(job.tick)
-
-        def asker(count: int) -> Callable[[], None]:
-            def ask() -> None:
-                for _ in range(count):
-                    asked = time.perf_counter()
-                    sender.request(_ECHO, job.payload, timeout=_PATIENCE)
-                    trips.add(time.perf_counter() - asked)
-
-            return ask
-
-        receiver.subscribe_and_queue(_ECHO)
-        start = time.perf_counter()
-        _in_threads([answer, *map(asker, job.shares())])
-        request = time.perf_counter() - start
-        return Result(push, push_many, pop, request, sorted(trips.seconds))
+    sender, receiver = _InPlainCode(job.target), _InPlainCode(job.target)
+    return run_sync(_measure(job, sender, receiver, together), nullcontext())
 
 
-def _in_threads(bodies: list[Callable[[], None]]) -> None:
-    """Run them side by side; raise what the first of them to fail raised."""
+def _in_threads(steps: list[Step]) -> None:
+    """Run each step in a thread. Raises the first error."""
     errors: list[BaseException] = []
 
-    def guarded(body: Callable[[], None]) -> None:
+    def run(step: Step) -> None:
         try:
-            body()
+            run_sync(step(), nullcontext())
         except BaseException as error:
             errors.append(error)
 
-    # Daemons: Ctrl-C ends the process without waiting for them.
-    threads = [threading.Thread(target=guarded, args=(body,), daemon=True) for body in bodies]
+    # Daemon threads: Ctrl-C ends the process without waiting for them.
+    threads = [threading.Thread(target=run, args=(step,), daemon=True) for step in steps]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if errors:
         raise errors[0]
-
-
-def _came(message: Message | None) -> Message:
-    if message is None:
-        raise click.ClickException(f"no message came for {_PATIENCE:g} s: is the server all right?")
-    return message
 
 
 MEASURES: Final[dict[str, Callable[[Job], Result]]] = {
