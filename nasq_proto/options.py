@@ -30,8 +30,8 @@ class ClientOptions(NamedTuple):
 
     Attributes:
         servers: where to connect, in order.
-        user, password, token: each a value or a callable, which is called anew for each
-            connection and may be a coroutine function. What stands in a server's URL wins.
+        user, password, token: a value or a callable, which is called anew for each connection
+            and may be a coroutine function. What stands in a server's URL wins.
         authenticator: called for more fields of CONNECT, anew for each connection; may be a
             coroutine function.
         tls: TLS is required, whatever a server offers. `tls://` and `wss://` ask for it too.

@@ -188,9 +188,11 @@ class Simulation:
             until: the virtual time, in seconds, at which it counts as hanging.
 
         Raises:
-            What `main` raises, or else the first error of a spawned task that nobody has seen.
-            DeadlockError: nobody can run any more, or they run in a circle while no time passes;
-                says who waits where and for what, and how every connection is.
+            DeadlockError: no task can run any more, or tasks run in a circle while no time passes.
+                The message lists each task, where it waits and for what, and every connection.
+
+        It also raises what `main` raises, or else the first error of a spawned task whose result
+        was never asked for.
         """
         task = self.spawn(main, "main")
         hang = self._run_until([task], until)
