@@ -34,7 +34,6 @@ from copy import copy
 from functools import partial
 from typing import Any, Final
 
-from . import __version__
 from .actions import (
     Action,
     CloseTransport,
@@ -53,7 +52,6 @@ from .errors import (
     ConnectionClosedError,
     ConnectionLostError,
     InvalidHeaderError,
-    InvalidOptionError,
     LameDuckError,
     LocalProtocolError,
     NASQError,
@@ -61,14 +59,24 @@ from .errors import (
     OperationTimeoutError,
     PayloadTooLargeError,
     PermissionsViolationError,
-    RemoteProtocolError,
     ServerError,
     StaleConnectionError,
     SubscriptionRefusedError,
-    TLSError,
     server_error,
 )
 from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
+from .handshake import (
+    Next,
+    Phase,
+    after_info,
+    connect_fields,
+    credentials_in_url,
+    fingerprint,
+    no_credentials,
+    plaintext_after_info,
+    tls_first,
+    tls_not_offered,
+)
 from .headers import encode_headers
 from .inbox import Inbox
 from .notices import (
@@ -105,8 +113,6 @@ __all__ = ["Client", "ClientState"]
 _CACHED_PUBLISHERS: Final = 1024
 # Servers that are announced may have new names without end.
 _MOST_REASONS: Final = 2 * MOST_ANNOUNCED
-# The fields of CONNECT that are credentials; `sig` is not one, it signs another nonce each time.
-_CREDENTIALS: Final = ("user", "pass", "auth_token", "jwt", "nkey")
 
 
 class ClientState(enum.Enum):
@@ -130,15 +136,6 @@ _STEPS: Final[dict[ClientState, frozenset[ClientState]]] = {
     _C.DRAINING: frozenset({_C.CLOSED}),
     _C.CLOSED: frozenset({_C.CONNECTING}),
 }
-
-
-class _Phase(enum.Enum):
-    OPENING = "opening the connection"
-    AWAIT_INFO = "waiting for the server's INFO"
-    STARTING_TLS = "in the TLS handshake"
-    AWAIT_CREDENTIALS = "waiting for the credentials"
-    AWAIT_PONG = "waiting for the server to answer CONNECT"
-    LIVE = "connected"
 
 
 class _Confirmation(Op[None]):
@@ -188,7 +185,7 @@ class _Attempt:
         self.seconds = seconds
         # A hash of the credentials that were sent: tells whether the next ones are the same.
         self.credentials = 0
-        self.phase = _Phase.OPENING
+        self.phase = Phase.OPENING
         self.connected_at = 0.0
         self.error: Exception | None = None
         # Its stream has ended, for this reason, while there was something left to be read.
@@ -293,28 +290,28 @@ class Client:
         current = self._current(attempt)
         if current is None:
             return False
-        current.phase = _Phase.AWAIT_INFO
-        current.secure = self._tls_first(current.server)
+        current.phase = Phase.AWAIT_INFO
+        current.secure = tls_first(self._options, current.server)
         return True
 
     def tls_established(self, attempt: int, now: float) -> None:
         """The TLS handshake that `StartTLS` asked for is done."""
         current = self._current(attempt)
-        if current is not None and current.phase is _Phase.STARTING_TLS:
+        if current is not None and current.phase is Phase.STARTING_TLS:
             current.secure = True
             self._sign_in(current, now)
 
     def credentials_given(self, attempt: int, fields: Mapping[str, str], now: float) -> None:
         """What `NeedCredentials` asked for."""
         current = self._current(attempt)
-        if current is not None and current.phase is _Phase.AWAIT_CREDENTIALS:
-            self._say_connect(current, fields, now)
+        if current is not None and current.phase is Phase.AWAIT_CREDENTIALS:
+            self._send_connect(current, fields, now)
 
     def credentials_failed(self, attempt: int, error: Exception, now: float) -> None:
         """What `NeedCredentials` asked for can't be had."""
         current = self._current(attempt)
-        if current is not None and current.phase is _Phase.AWAIT_CREDENTIALS:
-            self._without_credentials(current, error, now)
+        if current is not None and current.phase is Phase.AWAIT_CREDENTIALS:
+            self._drop(no_credentials(current.server, error), now)
 
     def receive_data(self, attempt: int, data: bytes, now: float) -> None:
         """Bytes came in."""
@@ -327,8 +324,8 @@ class Client:
         pings = 0
         by_sid = self.subscriptions.by_sid
         for frame in current.connection.receive_frames(data):
-            if current.phase is _Phase.STARTING_TLS:
-                self._drop(_injected(current.server), now)
+            if current.phase is Phase.STARTING_TLS:
+                self._drop(plaintext_after_info(current.server), now)
                 return
             if isinstance(frame, tuple):
                 sid, heads, bodies = frame
@@ -353,8 +350,8 @@ class Client:
                     return
         if pings:
             self._answer(current, pings, now)
-        if current.phase is _Phase.STARTING_TLS and current.connection.buffered:
-            self._drop(_injected(current.server), now)
+        if current.phase is Phase.STARTING_TLS and current.connection.buffered:
+            self._drop(plaintext_after_info(current.server), now)
         if self._overflowing:
             self.report_drops(now)
 
@@ -839,11 +836,8 @@ class Client:
         seconds = self._pool.begin(candidate, now)
         self._attempt = _Attempt(self._attempts, candidate, connection, now + seconds, seconds)
         server = candidate.server
-        self._actions.append(OpenTransport(self._attempts, server, self._tls_first(server)))
-
-    def _tls_first(self, server: Server) -> bool:
-        """Whether TLS is under everything else, from the first byte on."""
-        return server.scheme == "wss" or (self._options.tls_first and server.scheme != "ws")
+        tls = tls_first(self._options, server)
+        self._actions.append(OpenTransport(self._attempts, server, tls))
 
     def _drop(self, error: Exception, now: float) -> None:
         """Give the present stream up, from this side."""
@@ -956,7 +950,7 @@ class Client:
         """The server has answered CONNECT: replay, then go on where the last connection ended."""
         again = self.state is ClientState.RECONNECTING
         self._step(ClientState.CONNECTED)
-        current.phase = _Phase.LIVE
+        current.phase = Phase.LIVE
         current.connected_at = now
         self._pool.connected(current.candidate)
         self._live = True
@@ -1041,7 +1035,7 @@ class Client:
 
     def _on_pong(self, current: _Attempt, now: float) -> None:
         self._pings_out = 0
-        if current.phase is _Phase.AWAIT_PONG:
+        if current.phase is Phase.AWAIT_PONG:
             self._established(current, now)
         elif self._pongs:
             self._pongs.popleft().resolve(None)
@@ -1049,31 +1043,24 @@ class Client:
     def _on_info(self, current: _Attempt, info: Info, now: float) -> None:
         self.info = info
         self.output.max_payload = info.max_payload if info.max_payload >= 0 else NO_LIMIT
-        over_websocket = current.server.scheme in ("ws", "wss")
-        urls = info.ws_connect_urls if over_websocket else info.connect_urls
-        if current.phase is not _Phase.AWAIT_INFO:
+        urls = info.ws_connect_urls if current.server.over_websocket else info.connect_urls
+        if current.phase is not Phase.AWAIT_INFO:
             self._pool.announce(urls, current.candidate, lame_duck=info.ldm)
             if info.ldm and not current.leaving:
                 self._leave(current)
             return
-        wanted = self._options.tls or current.server.scheme == "tls"
-        if current.secure or over_websocket or not (wanted or info.tls_required):
+        what_next = after_info(self._options, current.server, info, secure=current.secure)
+        if what_next is Next.SIGN_IN:
             self._pool.announce(urls, current.candidate, lame_duck=info.ldm)
             self._sign_in(current, now)
-        elif info.tls_required or info.tls_available:
-            # What it announces in the clear is not taken in: somebody in between could name a
-            # server of their own, which would be sent the credentials at a later reconnect. The
-            # server says it again under TLS, behind the first PONG (nats-server 2.12 and later).
-            current.phase = _Phase.STARTING_TLS
+        elif what_next is Next.START_TLS:
+            # Ignore the servers that a plaintext INFO announces: a third party could add one of
+            # its own, which would get the credentials at a later reconnect. The server announces
+            # them again under TLS, after the first PONG (nats-server 2.12 and later).
+            current.phase = Phase.STARTING_TLS
             self._actions.append(StartTLS(current.number, current.server))
         else:
-            self._drop(
-                TLSError(
-                    f"TLS was asked for and {current.server.address} does not offer it: "
-                    "nothing was sent"
-                ),
-                now,
-            )
+            self._drop(tls_not_offered(current.server), now)
 
     def _leave(self, current: _Attempt) -> None:
         """Lame duck mode: go to another server when one is known, else stay to the end."""
@@ -1104,54 +1091,33 @@ class Client:
             self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
 
     def _sign_in(self, current: _Attempt, now: float) -> None:
-        """Tell the server who is connecting, as soon as that is known."""
-        assert self.info is not None, "INFO came first"
-        server, options = current.server, self._options
-        if server.user is not None:
-            self._say_connect(current, {"user": server.user, "pass": server.password or ""}, now)
-        elif server.token is not None:
-            self._say_connect(current, {"auth_token": server.token}, now)
+        """Send CONNECT, or first ask the transport for the credentials."""
+        assert self.info is not None, "INFO has been received"
+        in_url = credentials_in_url(current.server)
+        if in_url is not None:
+            self._send_connect(current, in_url, now)
+            return
+        current.phase = Phase.AWAIT_CREDENTIALS
+        need = NeedCredentials(current.number, partial(self._options.credentials, self.info))
+        if self._options.asks_for_credentials:
+            self._actions.append(need)
         else:
-            current.phase = _Phase.AWAIT_CREDENTIALS
-            need = NeedCredentials(current.number, partial(options.credentials, self.info))
-            if options.asks_for_credentials:
-                self._actions.append(need)
-            else:
-                self._say_connect(current, need.read_now(), now)
+            self._send_connect(current, need.read_now(), now)
 
-    def _say_connect(self, current: _Attempt, credentials: Mapping[str, str], now: float) -> None:
-        assert self.info is not None, "INFO came first"
+    def _send_connect(self, current: _Attempt, credentials: Mapping[str, str], now: float) -> None:
+        assert self.info is not None, "INFO has been received"
         if current.connection.state is ConnectionState.CLOSED:
-            return  # what came behind INFO, in one chunk, breaks the protocol: that ends it
-        fields: dict[str, Any] = {
-            # The server's defaults for verbose, pedantic and echo are true: always sent.
-            "verbose": False,
-            "pedantic": False,
-            "echo": True,
-            "tls_required": current.secure,
-            "lang": "python",
-            "version": __version__,
-            "protocol": 1,
-            "headers": self.info.headers,
-            "no_responders": self.info.headers,
-        }
-        if self._options.name is not None:
-            fields["name"] = self._options.name
+            return  # invalid input after INFO, in the same chunk: that event ends the attempt
         try:
-            fields |= credentials
-            current.credentials = hash(tuple(map(fields.get, _CREDENTIALS)))
+            fields = connect_fields(self._options, self.info, credentials, secure=current.secure)
+            current.credentials = fingerprint(fields)
             current.connection.send(Connect(fields))
-        except Exception as error:  # whatever the user's callables returned
-            self._without_credentials(current, error, now)
+        except Exception as error:  # the user's callables can return anything
+            self._drop(no_credentials(current.server, error), now)
             return
         current.connection.send(Ping())
         self._handshake.append(current.connection.data_to_send())
-        current.phase = _Phase.AWAIT_PONG
-
-    def _without_credentials(self, current: _Attempt, error: Exception, now: float) -> None:
-        why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
-        # The error itself is not chained: its arguments and its frames may hold a secret.
-        self._drop(InvalidOptionError(f"no credentials for {current.server.address}: {why}"), now)
+        current.phase = Phase.AWAIT_PONG
 
     def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
         error = server_error(event.text, current.server.address)
@@ -1192,7 +1158,7 @@ class Client:
 
     def _broken_by(self, current: _Attempt, error: Exception) -> NASQError:
         """What the operating system, or a layer of the transport, says of a stream that ended."""
-        if current.phase is _Phase.OPENING:
+        if current.phase is Phase.OPENING:
             reason: NASQError = ConnectFailedError([(current.server.address, error)])
         else:
             reason = ConnectionLostError(
@@ -1285,10 +1251,3 @@ def _fresh(error: Exception) -> Exception:
     fresh = copy(error)
     fresh.__cause__ = error.__cause__
     return fresh
-
-
-def _injected(server: Server) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        f"{server.address} sent more behind INFO before the TLS handshake: "
-        "somebody may have put it there"
-    )

@@ -102,6 +102,11 @@ class Server:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def over_websocket(self) -> bool:
+        """Whether the stream is a WebSocket."""
+        return self.scheme in ("ws", "wss")
+
     def __repr__(self) -> str:
         return f"Server({self.scheme}://{self.address})"
 

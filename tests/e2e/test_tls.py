@@ -168,7 +168,7 @@ async def test_bytes_behind_info_before_the_handshake_are_refused(kit: Kit) -> N
         queue = kit.queue(port=listener.port, user="planted", password="secret")
         assert await queue.connect() is False
         assert isinstance(queue.last_error, RemoteProtocolError)
-        assert "behind INFO" in str(queue.last_error)
+        assert "after INFO" in str(queue.last_error)
     assert b"secret" not in listener.heard
 
 
