@@ -42,11 +42,9 @@ from .actions import (
     OpenTransport,
     StartTLS,
 )
-from .connection import Connection
-from .decoder import Role
+from .connector import Attempt, Connector
 from .encoder import PING, PONG, publish_head, raw_publish_head
 from .errors import (
-    AuthorizationError,
     BufferFullError,
     ConnectFailedError,
     ConnectionClosedError,
@@ -102,7 +100,6 @@ from .output import (
     Output,
     Publisher,
 )
-from .pool import MOST_ANNOUNCED, Candidate, ServerPool
 from .requests import PendingReply, Requests
 from .servers import Server
 from .states import ConnectionState
@@ -111,8 +108,6 @@ from .subscriptions import Deliver, Subscription, Subscriptions
 __all__ = ["Client", "ClientState"]
 
 _CACHED_PUBLISHERS: Final = 1024
-# Servers that are announced may have new names without end.
-_MOST_REASONS: Final = 2 * MOST_ANNOUNCED
 
 
 class ClientState(enum.Enum):
@@ -149,53 +144,6 @@ class _Confirmation(Op[None]):
         self.on_done(lambda: None if self.error else sub.confirmed.resolve(None))
 
 
-class _Attempt:
-    """One connection, from the wish for it to its end."""
-
-    __slots__ = (
-        "candidate",
-        "connected_at",
-        "connection",
-        "credentials",
-        "deadline",
-        "ended",
-        "error",
-        "leaving",
-        "number",
-        "phase",
-        "seconds",
-        "secure",
-        "server",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        candidate: Candidate,
-        connection: Connection,
-        deadline: float,
-        seconds: float,
-    ):
-        self.number = number
-        self.candidate = candidate
-        self.server = candidate.server
-        self.connection = connection
-        self.deadline = deadline
-        # How long it may take until it is up.
-        self.seconds = seconds
-        # A hash of the credentials that were sent: tells whether the next ones are the same.
-        self.credentials = 0
-        self.phase = Phase.OPENING
-        self.connected_at = 0.0
-        self.error: Exception | None = None
-        # Its stream has ended, for this reason, while there was something left to be read.
-        self.ended: tuple[Exception | None] | None = None
-        # TLS is up.
-        self.secure = False
-        # The server is in lame duck mode, and there is another one to go to.
-        self.leaving = False
-
-
 class Client:
     """A NATS client that reconnects, driven by a transport.
 
@@ -229,25 +177,15 @@ class Client:
         self._unrouted = 0
         self.output = Output(self._refuse)
         self._options = options
-        self._pool = ServerPool(
-            options.servers,
-            options.reconnect,
-            rng,
-            connect_timeout=options.connect_timeout,
-            ignore_announced=options.ignore_discovered_servers,
-        )
+        self._connector = Connector(options, rng)
         self._requests = Requests(rng)
         self._reply_inbox: Subscription | None = None
         self._actions: deque[Action] = deque()
         self._notices: list[Notice] = []
-        self._attempts = 0
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self._closing_attempt: int | None = None
-        self._next_try: Candidate | None = None
-        # Why each server failed, the latest only: reconnecting may go on for ever.
-        self._reasons: dict[str, Exception] = {}
-        # Until when the first connection is tried for; None: one round over the servers.
-        self._until: float | None = None
+        # When the next attempt begins; None: one is under way, or none is to be made.
+        self._retry_at: float | None = None
         # Those who wait for what `open` and `connected` have given them.
         self._open_waiters: list[Op[None]] = []
         self._connected_waiters: list[Op[bool]] = []
@@ -390,13 +328,14 @@ class Client:
         if self._report_at is not None and now >= self._report_at:
             self._report_at = None
             self.report_drops(now)
-        if self._until is not None and now >= self._until:
+        until = self._connector.until
+        if until is not None and now >= until:
             self.give_up()
             return
         current = self._attempt
         if current is None:
-            if self._next_try is not None and now >= self._next_try.not_before:
-                self._begin(self._next_try, now)
+            if self._retry_at is not None and now >= self._retry_at:
+                self._next_server(now)
         elif not self._live:
             if now >= current.deadline:
                 self._drop(
@@ -452,9 +391,10 @@ class Client:
                 return self._now  # others have had their turn by then
             due: float | None = self._ping_at if self._live else self._attempt.deadline
         else:
-            due = None if self._next_try is None else self._next_try.not_before
-        if self._until is not None and (due is None or self._until < due):
-            due = self._until
+            due = self._retry_at
+        until = self._connector.until
+        if until is not None and (due is None or until < due):
+            due = until
         if due == math.inf:  # no deadline, or never a PING
             due = None
         if self._report_at is None:
@@ -514,19 +454,14 @@ class Client:
             self.stopped.resolve(None)
             self.closed = Op()
             self.stopped = Op()
-            self._reasons = {}
-            self._until = until
-            self._pool.reset(patient=until is not None)
-            if self._options.shuffle:
-                self._pool.shuffle()
+            self._connector.start(until)
             self._open_waiters.append(op)
             self._next_server(now)
         elif self._live:
             op.resolve(None)
         else:
             if self.state is ClientState.CONNECTING and until is not None:
-                self._until = until if self._until is None else max(until, self._until)
-                self._pool.patient = True
+                self._connector.extend(until)
             self._open_waiters.append(op)
         return op
 
@@ -534,17 +469,13 @@ class Client:
         """Stop trying for the first connection and close; `last_error` tells why none was made."""
         if self.state is not ClientState.CONNECTING:
             return
-        current = self._attempt
-        if current is not None and current.server.address not in self._reasons:
-            address = current.server.address
-            self._reasons[address] = OperationTimeoutError(
-                f"no connection to {address} in the time given: still {current.phase.value}"
-            )
-        self._shut(self._round_error())
+        if self._attempt is not None:
+            self._connector.out_of_time(self._attempt)
+        self._shut(self._connector.failure())
 
     def draw_from(self, rng: random.Random) -> None:
         """Take jitter and the inbox's name from `rng` from now on. Only before `open`."""
-        self._pool.rng = rng
+        self._connector.pool.rng = rng
         self._requests.rename(rng)
 
     def watch(self, inbox: Inbox) -> None:
@@ -800,7 +731,7 @@ class Client:
 
     # ------------------------------------------------------------------ connecting
 
-    def _current(self, attempt: int) -> _Attempt | None:
+    def _current(self, attempt: int) -> Attempt | None:
         current = self._attempt
         return current if current is not None and current.number == attempt else None
 
@@ -810,34 +741,21 @@ class Client:
         self.state = state
 
     def _next_server(self, now: float) -> None:
-        candidate = self._pool.pick(now)
-        if candidate is None:
-            self._shut(self._round_error())
-        elif candidate.not_before <= now:
-            self._begin(candidate, now)
+        """Begin the next connect attempt, wait until it is time for it, or give up."""
+        answer = self._connector.next(now)
+        if isinstance(answer, Attempt):
+            self._begin(answer)
+        elif isinstance(answer, Exception):
+            self._shut(answer)
         else:
-            self._next_try = candidate
+            self._retry_at = answer
 
-    def _round_error(self) -> Exception:
-        """Why no server could be reached: in the words of the only one, or of each."""
-        if len(self._reasons) == 1:
-            (only,) = self._reasons.values()
-            if isinstance(only, NASQError):
-                return only
-        error = ConnectFailedError(list(self._reasons.items()))
-        error.__cause__ = next(reversed(self._reasons.values()), None)  # the latest
-        return error
-
-    def _begin(self, candidate: Candidate, now: float) -> None:
-        self._next_try = None
+    def _begin(self, attempt: Attempt) -> None:
+        self._retry_at = None
         self.output.pongs = 0
-        self._attempts += 1
-        connection = Connection(Role.CLIENT, limits=self._options.limits, sparing=True)
-        seconds = self._pool.begin(candidate, now)
-        self._attempt = _Attempt(self._attempts, candidate, connection, now + seconds, seconds)
-        server = candidate.server
-        tls = tls_first(self._options, server)
-        self._actions.append(OpenTransport(self._attempts, server, tls))
+        self._attempt = attempt
+        tls = tls_first(self._options, attempt.server)
+        self._actions.append(OpenTransport(attempt.number, attempt.server, tls))
 
     def _drop(self, error: Exception, now: float) -> None:
         """Give the present stream up, from this side."""
@@ -847,7 +765,7 @@ class Client:
             self._actions.append(CloseTransport(current.number))
         self._broken(current, error, now)
 
-    def _broken(self, current: _Attempt, error: Exception, now: float) -> None:
+    def _broken(self, current: Attempt, error: Exception, now: float) -> None:
         """The attempt is over: go on with the next, or close."""
         was_live = self._live
         self._attempt = None
@@ -855,21 +773,10 @@ class Client:
         self._handshake = []
         self.last_error = error
         if not was_live:
-            refusal = None
-            if isinstance(error, AuthorizationError):
-                refusal = error.text, current.credentials
-            self._pool.failed(current.candidate, now, refusal)
-            self._reasons.pop(current.server.address, None)  # the latest stands last
-            self._reasons[current.server.address] = (
-                error.reasons[0][1] if isinstance(error, ConnectFailedError) else error
-            )
-            if len(self._reasons) > _MOST_REASONS:
-                del self._reasons[next(iter(self._reasons))]
+            self._connector.failed(current, error, now)
             self._next_server(now)
             return
-        self._pool.lost(current.candidate, current.connected_at, now)
-        if current.leaving:
-            self._pool.leave(current.candidate, now)
+        self._connector.lost(current, error, now)
         reconnecting = self._options.reconnect is not None and self.state is ClientState.CONNECTED
         self._notices.append(Disconnected(current.server.address, error, reconnecting=reconnecting))
         self._keep_unsent()
@@ -878,7 +785,6 @@ class Client:
             self._shut(error)
             return
         self._step(ClientState.RECONNECTING)
-        self._reasons = {current.server.address: error}
         self._next_server(now)
 
     def _keep_unsent(self) -> None:
@@ -910,8 +816,8 @@ class Client:
         reason = error or ConnectionClosedError("the connection was closed by this side")
         current, self._attempt = self._attempt, None
         self._live = False
-        self._next_try = None
-        self._until = None
+        self._retry_at = None
+        self._connector.stop()
         self._handshake = []
         self.output.limit = -1
         unsent = self.output.clear()
@@ -946,15 +852,13 @@ class Client:
             self._closing_attempt = current.number
             self._actions.append(CloseTransport(current.number))
 
-    def _established(self, current: _Attempt, now: float) -> None:
+    def _established(self, current: Attempt, now: float) -> None:
         """The server has answered CONNECT: replay, then go on where the last connection ended."""
         again = self.state is ClientState.RECONNECTING
         self._step(ClientState.CONNECTED)
         current.phase = Phase.LIVE
-        current.connected_at = now
-        self._pool.connected(current.candidate)
+        self._connector.connected(current, now)
         self._live = True
-        self._until = None
         self.output.limit = NO_LIMIT
         self._pings_out = 0
         self._ping_at = now + self._options.ping_interval
@@ -1008,7 +912,7 @@ class Client:
 
     # ------------------------------------------------------------------ events of the wire
 
-    def _on_event(self, current: _Attempt, event: Event, now: float) -> None:
+    def _on_event(self, current: Attempt, event: Event, now: float) -> None:
         if isinstance(event, Pong):
             self._on_pong(current, now)
         elif isinstance(event, Info):
@@ -1018,7 +922,7 @@ class Client:
         elif isinstance(event, ProtocolFailed):
             self._drop(event.error, now)
 
-    def _answer(self, current: _Attempt, pings: int, now: float) -> None:
+    def _answer(self, current: Attempt, pings: int, now: float) -> None:
         """Answer that many PINGs, unless the peer does not read the answers."""
         if self._live:
             self.output.add_pongs(pings)
@@ -1033,25 +937,24 @@ class Client:
                 now,
             )
 
-    def _on_pong(self, current: _Attempt, now: float) -> None:
+    def _on_pong(self, current: Attempt, now: float) -> None:
         self._pings_out = 0
         if current.phase is Phase.AWAIT_PONG:
             self._established(current, now)
         elif self._pongs:
             self._pongs.popleft().resolve(None)
 
-    def _on_info(self, current: _Attempt, info: Info, now: float) -> None:
+    def _on_info(self, current: Attempt, info: Info, now: float) -> None:
         self.info = info
         self.output.max_payload = info.max_payload if info.max_payload >= 0 else NO_LIMIT
-        urls = info.ws_connect_urls if current.server.over_websocket else info.connect_urls
         if current.phase is not Phase.AWAIT_INFO:
-            self._pool.announce(urls, current.candidate, lame_duck=info.ldm)
+            self._connector.announce(current, info)
             if info.ldm and not current.leaving:
                 self._leave(current)
             return
         what_next = after_info(self._options, current.server, info, secure=current.secure)
         if what_next is Next.SIGN_IN:
-            self._pool.announce(urls, current.candidate, lame_duck=info.ldm)
+            self._connector.announce(current, info)
             self._sign_in(current, now)
         elif what_next is Next.START_TLS:
             # Ignore the servers that a plaintext INFO announces: a third party could add one of
@@ -1062,10 +965,10 @@ class Client:
         else:
             self._drop(tls_not_offered(current.server), now)
 
-    def _leave(self, current: _Attempt) -> None:
+    def _leave(self, current: Attempt) -> None:
         """Lame duck mode: go to another server when one is known, else stay to the end."""
         self._notices.append(LameDuck(current.server.address))
-        if len(self._pool) > 1 and self._live and self._options.reconnect is not None:
+        if len(self._connector.pool) > 1 and self._live and self._options.reconnect is not None:
             current.leaving = True
             # What was sent before is in the server's hands when the PONG comes.
             ping = self._ping()
@@ -1085,12 +988,12 @@ class Client:
         for op in flushes:
             self._ping(op)
 
-    def _left(self, current: _Attempt) -> None:
+    def _left(self, current: Attempt) -> None:
         if current is self._attempt and current.leaving:
             address = current.server.address
             self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
 
-    def _sign_in(self, current: _Attempt, now: float) -> None:
+    def _sign_in(self, current: Attempt, now: float) -> None:
         """Send CONNECT, or first ask the transport for the credentials."""
         assert self.info is not None, "INFO has been received"
         in_url = credentials_in_url(current.server)
@@ -1104,7 +1007,7 @@ class Client:
         else:
             self._send_connect(current, need.read_now(), now)
 
-    def _send_connect(self, current: _Attempt, credentials: Mapping[str, str], now: float) -> None:
+    def _send_connect(self, current: Attempt, credentials: Mapping[str, str], now: float) -> None:
         assert self.info is not None, "INFO has been received"
         if current.connection.state is ConnectionState.CLOSED:
             return  # invalid input after INFO, in the same chunk: that event ends the attempt
@@ -1119,7 +1022,7 @@ class Client:
         self._handshake.append(current.connection.data_to_send())
         current.phase = Phase.AWAIT_PONG
 
-    def _on_err(self, current: _Attempt, event: Err, now: float) -> None:
+    def _on_err(self, current: Attempt, event: Err, now: float) -> None:
         error = server_error(event.text, current.server.address)
         if not self._live or error.closes:
             self._drop(error, now)
@@ -1156,7 +1059,7 @@ class Client:
             return next_.sub if isinstance(next_, _Confirmation) else None
         return self.subscriptions.refused(error) if error.operation == "subscribe" else None
 
-    def _broken_by(self, current: _Attempt, error: Exception) -> NASQError:
+    def _broken_by(self, current: Attempt, error: Exception) -> NASQError:
         """What the operating system, or a layer of the transport, says of a stream that ended."""
         if current.phase is Phase.OPENING:
             reason: NASQError = ConnectFailedError([(current.server.address, error)])

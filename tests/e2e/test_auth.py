@@ -676,7 +676,9 @@ class Evidence:
         self.add(facade)
         inner: Any = getattr(facade, "_queue", facade)
         client = inner._client
-        self.add(inner, client, client._options, client._pool, *client._pool.servers)
+        self.add(
+            inner, client, client._options, client._connector.pool, *client._connector.pool.servers
+        )
         self.add(client.server, vars(inner), vars(client), inner.stats(), inner._transport)
         self.add(*(t.name for t in threading.enumerate()))
 

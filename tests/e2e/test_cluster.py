@@ -128,7 +128,7 @@ def client_of(queue: NASQueue) -> Client:
 
 def pool(queue: NASQueue) -> list[str]:
     """The addresses that a queue would try."""
-    return [server.address for server in client_of(queue)._pool.servers]
+    return [server.address for server in client_of(queue)._connector.pool.servers]
 
 
 def server_of(queue: NASQueue) -> str | None:

@@ -601,11 +601,11 @@ async def test_a_cluster_of_thousands_that_are_always_others(
     assert await queue.connect() is True
     start = time.monotonic()
     await queue.flush()
-    await kit.until(lambda: len(client_of(queue)._pool) > MOST_ANNOUNCED)
+    await kit.until(lambda: len(client_of(queue)._connector.pool) > MOST_ANNOUNCED)
     for _ in range(3):
         await queue.flush()
     assert time.monotonic() - start < AT_ONCE
-    assert len(client_of(queue)._pool) == 1 + MOST_ANNOUNCED
+    assert len(client_of(queue)._connector.pool) == 1 + MOST_ANNOUNCED
     assert queue.is_connected()
     await queue.disconnect()
 

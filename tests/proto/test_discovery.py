@@ -80,7 +80,7 @@ class Net:
 
     @property
     def pool(self) -> list[str]:
-        return [server.address for server in self.client._pool.servers]
+        return [server.address for server in self.client._connector.pool.servers]
 
 
 def test_what_is_announced_is_added_once_and_forgotten_when_it_is_not() -> None:
@@ -129,7 +129,7 @@ def test_a_discovered_server_is_reached_as_the_one_that_announced_it() -> None:
     net.open()
     assert net.client.is_connected
     net.say("10.0.0.2:2", "other.example:3")
-    by_ip, by_name = net.client._pool.servers[1:]
+    by_ip, by_name = net.client._connector.pool.servers[1:]
     assert [s.scheme for s in (by_ip, by_name)] == ["tls", "tls"]
     assert (by_ip.user, by_ip.password) == ("u", "p")
     assert by_ip.tls_name == "name.example", "what the user asked for is what is verified"
@@ -172,7 +172,7 @@ def test_over_websocket_the_websocket_addresses_count() -> None:
     broker.info["ws_connect_urls"] = ["b:8080"]
     net.open()
     assert net.pool == ["a:1", "b:8080"]
-    assert net.client._pool.servers[1].scheme == "ws"
+    assert net.client._connector.pool.servers[1].scheme == "ws"
 
 
 def test_those_found_are_tried_in_the_first_round_too() -> None:
@@ -299,7 +299,7 @@ def test_the_reasons_of_names_without_end_are_not_kept_without_end() -> None:
     net.link.advance(120.0)
     assert turn > 10
     assert len(set(net.tried)) > 3 * MOST_ANNOUNCED
-    assert len(net.client._reasons) <= 2 * MOST_ANNOUNCED
+    assert len(net.client._connector.reasons) <= 2 * MOST_ANNOUNCED
 
 
 @pytest.mark.parametrize("fields", [{"jwt": b"bytes"}, {"sig": object()}, {"nkey": ["x"]}, None])
@@ -528,7 +528,7 @@ def test_who_was_given_up_is_not_brought_back_by_an_announcement() -> None:
     assert net.client.state is ClientState.CLOSED
     assert sorted(net.tried) == sorted(2 * ["a:1", "b:2", "c:3"])
     assert "Authorization Violation" in str(net.client.last_error)
-    assert isinstance(net.client._reasons["b:2"], AuthorizationError)
+    assert isinstance(net.client._connector.reasons["b:2"], AuthorizationError)
     # Asked for anew, all are tried anew.
     net.brokers["a:1"].users = {"u": "old"}
     net.open()

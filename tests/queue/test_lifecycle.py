@@ -470,7 +470,7 @@ async def test_connect_waits_for_a_server_that_is_late(kit: Kit) -> None:
 
     async def serve() -> bool:
         # It has failed more than once by itself: this is the second round and later.
-        await kit.until(lambda: client._attempts > 3)
+        await kit.until(lambda: client._connector.attempts > 3)
         assert isinstance(queue.last_error, OSError)
         local.start()
         return True
@@ -499,7 +499,7 @@ async def test_async_with_waits_for_a_server_that_is_late(kit: Kit) -> None:
             await queue.flush()
 
     async def serve() -> None:
-        await kit.until(lambda: client._attempts > 2)
+        await kit.until(lambda: client._connector.attempts > 2)
         local.start()
 
     try:
@@ -513,7 +513,7 @@ async def test_the_time_to_connect_runs_out(kit: Kit) -> None:
     start = time.monotonic()
     assert await queue.connect(timeout=0.3) is False
     assert time.monotonic() - start >= 0.3
-    assert inner(queue)._client._attempts > 1
+    assert inner(queue)._client._connector.attempts > 1
     assert isinstance(queue.last_error, ConnectFailedError)
     assert "Connection refused" in str(queue.last_error)
     with pytest.raises(NotConnectedError):
@@ -535,7 +535,7 @@ async def test_one_who_waits_longer_keeps_the_attempt_up(kit: Kit) -> None:
     order: list[str] = []
 
     async def short() -> None:
-        await kit.until(lambda: client._attempts > 1)
+        await kit.until(lambda: client._connector.attempts > 1)
         assert await queue.connect(timeout=0.1) is False
         order.append("short")
 
@@ -564,7 +564,7 @@ async def test_disconnect_ends_a_connect_that_waits(kit: Kit) -> None:
         return await queue.connect(timeout=math.inf)
 
     async def disconnect() -> bool:
-        await kit.until(lambda: client._attempts > 2)
+        await kit.until(lambda: client._connector.attempts > 2)
         await queue.disconnect()
         return False
 
@@ -578,7 +578,7 @@ async def test_cancelling_a_connect_that_waits_ends_the_attempt(async_kit: Kit) 
     client = inner(queue)._client
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: queue.connect(math.inf))
-        await async_kit.until(lambda: client._attempts > 2)
+        await async_kit.until(lambda: client._connector.attempts > 2)
         group.cancel_scope.cancel()
     assert client.state.name == "CLOSED"
 
@@ -588,7 +588,7 @@ async def test_refused_twice_ends_a_connect_that_waits(kit: Kit) -> None:
         queue = kit.queue(port=local.port, user="ann", password="wrong")
         assert await queue.connect(timeout=math.inf) is False
         assert isinstance(queue.last_error, AuthorizationError)
-        assert inner(queue)._client._attempts == 2
+        assert inner(queue)._client._connector.attempts == 2
 
 
 def test_waiting_for_a_server_on_a_virtual_clock() -> None:

@@ -1,0 +1,196 @@
+"""Which server to connect to next, in which attempt, and when.
+
+`Connector.next` answers with one of three: an `Attempt` to begin now, a time to wait for, or the
+error to give up with. The client reports what became of the attempt: `connected`, `failed` before
+that, `lost` after it. How the servers are chosen and paced is `pool`'s business; this module adds
+the numbers of attempts, the reasons of the failures, and the time for the first connection.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from .connection import Connection
+from .decoder import Role
+from .errors import AuthorizationError, ConnectFailedError, NASQError, OperationTimeoutError
+from .events import Info
+from .handshake import Phase
+from .options import ClientOptions
+from .pool import MOST_ANNOUNCED, Candidate, ServerPool
+
+__all__ = ["Attempt", "Connector"]
+
+# Servers that are announced may have new names without end.
+_MOST_REASONS: Final = 2 * MOST_ANNOUNCED
+
+
+class Attempt:
+    """One connect attempt and the connection it leads to, until its stream is closed.
+
+    Attributes:
+        number: unique for the client; actions and reports carry it.
+        candidate, server: where it connects to.
+        connection: the codec and the order of events.
+        seconds: how long it may take to connect.
+        deadline: when that time is over.
+        phase: how far it has come.
+        secure: TLS is up.
+        credentials: a hash of the credentials that were sent; 0 before.
+        connected_at: when the server accepted them.
+        error: the server's latest -ERR, if nothing came after it: the reason if it now hangs up.
+        ended: the stream has ended for this reason, while received data was still to be read.
+        leaving: the server is in lame duck mode, and the client moves to another one.
+    """
+
+    __slots__ = (
+        "candidate",
+        "connected_at",
+        "connection",
+        "credentials",
+        "deadline",
+        "ended",
+        "error",
+        "leaving",
+        "number",
+        "phase",
+        "seconds",
+        "secure",
+        "server",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        candidate: Candidate,
+        connection: Connection,
+        *,
+        now: float,
+        seconds: float,
+    ) -> None:
+        self.number = number
+        self.candidate = candidate
+        self.server = candidate.server
+        self.connection = connection
+        self.seconds = seconds
+        self.deadline = now + seconds
+        self.phase = Phase.OPENING
+        self.secure = False
+        self.credentials = 0
+        self.connected_at = 0.0
+        self.error: Exception | None = None
+        self.ended: tuple[Exception | None] | None = None
+        self.leaving = False
+
+
+class Connector:
+    """Chooses the server and the time of each connect attempt of one client.
+
+    Args:
+        options: the client's.
+        rng: the source of the jitter.
+
+    Attributes:
+        pool: the known servers.
+        attempts: how many attempts have begun, ever.
+        until: how long to try for the first connection; None: until each server was tried once.
+        reasons: why each server failed, by address, the latest failure last. It has a bound,
+            because reconnecting can continue forever and servers can announce new names.
+    """
+
+    def __init__(self, options: ClientOptions, rng: random.Random) -> None:
+        self.pool = ServerPool(
+            options.servers,
+            options.reconnect,
+            rng,
+            connect_timeout=options.connect_timeout,
+            ignore_announced=options.ignore_discovered_servers,
+        )
+        self.attempts = 0
+        self.until: float | None = None
+        self.reasons: dict[str, Exception] = {}
+        self._limits = options.limits
+        self._shuffle = options.shuffle
+        # The server whose time has not come yet.
+        self._waiting_for: Candidate | None = None
+
+    def start(self, until: float | None) -> None:
+        """Start anew, for the first connection after `Client.open`."""
+        self.until = until
+        self.reasons = {}
+        self.pool.reset(patient=until is not None)
+        if self._shuffle:
+            self.pool.shuffle()
+
+    def extend(self, until: float) -> None:
+        """Try for the first connection until the later of the two times."""
+        self.until = until if self.until is None else max(until, self.until)
+        self.pool.patient = True
+
+    def stop(self) -> None:
+        """Forget what was planned: the client is closed."""
+        self.until = None
+        self._waiting_for = None
+
+    def next(self, now: float) -> Attempt | float | Exception:
+        """Return the attempt to begin now, or when to ask again, or the error to give up with."""
+        candidate = self._waiting_for or self.pool.pick(now)
+        if candidate is None:
+            return self.failure()
+        if candidate.not_before > now:
+            self._waiting_for = candidate
+            return candidate.not_before
+        self._waiting_for = None
+        self.attempts += 1
+        connection = Connection(Role.CLIENT, limits=self._limits, sparing=True)
+        seconds = self.pool.begin(candidate, now)
+        return Attempt(self.attempts, candidate, connection, now=now, seconds=seconds)
+
+    def connected(self, attempt: Attempt, now: float) -> None:
+        """The attempt has led to a connection."""
+        attempt.connected_at = now
+        self.until = None
+        self.pool.connected(attempt.candidate)
+
+    def failed(self, attempt: Attempt, error: Exception, now: float) -> None:
+        """The attempt failed before it was connected."""
+        refusal = None
+        if isinstance(error, AuthorizationError):
+            refusal = error.text, attempt.credentials
+        self.pool.failed(attempt.candidate, now, refusal)
+        self.reasons.pop(attempt.server.address, None)  # keeps the latest failure last
+        self.reasons[attempt.server.address] = (
+            error.reasons[0][1] if isinstance(error, ConnectFailedError) else error
+        )
+        if len(self.reasons) > _MOST_REASONS:
+            del self.reasons[next(iter(self.reasons))]
+
+    def lost(self, attempt: Attempt, error: Exception, now: float) -> None:
+        """The connection of this attempt broke."""
+        self.pool.lost(attempt.candidate, attempt.connected_at, now)
+        if attempt.leaving:
+            self.pool.leave(attempt.candidate, now)
+        self.reasons = {attempt.server.address: error}
+
+    def announce(self, attempt: Attempt, info: Info) -> None:
+        """Take in the servers that the attempt's server announces."""
+        urls = info.ws_connect_urls if attempt.server.over_websocket else info.connect_urls
+        self.pool.announce(urls, attempt.candidate, lame_duck=info.ldm)
+
+    def out_of_time(self, attempt: Attempt) -> None:
+        """The time for the first connection ended during this attempt."""
+        address = attempt.server.address
+        if address not in self.reasons:
+            self.reasons[address] = OperationTimeoutError(
+                f"no connection to {address} in the time given: still {attempt.phase.value}"
+            )
+
+    def failure(self) -> Exception:
+        """Why no server could be reached: the reason of the only server, or that of each."""
+        if len(self.reasons) == 1:
+            (only,) = self.reasons.values()
+            if isinstance(only, NASQError):
+                return only
+        error = ConnectFailedError(list(self.reasons.items()))
+        error.__cause__ = next(reversed(self.reasons.values()), None)  # the latest
+        return error
