@@ -42,8 +42,9 @@ from .actions import (
     OpenTransport,
     StartTLS,
 )
+from .answers import Answers, Confirmation
 from .connector import Attempt, Connector
-from .encoder import PING, PONG, publish_head, raw_publish_head
+from .encoder import PONG, publish_head, raw_publish_head
 from .errors import (
     BufferFullError,
     ConnectFailedError,
@@ -96,7 +97,6 @@ from .output import (
     MOST_PONGS,
     NO_LIMIT,
     ControlFrame,
-    LivenessFrame,
     Output,
     Publisher,
 )
@@ -131,17 +131,6 @@ _STEPS: Final[dict[ClientState, frozenset[ClientState]]] = {
     _C.DRAINING: frozenset({_C.CLOSED}),
     _C.CLOSED: frozenset({_C.CONNECTING}),
 }
-
-
-class _Confirmation(Op[None]):
-    """The PONG behind the SUB of `sub`."""
-
-    __slots__ = ("sub",)
-
-    def __init__(self, sub: Subscription) -> None:
-        super().__init__()
-        self.sub = sub
-        self.on_done(lambda: None if self.error else sub.confirmed.resolve(None))
 
 
 class Client:
@@ -191,10 +180,12 @@ class Client:
         self._connected_waiters: list[Op[bool]] = []
         self._live = False
         self._handshake: list[bytes] = []
-        self._pongs: deque[Op[None]] = deque()
-        self._deferred_flushes: list[Op[None]] = []
-        self._pings_out = 0
-        self._ping_at = 0.0
+        self._answers = Answers(
+            self.output,
+            interval=options.ping_interval,
+            max_out=options.max_pings_out,
+            lost_count=self._drop_current,
+        )
         self._watched: list[Inbox] = []
         self._overflowing = False
         self._report_at: float | None = None
@@ -345,23 +336,11 @@ class Client:
                     ),
                     now,
                 )
-        elif now >= self._ping_at and not self.wants_read:
-            # Its PONGs are not read either: silence proves nothing.
-            self._ping_at = now + self._options.ping_interval
-        elif now >= self._ping_at:
-            # Its own timer, so that steady traffic can't starve it: traffic in is no proof
-            # that what goes out arrives.
-            if self._pings_out >= self._options.max_pings_out:
-                self._drop(
-                    StaleConnectionError(
-                        f"{current.server.address} left {self._pings_out} PINGs unanswered"
-                    ),
-                    now,
-                )
-            else:
-                self._pings_out += 1
-                self._ping_at = now + self._options.ping_interval
-                self._ping()
+        elif not self._answers.keep_alive(now, reading=self.wants_read):
+            pings = self._answers.pings_out
+            self._drop(
+                StaleConnectionError(f"{current.server.address} left {pings} PINGs unanswered"), now
+            )
 
     # ------------------------------------------------------------------ outputs
 
@@ -389,7 +368,7 @@ class Client:
         if self._attempt is not None:
             if self._attempt.connection.has_rest:
                 return self._now  # others have had their turn by then
-            due: float | None = self._ping_at if self._live else self._attempt.deadline
+            due: float | None = self._answers.ping_at if self._live else self._attempt.deadline
         else:
             due = self._retry_at
         until = self._connector.until
@@ -580,7 +559,7 @@ class Client:
             raise ConnectionClosedError("the client is draining: no new subscriptions")
         sub = self.subscriptions.add(subject, queue_group, deliver)
         if self._live:
-            self._expect_pong(_Confirmation(sub), sub.sub_frame)
+            self._answers.send(Confirmation(sub), sub.sub_frame)
         else:
             self.output.add(sub.sub_frame)
         return sub
@@ -654,10 +633,8 @@ class Client:
         """
         self._check_open()
         if self._live and not (self._attempt and self._attempt.leaving):
-            return self._ping()
-        op: Op[None] = Op()
-        self._deferred_flushes.append(op)
-        return op
+            return self._answers.ping()
+        return self._answers.defer()
 
     def drain(self) -> Op[None]:
         """Unsubscribe from everything, take in what is under way, have the server take the rest.
@@ -674,7 +651,7 @@ class Client:
             for sub in self.subscriptions:
                 if sub is not self._reply_inbox:
                     self.unsubscribe(sub)
-        return self._ping()
+        return self._answers.ping()
 
     def close(self) -> Op[None]:
         """Close at once: no more is sent, everything that waits ends. Idempotent.
@@ -708,11 +685,8 @@ class Client:
             self._open_waiters.remove(op)
         elif op in self._connected_waiters:
             self._connected_waiters.remove(op)
-        elif op in self._deferred_flushes:
-            self._deferred_flushes.remove(op)
-        else:
+        elif not self._answers.abandon(op):
             self.output.abandon(op)
-        # A flush that is under way keeps its place: its PONG will come.
 
     @property
     def unrouted(self) -> int:
@@ -765,6 +739,11 @@ class Client:
             self._actions.append(CloseTransport(current.number))
         self._broken(current, error, now)
 
+    def _drop_current(self, error: Exception) -> None:
+        """As `_drop`, at the time of the latest input; does nothing without an attempt."""
+        if self._attempt is not None:
+            self._drop(error, self._now)
+
     def _broken(self, current: Attempt, error: Exception, now: float) -> None:
         """The attempt is over: go on with the next, or close."""
         was_live = self._live
@@ -800,11 +779,9 @@ class Client:
 
     def _fail_answers(self, error: Exception) -> None:
         """No answer can come any more for what was asked over the lost connection."""
-        pongs, self._pongs = self._pongs, deque()
-        for op in pongs:
-            op.fail(
-                _caused(ConnectionLostError, "the connection was lost before the answer", error)
-            )
+        self._answers.fail_sent(
+            lambda: _caused(ConnectionLostError, "the connection was lost before the answer", error)
+        )
         self._requests.fail_all(
             lambda: _caused(ConnectionLostError, "the connection was lost before the reply", error),
             unless=self.output.holds_request,
@@ -828,10 +805,9 @@ class Client:
         self._quiet_until = -math.inf
         self.report_drops(self._now)
         self._notices.append(Closed(error, unsent))
-        for op in (*self._pongs, *self._deferred_flushes):
-            op.fail(_caused(ConnectionClosedError, "closed before the server's answer", reason))
-        self._pongs.clear()
-        self._deferred_flushes.clear()
+        self._answers.fail_all(
+            lambda: _caused(ConnectionClosedError, "closed before the server's answer", reason)
+        )
         self._requests.fail_all(
             lambda: _caused(ConnectionClosedError, "closed before the reply", reason)
         )
@@ -860,8 +836,7 @@ class Client:
         self._connector.connected(current, now)
         self._live = True
         self.output.limit = NO_LIMIT
-        self._pings_out = 0
-        self._ping_at = now + self._options.ping_interval
+        self._answers.connected(now)
         self._drop_oversized()
         replay: list[ControlFrame] = []
         for sub in self.subscriptions:
@@ -876,11 +851,11 @@ class Client:
         # There is a PING behind each SUB: which one the server refuses can be told by that.
         for sid in self.output.subscribing():
             known = self.subscriptions.by_sid.get(sid)
-            self._pongs.append(Op() if known is None else _Confirmation(known))
+            self._answers.expect(Op() if known is None else Confirmation(known))
         for sub in self.subscriptions:
             if sub.closing:
                 self._end(sub)
-        self._ping_for_deferred_flushes()
+        self._answers.ping_for_deferred()
         if again:
             self.reconnects += 1
         address = current.server.address
@@ -938,11 +913,10 @@ class Client:
             )
 
     def _on_pong(self, current: Attempt, now: float) -> None:
-        self._pings_out = 0
         if current.phase is Phase.AWAIT_PONG:
             self._established(current, now)
-        elif self._pongs:
-            self._pongs.popleft().resolve(None)
+        else:
+            self._answers.pong()
 
     def _on_info(self, current: Attempt, info: Info, now: float) -> None:
         self.info = info
@@ -971,7 +945,7 @@ class Client:
         if len(self._connector.pool) > 1 and self._live and self._options.reconnect is not None:
             current.leaving = True
             # What was sent before is in the server's hands when the PONG comes.
-            ping = self._ping()
+            ping = self._answers.ping()
             ping.on_done(lambda: None if ping.error else self._left(current))
             # What is said from now on waits for the next server.
             self.output.seal()
@@ -981,12 +955,7 @@ class Client:
         if self._attempt is not None and self._attempt.leaving:
             self._attempt.leaving = False
             self.output.unseal()
-            self._ping_for_deferred_flushes()
-
-    def _ping_for_deferred_flushes(self) -> None:
-        flushes, self._deferred_flushes = self._deferred_flushes, []
-        for op in flushes:
-            self._ping(op)
+            self._answers.ping_for_deferred()
 
     def _left(self, current: Attempt) -> None:
         if current is self._attempt and current.leaving:
@@ -1055,8 +1024,8 @@ class Client:
         """The subscription that the server does not take."""
         if isinstance(error, SubscriptionRefusedError):
             # It names none; but answers come in order, and this one is no PONG.
-            next_ = self._pongs[0] if self._pongs else None
-            return next_.sub if isinstance(next_, _Confirmation) else None
+            next_ = self._answers.next
+            return next_.sub if isinstance(next_, Confirmation) else None
         return self.subscriptions.refused(error) if error.operation == "subscribe" else None
 
     def _broken_by(self, current: Attempt, error: Exception) -> NASQError:
@@ -1073,27 +1042,9 @@ class Client:
 
     # ------------------------------------------------------------------ output
 
-    def _ping(self, op: Op[None] | None = None) -> Op[None]:
-        """PING; done with its PONG. PONGs come in the order of the PINGs."""
-        op = op or Op()
-        self._expect_pong(op, LivenessFrame(PING))
-        return op
-
-    def _expect_pong(self, op: Op[None], frame: ControlFrame | LivenessFrame) -> None:
-        """Send a frame that ends with a PING; `op` is done with its PONG."""
-        try:
-            self._pongs.append(op)
-            self.output.add(frame)
-        except BaseException:
-            # A KeyboardInterrupt in between: which PONG is whose can't be known any more.
-            if self._attempt is not None:
-                reason = ConnectionLostError("interrupted while a PING was being sent")
-                self._drop(reason, self._now)
-            raise
-
     def _end(self, sub: Subscription) -> None:
         """After the PONG behind UNSUB no message can come for it."""
-        ping = self._ping()
+        ping = self._answers.ping()
         ping.on_done(lambda: None if ping.error else self.subscriptions.remove(sub))
 
     def _line_and_body(

@@ -52,6 +52,7 @@ from nasq_proto import (
     server_error,
     unfold,
 )
+from nasq_proto.answers import Answers
 from nasq_proto.output import ControlFrame, Output
 from nasq_proto.strategies import server_errors
 from nasq_proto.testing import Broker, Link, ServerSession
@@ -530,15 +531,12 @@ def _keeps_a_wake_up(self: Inbox, op: Op[None]) -> None:
         self._waiters.remove(op)
 
 
-def _forgets_who_waits(self: Client, error: Exception) -> None:
+def _forgets_who_waits(self: Answers, why: object) -> None:
     self._pongs.clear()
 
 
-def _answers_the_last(self: Client, current: Any, now: float) -> None:
-    self._pings_out = 0
-    if not self.is_connected:
-        self._established(current, now)
-    elif self._pongs:
+def _answers_the_last(self: Answers) -> None:
+    if self._pongs:
         self._pongs.pop().resolve(None)
 
 
@@ -552,8 +550,8 @@ def _counts_from_the_start(self: Subscription) -> ControlFrame:
     [
         (Output, "keep_unsent", _sends_again),
         (Inbox, "abandon", _keeps_a_wake_up),
-        (Client, "_fail_answers", _forgets_who_waits),
-        (Client, "_on_pong", _answers_the_last),
+        (Answers, "fail_sent", _forgets_who_waits),
+        (Answers, "pong", _answers_the_last),
         (Output, "take_back_request", _leaves_it_to_be_sent),
     ],
 )

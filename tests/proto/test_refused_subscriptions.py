@@ -147,4 +147,4 @@ def test_the_pong_of_a_subscription_that_has_ended_meanwhile_is_nobody_elses() -
     rig.link.advance(1.0)
     assert flushed.result() is None
     assert later.confirmed.result() is None
-    assert not rig.client._pongs
+    assert not rig.client._answers
