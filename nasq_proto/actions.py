@@ -6,7 +6,7 @@ number back with each report, so the client can ignore reports of an attempt tha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 from .errors import UsageError
@@ -48,42 +48,38 @@ class StartTLS(NamedTuple):
 
 
 class NeedCredentials(NamedTuple):
-    """Call `read`, then `credentials_given` with its result, or `credentials_failed`.
+    """Await this action, then call `credentials_given` with the result, or `credentials_failed`.
 
-    `read` is a generator function. It calls the user's own functions, which may take long, so run
-    it outside of every lock, and not from within an input of the client. Await what it yields and
-    send the result back. Use `read_now` where nothing can be awaited.
+    That calls and awaits what the user gave as credentials, which may take a long time: do it
+    outside of every lock, and not from within an input of the client. `read_now` is for a transport
+    that cannot await anything.
     """
 
     attempt: int
-    read: Callable[[], Generator[Awaitable[Any], Any, dict[str, str]]]
+    read: Callable[[], Generator[Any, Any, dict[str, str]]]
+
+    def __await__(self) -> Generator[Any, Any, dict[str, str]]:
+        """Read the credentials, waiting where necessary."""
+        return self.read()
 
     def read_now(self) -> dict[str, str]:
-        """Return the result of `read`, if nothing has to be awaited.
+        """Read the credentials without waiting.
 
         Raises:
-            UsageError: a coroutine function of the user's has to wait.
-            Exception: any error of the user's functions.
+            UsageError: one of the user's coroutine functions has to wait.
+            Exception: any exception that the user's callables raise.
         """
         reading = self.read()
-        result: Any = None
-        while True:
-            try:
-                awaitable = reading.send(result)
-            except StopIteration as stop:
-                fields: dict[str, str] = stop.value
-                return fields
-            waiting: Any = awaitable.__await__()
-            try:
-                next(waiting)
-            except StopIteration as stop:
-                result = stop.value
-            else:
-                waiting.close()
-                raise UsageError(
-                    "the credentials have to be waited for, and nothing can be awaited here: "
-                    "give a plain function instead of a coroutine function"
-                )
+        try:
+            reading.send(None)
+        except StopIteration as stop:
+            fields: dict[str, str] = stop.value
+            return fields
+        reading.close()
+        raise UsageError(
+            "the credentials have to be awaited, which is not possible here: "
+            "give a plain function instead of a coroutine function"
+        )
 
 
 class CloseTransport(NamedTuple):

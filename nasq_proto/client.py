@@ -363,6 +363,15 @@ class Client:
             return b"".join((*handshake, data))
         return data
 
+    @property
+    def has_output(self) -> bool:
+        """Whether commands have left output that was not handed over yet."""
+        return bool(self.output.frames)
+
+    def slow_down(self) -> None:
+        """Have the next publish check for congestion: the stream accepts no bytes now."""
+        self.output.revoke()
+
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
         if self._attempt is not None:

@@ -99,31 +99,39 @@ class ClientOptions(NamedTuple):
             map(callable, (self.user, self.password, self.token))
         )
 
-    def credentials(self, info: Info) -> Generator[Awaitable[Any], Any, dict[str, str]]:
-        """The fields of CONNECT that tell who is connecting.
+    def credentials(self, info: Info) -> Generator[Any, Any, dict[str, str]]:
+        """Return the fields of CONNECT that say who is connecting.
 
-        Yields what one of the user's callables has returned, where that has to be awaited; send its
-        result back.
+        Calls the user's callables, and yields what the awaitables that they return yield.
+
+        Raises:
+            RuntimeError: a callable called `sys.exit`. Passed on, SystemExit would end the driver
+                that runs it instead of the program.
+            Exception: any exception that a callable raises.
         """
         fields: dict[str, str] = {}
-        for key, secret in (
-            ("user", self.user),
-            ("pass", self.password),
-            ("auth_token", self.token),
-        ):
-            value: Any = secret() if callable(secret) else secret
-            if isinstance(value, Awaitable):
-                value = yield value
-            if value is None:
-                continue
-            if not isinstance(value, str):
-                raise InvalidOptionError(f"expected str for {key!r}, not {type(value).__name__}")
-            fields[key] = value
-        if self.authenticator is not None:
-            more: Any = self.authenticator(info)
-            if isinstance(more, Awaitable):
-                more = yield more
-            fields.update(more)
+        try:
+            for key, secret in (
+                ("user", self.user),
+                ("pass", self.password),
+                ("auth_token", self.token),
+            ):
+                value: Any = secret() if callable(secret) else secret
+                if isinstance(value, Awaitable):
+                    value = yield from value.__await__()
+                if value is None:
+                    continue
+                if not isinstance(value, str):
+                    kind = type(value).__name__
+                    raise InvalidOptionError(f"expected str for {key!r}, not {kind}")
+                fields[key] = value
+            if self.authenticator is not None:
+                more: Any = self.authenticator(info)
+                if isinstance(more, Awaitable):
+                    more = yield from more.__await__()
+                fields.update(more)
+        except SystemExit as error:
+            raise RuntimeError(f"the credentials callable called sys.exit: {error!r}") from None
         return fields
 
     def __repr__(self) -> str:

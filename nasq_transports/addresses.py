@@ -1,22 +1,23 @@
-"""In which order the addresses of a host are tried, and how long each is tried alone (RFC 8305)."""
+"""The order in which the addresses of a host are tried (RFC 8305), and why all failed."""
 
 from __future__ import annotations
 
+import os
 import socket
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-__all__ = ["HEAD_START", "AddressInfo", "interleaved", "numeric"]
+__all__ = ["HEAD_START", "AddressInfo", "connect_error", "interleaved", "numeric"]
 
-# What `socket.getaddrinfo` gives for one address.
+# One item of the list that `socket.getaddrinfo` returns.
 AddressInfo = tuple[Any, ...]
 
-# Seconds that one address is given before the next is tried beside it.
+# Seconds before the next address is tried beside those that have not answered yet.
 HEAD_START: Final = 0.25
 
 
 def numeric(host: str, port: int) -> list[AddressInfo] | None:
-    """What `host` stands for if it is an address already; None: it is a name to be resolved."""
+    """Return the address infos of an IP address, or None if `host` is a name."""
     try:
         flags = socket.AI_NUMERICHOST
         return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
@@ -25,8 +26,21 @@ def numeric(host: str, port: int) -> list[AddressInfo] | None:
 
 
 def interleaved(infos: list[AddressInfo]) -> list[AddressInfo]:
-    """The addresses of the first family and of the others in turn, the order kept in each."""
+    """Alternate between the first address family and the others, keeping the order in each."""
     first = [info for info in infos if info[0] == infos[0][0]]
     others = [info for info in infos if info[0] != infos[0][0]]
     pairs = chain.from_iterable(zip_longest(first, others))
     return [info for info in pairs if info is not None]
+
+
+def connect_error(error: Exception) -> OSError:
+    """Return the reason why a stream could not be opened, worded the same on every framework."""
+    if isinstance(error.__cause__, ExceptionGroup):  # trio: one error for each address it tried
+        error = error.__cause__.exceptions[0]
+    if not isinstance(error, OSError):  # a name that cannot be encoded (UnicodeError)
+        reason = OSError(str(error) or repr(error))
+        reason.__cause__ = error
+        return reason
+    if error.errno is not None and error.errno > 0:
+        return OSError(error.errno, os.strerror(error.errno))
+    return error

@@ -1,4 +1,4 @@
-"""The asyncio transport: a plain `Protocol`, no task but the one that opens a stream."""
+"""The asyncio transport: a `Protocol` for each stream, and a task only while one is opened."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar, cast
 
-from nasq_proto import NeedCredentials, Op, Server, UsageError
+from nasq_proto import NeedCredentials, Op, Server
 
+from .addresses import connect_error
 from .alarms import Alarms
-from .base import BaseTransport, connect_error, read_credentials
+from .base import BaseTransport
 from .dial import dial
 
 __all__ = ["AsyncioTransport"]
@@ -20,7 +21,9 @@ T = TypeVar("T")
 
 
 class AsyncioTransport(BaseTransport):
-    """Drives a client on the running asyncio loop (uvloop included)."""
+    """Drives a client on the running asyncio loop, which may be uvloop's."""
+
+    _home = "event loop"
 
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -33,30 +36,21 @@ class AsyncioTransport(BaseTransport):
         self._streams: dict[int, _Stream] = {}
         self._current: _Stream | None = None
 
-    # None outside of a loop, and in the child of a fork.
+    # Returns None outside of a loop and in a forked child.
     caller = staticmethod(asyncio._get_running_loop)
 
-    def check(self) -> None:
-        """See `Transport.check`."""
-        super().check()
-        if self.caller() is not self._loop:
-            raise UsageError(
-                "this queue belongs to another event loop or thread: use it where it connected, "
-                "or a nasq.BlockingNASQueue, which is safe from any thread"
-            )
-
     def kick(self) -> None:
-        """One pump at the next turn of the loop, however often it is asked for."""
+        """See `Transport.kick`."""
         if not self._pump_scheduled:
             self._pump_scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _nudge(self) -> None:
+    def _kick_from_anywhere(self) -> None:
         with suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._turn)
 
     def _turn(self, report: Callable[..., object] | None = None, *arguments: object) -> None:
-        """Report something that has happened, if anything has, then serve the client."""
+        """Call `report` if given, then serve the client."""
         self._pump_scheduled = False
         try:
             if report is not None:
@@ -99,7 +93,7 @@ class AsyncioTransport(BaseTransport):
         await asyncio.sleep(0)
 
     def shield(self, seconds: float) -> AbstractContextManager[Any]:
-        """asyncio delivers a cancellation once, so cleanup that follows it runs as it is."""
+        """See `Transport.shield`: asyncio cancels once, so cleanup needs no shield."""
         return nullcontext()
 
     # ------------------------------------------------------------------ hooks
@@ -107,7 +101,7 @@ class AsyncioTransport(BaseTransport):
     def _open(self, attempt: int, server: Server) -> None:
         task = self._loop.create_task(self._connect(attempt, server))
         self._opening[attempt] = task
-        # Not in the coroutine: one that is cancelled before its first step runs no line of it.
+        # Not in the coroutine: one that is cancelled before its first step never runs.
         task.add_done_callback(lambda task: self._connect_done(attempt, task))
 
     async def _connect(self, attempt: int, server: Server) -> None:
@@ -118,7 +112,7 @@ class AsyncioTransport(BaseTransport):
         del self._opening[attempt]
         if task.cancelled():
             if self.client.wants(attempt):
-                # Not by `_close`: the loop is ending. A task for the next attempt would be lost.
+                # Cancelled by the end of the loop, not by `_close`: no other attempt can begin.
                 self._died(None)
             else:
                 self._turn(self.client.transport_closed, attempt, None, self.now())
@@ -129,7 +123,7 @@ class AsyncioTransport(BaseTransport):
             self._turn()
 
     def _read_credentials(self, need: NeedCredentials) -> None:
-        task = self._asking[need.attempt] = self._loop.create_task(read_credentials(need))
+        task = self._asking[need.attempt] = self._loop.create_task(_read(need))
         task.add_done_callback(lambda task: self._credentials_read(need, task))
 
     def _credentials_read(self, need: NeedCredentials, task: asyncio.Task[dict[str, str]]) -> None:
@@ -140,12 +134,12 @@ class AsyncioTransport(BaseTransport):
                 self._have_credentials(need, task.result())
             elif isinstance(error, Exception):
                 self._have_credentials(need, error)
-        elif self.client.wants(need.attempt):  # so it was not `_close` that cancelled it
+        elif self.client.wants(need.attempt):  # so `_close` did not cancel it
             if task.cancelling():
                 self._died(None)  # the loop is ending
                 return
-            # Nobody did: what the callable waited for was cancelled, and it let that out.
-            self._have_credentials(need, RuntimeError("what was awaited for them was cancelled"))
+            # Nobody cancelled this task: the callable let out the cancellation of another one.
+            self._have_credentials(need, RuntimeError("what they waited for was cancelled"))
         self._turn()
 
     def _close(self, attempt: int) -> None:
@@ -157,7 +151,7 @@ class AsyncioTransport(BaseTransport):
         elif attempt in self._opening:
             self._opening[attempt].cancel()
 
-    def _read_on(self, reading: bool) -> None:
+    def _set_reading(self, reading: bool) -> None:
         if self._current is not None and not self._current.transport.is_closing():
             if reading:
                 self._current.transport.resume_reading()
@@ -178,7 +172,7 @@ class AsyncioTransport(BaseTransport):
 
     def _arm(self, deadline: float | None) -> None:
         deadline = self._alarms.next(deadline)
-        # A deadline that moved later is found out when the timer fires: it costs nothing now.
+        # A timer that is too early stays: when it fires, it is set again.
         if deadline is None or deadline == math.inf:
             self._disarm()
         elif self._timer is None or deadline < self._timer_at:
@@ -195,8 +189,8 @@ class AsyncioTransport(BaseTransport):
         self._timer = None
         self._alarms.ring(self.now())
         self._turn(self._meet_deadline)
-        if self._ended:
-            self._arm(None)  # somebody may wait for something else
+        if self._stopped:
+            self._arm(None)  # a caller may still wait for something else
 
     def _stop(self) -> None:
         for task in (*self._opening.values(), *self._asking.values()):
@@ -206,8 +200,12 @@ class AsyncioTransport(BaseTransport):
         self._arm(None)
 
 
+async def _read(need: NeedCredentials) -> dict[str, str]:
+    return await need  # as a coroutine, which is what a task needs
+
+
 class _Stream(asyncio.Protocol):
-    """One TCP stream: hands what happens on it to the client."""
+    """One TCP stream: reports its events to the client."""
 
     transport: asyncio.Transport
 
@@ -217,7 +215,7 @@ class _Stream(asyncio.Protocol):
         self.paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast: uvloop's transports are of a class of their own.
+        # A cast, since uvloop's transports do not derive from asyncio.Transport.
         self.transport = cast("asyncio.Transport", transport)
         self._driver._streams[self._attempt] = self
         self._driver._turn(self._made)
@@ -233,8 +231,8 @@ class _Stream(asyncio.Protocol):
         driver._turn(driver._received, self._attempt, data)
 
     def eof_received(self) -> None:
-        # Left to itself asyncio would go on until everything is sent: to a peer that takes
-        # nothing any more for ever, with nobody who reads.
+        # By default asyncio would first send the rest of its buffer: forever, if the peer has
+        # stopped reading, and with nobody who reads.
         self.transport.abort()
 
     def pause_writing(self) -> None:

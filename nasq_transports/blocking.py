@@ -1,10 +1,10 @@
-"""The transport for plain blocking code: a monitor, and one daemon thread that serves it.
+"""The transport for plain blocking code: a monitor, and a daemon thread that serves it.
 
-Whoever uses the client holds `lock`. `wait` lets go of the lock while it sleeps, as
-`Condition.wait` does: so a coroutine of the facade, run to its end by `run_sync` under the lock, is
-as atomic between two waits as it is on an event loop. The thread reads, keeps the connection alive
-and reconnects, whatever the user's threads do. A short-lived thread opens each stream, since
-resolving a name can't be interrupted.
+Every use of the client is under `lock`. `wait` releases the lock while it sleeps, as
+`Condition.wait` does. So a coroutine of the facade that `run_sync` runs to its end is as atomic
+between two waits as on an event loop. The daemon thread reads, keeps the connection alive and
+reconnects, whatever the user's threads do. A short-lived thread opens each stream, since resolving
+a name cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -20,28 +20,37 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from nasq_proto import NeedCredentials, Op, Server, UsageError
 
-from .base import READ_SIZE, BaseTransport, connect_error, exit_error
+from . import forks
+from .addresses import connect_error
+from .base import READ_SIZE, BaseTransport
 from .blockingdial import Dial
 from .sockets import OutputSocket
-from .sync import depth
+from .sync import is_held, is_nested
 
 __all__ = ["BlockingTransport"]
 
-# A signal that comes just before a thread falls asleep does not wake it, and its handler runs in
-# the main thread alone: so that one looks up now and then. In seconds.
-_GLANCE: Final = 0.5
-# Pushes in quick succession are sent as often as that. In seconds; select knows nothing shorter.
-_GATHER: Final = 0.001
-# The thread wakes at least this often, in seconds: select refuses timeouts of weeks and infinity.
-_LONGEST: Final = 3600.0
-# As much as that, since waking a thread costs more than a turn of a loop.
+# Seconds after which a waiting main thread wakes to run signal handlers. Only the main thread runs
+# them, and a signal that arrives just before the thread falls asleep does not wake it.
+_SIGNAL_INTERVAL: Final = 0.5
+# Seconds between two writes while callers keep publishing: the shortest timeout of select.
+_WRITE_INTERVAL: Final = 0.001
+# Seconds after which the daemon thread wakes at the latest: select refuses weeks and infinity.
+_MAX_SLEEP: Final = 3600.0
+# Larger than on the other transports, since waking a thread costs more than a turn of a loop.
 _READ_SIZE: Final = 2 * READ_SIZE
 
 T = TypeVar("T")
 
 
-class _Seen(NamedTuple):
-    """What the thread saw of a socket: it can be written to; what it read, b"" at its end."""
+class _Readiness(NamedTuple):
+    """What the daemon thread found out about a socket.
+
+    Attributes:
+        output: the socket.
+        writable: it accepts bytes again.
+        data: what was read; b"" at the end of the stream, None if nothing was read.
+        reason: the error that ended the stream.
+    """
 
     output: OutputSocket
     writable: bool
@@ -50,34 +59,36 @@ class _Seen(NamedTuple):
 
 
 class BlockingTransport(BaseTransport):
-    """Drives a client with a daemon thread. Safe from any thread, under `lock`.
+    """Drives a client with a daemon thread. Any thread may use it, under `lock`.
 
     Args:
-        lock: the monitor's lock, when it has to outlive this transport.
+        lock: the monitor's lock, if it has to outlive this transport.
     """
 
     def __init__(self, lock: threading.RLock | None = None) -> None:
         super().__init__()
         self._lock = lock or threading.RLock()
-        # Set while a thread writes: a signal handler that interrupts it must not write in between.
+        # A thread is writing: a signal handler that interrupts it must not write in between.
         self._writing = False
         self._thread: threading.Thread | None = None
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
-        """The monitor's lock."""
+        """See `Transport.lock`."""
         return self._lock
+
+    # Any thread of this process may use it, but none of a forked child.
+    caller = staticmethod(forks.generation)
 
     @staticmethod
     def thread() -> int:
-        """Any thread may use it."""
+        """See `Transport.thread`: any thread may use this transport."""
         return 0
 
     def _begin(self) -> None:
-        self._finished = False
-        self._handing_over = False
+        self._taking_output = False
         self._kicked = False
-        self._gathering = False
+        self._writes_soon = False
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -92,23 +103,23 @@ class BlockingTransport(BaseTransport):
         except BaseException as error:
             self._wake_out.close()
             self._wake_in.close()
-            if isinstance(error, RuntimeError):  # no thread is left: like a socket, a resource
+            if isinstance(error, RuntimeError):  # the system has no thread left
                 raise OSError(errno.EAGAIN, str(error)) from None
             raise
         self._thread = thread
 
     def kick(self) -> None:
-        """Wake the thread, once until it has looked, if it will not look soon by itself."""
-        if not self._gathering:
-            self._hurry()
+        """See `Transport.kick`. Does nothing if the daemon thread will soon write by itself."""
+        if not self._writes_soon:
+            self._wake_driver()
 
-    def _hurry(self) -> None:
+    def _wake_driver(self) -> None:
         if not self._kicked:
             with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
                 self._wake_in.send(b"\0")
             self._kicked = True
 
-    def _nudge(self) -> None:
+    def _kick_from_anywhere(self) -> None:
         with suppress(OSError):  # full, so the thread will wake; or closed: it has ended
             self._wake_in.send(b"\0")
 
@@ -120,7 +131,7 @@ class BlockingTransport(BaseTransport):
             waker.acquire()
             op.on_done(waker.release)
             main = threading.current_thread() is threading.main_thread()
-            longest = _GLANCE if main else threading.TIMEOUT_MAX
+            longest = _SIGNAL_INTERVAL if main else threading.TIMEOUT_MAX
             try:
                 while not op.done:
                     left = longest if deadline is None else deadline - time.monotonic()
@@ -135,29 +146,29 @@ class BlockingTransport(BaseTransport):
         """Refuse a caller that would wait for itself.
 
         Args:
-            held: how many times this call itself has taken the lock.
+            held: 0 before the call takes the lock, 1 inside.
 
         Raises:
-            UsageError: says what to do instead.
+            UsageError: the message says what to do instead.
         """
-        if threading.current_thread() is self._thread and not self._finished:
+        if threading.current_thread() is self._thread and not self._stopped:
             raise UsageError(
-                "on_event must not wait: it is called by the thread that would have to end the "
-                "wait; set a flag there, or start a thread"
+                "on_event must not wait: it runs in the thread that would have to end the wait; "
+                "set a flag in it, or start a thread"
             )
-        if depth(self._lock) > held:
+        if is_nested(self._lock) if held else is_held(self._lock):
             raise UsageError(
                 "called inside a signal handler while this thread is inside another call of the "
                 "queue: set a flag in the handler, or start a thread there"
             )
 
     def _sleep(self, waker: threading.Lock, seconds: float) -> None:
-        """Let go of the lock until `waker` is released.
+        """Release the lock until `waker` is released.
 
-        As `Condition.wait`, which KeyboardInterrupt can leave without the lock: whether it was let
-        go of is noted in the same step of the interpreter in which that is done.
+        Like `Condition.wait`, but a KeyboardInterrupt cannot leave it without the lock: the lock is
+        released and its state is stored in a single step of the interpreter.
         """
-        lock: Any = self._lock  # what Condition uses of it is not in its type
+        lock: Any = self._lock  # its type lacks the methods that Condition needs
         held: list[Any] = []
         try:
             held.extend(starmap(lock._release_save, ((),)))
@@ -167,11 +178,11 @@ class BlockingTransport(BaseTransport):
                 lock._acquire_restore(held[0])
 
     async def checkpoint(self) -> None:
-        """Other threads run anyway; this thread sends what has gathered."""
+        """See `Transport.checkpoint`: other threads run anyway, so this only writes the output."""
         self._pump_output()
 
     def shield(self, seconds: float) -> AbstractContextManager[Any]:
-        """Nothing cancels a thread."""
+        """See `Transport.shield`: a thread cannot be cancelled."""
         return nullcontext()
 
     # ------------------------------------------------------------------ the thread
@@ -190,25 +201,23 @@ class BlockingTransport(BaseTransport):
             registered: tuple[OutputSocket, int] | None = None
             ready: list[tuple[selectors.SelectorKey, int]] = []
             while True:
-                # Reading lets other threads run: not under the lock, which they would run into.
+                # Not under the lock: a system call lets other threads run, and they need it.
                 seen = self._read(ready, registered)
                 with self._lock:
                     self._kicked = False
-                    # Who pushes one message will push another: waking this thread for each costs
-                    # more than it does to look again by itself.
-                    self._gathering = (
-                        bool(self.client.output.frames)
-                        and self.client.is_connected
-                        and self._can_write()
+                    # A caller that pushes one message will push another. Waking this thread for
+                    # each of them costs more than a timer.
+                    self._writes_soon = (
+                        self.client.has_output and self.client.is_connected and self._can_write()
                     )
                     self._serve(seen)
                     self._pump()
-                    if self._finished:
+                    if self._stopped:
                         break
                     registered = self._register(selector, registered)
                     timeout = self._timeout_at
                 self._emit_notices()
-                longest = _GATHER if self._gathering else _LONGEST
+                longest = _WRITE_INTERVAL if self._writes_soon else _MAX_SLEEP
                 if timeout is not None:
                     longest = min(max(0.0, timeout - time.monotonic()), longest)
                 ready = selector.select(longest)
@@ -216,7 +225,7 @@ class BlockingTransport(BaseTransport):
     def _register(
         self, selector: selectors.BaseSelector, registered: tuple[OutputSocket, int] | None
     ) -> tuple[OutputSocket, int] | None:
-        """Have the selector watch the present socket for what it waits for."""
+        """Watch the present socket for the events that matter now."""
         output = self._socket
         events = 0
         if output is not None:
@@ -229,9 +238,9 @@ class BlockingTransport(BaseTransport):
             if wanted is not None:
                 try:
                     selector.register(wanted[0].sock, events)
-                except OSError as error:  # the system watches no more sockets (ENOSPC, ENOMEM)
+                except OSError as error:  # the system can watch no more sockets (ENOSPC, ENOMEM)
                     self._lost(error)
-                    self._hurry()
+                    self._wake_driver()
                     return None
         return wanted
 
@@ -239,8 +248,8 @@ class BlockingTransport(BaseTransport):
         self,
         ready: list[tuple[selectors.SelectorKey, int]],
         registered: tuple[OutputSocket, int] | None,
-    ) -> _Seen | None:
-        """Read what is ready. Sockets are closed by this thread alone: this one is open."""
+    ) -> _Readiness | None:
+        """Read what is ready. The socket is open, since only this thread closes sockets."""
         seen = None
         for key, events in ready:
             if key.fileobj is self._wake_out:
@@ -260,12 +269,14 @@ class BlockingTransport(BaseTransport):
                     except OSError as error:
                         data, reason = b"", error
                     if data == b"":
-                        output.ended = True  # others push on while this thread gets the lock
+                        output.ended = (
+                            True  # now: other threads publish while this one waits for the lock
+                        )
                         reason = reason or output.broken
-                seen = _Seen(output, bool(events & selectors.EVENT_WRITE), data, reason)
+                seen = _Readiness(output, bool(events & selectors.EVENT_WRITE), data, reason)
         return seen
 
-    def _serve(self, seen: _Seen | None) -> None:
+    def _serve(self, seen: _Readiness | None) -> None:
         self._take_dialled()
         if seen is not None and seen.output is self._socket:
             if seen.writable:
@@ -277,7 +288,7 @@ class BlockingTransport(BaseTransport):
         self._meet_deadline()
 
     def _lost(self, reason: Exception | None) -> None:
-        """The present socket is of no more use. Only in the thread, which alone closes it."""
+        """Drop the present socket and report its end. Only the daemon thread calls this."""
         attempt = self._attempt
         self._drop_socket()
         self.client.transport_closed(attempt, reason, time.monotonic())
@@ -299,7 +310,7 @@ class BlockingTransport(BaseTransport):
         )
         try:
             thread.start()
-        except RuntimeError as error:  # as many threads as the system allows: later there may be
+        except RuntimeError as error:  # the system has no thread left now
             del self._opening[attempt]
             reason = OSError(errno.EAGAIN, str(error))
             self.client.transport_closed(attempt, reason, time.monotonic())
@@ -312,19 +323,19 @@ class BlockingTransport(BaseTransport):
         except Exception as error:
             reason = connect_error(error)
         with self._lock:
-            if self._opening.pop(attempt, None) is None:  # given up meanwhile
+            if self._opening.pop(attempt, None) is None:  # the attempt was given up
                 if output is not None:
                     output.close()
                 return
             self._dialled.append((attempt, output, reason))
-            self._hurry()
+            self._wake_driver()
 
     def _take_dialled(self) -> None:
         """Take over the sockets that threads have connected, or report why they could not."""
         while self._dialled:
             attempt, output, reason = self._dialled[0]
             if output is None:
-                assert reason is not None, "no socket, so it has raised"
+                assert reason is not None, "without a socket there is an error"
                 self.client.transport_closed(attempt, reason, time.monotonic())
             elif self._opened(attempt):
                 self._socket, self._attempt = output, attempt
@@ -344,8 +355,6 @@ class BlockingTransport(BaseTransport):
     def _ask(self, need: NeedCredentials) -> None:
         try:
             fields: dict[str, str] | Exception = need.read_now()
-        except SystemExit as error:
-            fields = exit_error(error)
         except Exception as error:
             fields = error
         with self._lock:
@@ -360,8 +369,8 @@ class BlockingTransport(BaseTransport):
             self._drop_socket()
         self.client.transport_closed(attempt, None, time.monotonic())
 
-    def _read_on(self, reading: bool) -> None:
-        """The thread looks at `_reading` before it selects."""
+    def _set_reading(self, reading: bool) -> None:
+        """The daemon thread checks `_reading` before each `select`."""
 
     def _can_write(self) -> bool:
         return self._socket is not None and self._socket.can_write
@@ -369,7 +378,7 @@ class BlockingTransport(BaseTransport):
     def _write(self, data: bytes) -> None:
         assert self._socket is not None, "_can_write said so"
         self._socket.left = memoryview(data)
-        self._handing_over = False
+        self._taking_output = False
         self._socket.send()
         if self._socket.left or self._socket.broken:
             self.kick()
@@ -380,20 +389,20 @@ class BlockingTransport(BaseTransport):
 
     def _pump_output(self) -> None:
         if self._writing:
-            # A signal handler has interrupted this thread while it writes: its bytes come after
-            # those that were taken before.
-            self._hurry()
+            # A signal handler has interrupted this thread while it wrote. The bytes that were
+            # taken before have to go out first.
+            self._wake_driver()
             return
-        # With nothing to take, as in most pops, an interruption loses nothing.
-        self._handing_over = bool(self.client.output.frames)
+        # Without output, as in most pops, an interruption loses nothing.
+        self._taking_output = self.client.has_output
         try:
             self._writing = True
             super()._pump_output()
         except BaseException:
-            # A KeyboardInterrupt: what was taken and handed to nobody is lost, so the stream is.
-            if self._handing_over and self._socket is not None:
+            # A KeyboardInterrupt may have lost what was taken: the stream cannot continue.
+            if self._taking_output and self._socket is not None:
                 self._socket.abandon(
-                    ConnectionAbortedError(errno.ECONNABORTED, "interrupted while it was sending")
+                    ConnectionAbortedError(errno.ECONNABORTED, "interrupted while sending")
                 )
             raise
         finally:
@@ -403,7 +412,6 @@ class BlockingTransport(BaseTransport):
         self._timeout_at = deadline
 
     def _stop(self) -> None:
-        self._finished = True
         for dial in self._opening.values():
             dial.give_up()
         self._opening.clear()

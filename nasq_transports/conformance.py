@@ -38,8 +38,8 @@ from nasq_proto import (
 )
 from nasq_proto.testing import Broker
 
-from .base import Transport
 from .tcpbroker import TCPBroker
+from .transport import Transport
 
 __all__ = ["CHECKS", "Harness"]
 

@@ -6,7 +6,7 @@ import sys
 
 from nasq_proto import UsageError
 
-from .base import Transport
+from .transport import Transport
 
 __all__ = ["running_transport"]
 

@@ -29,7 +29,7 @@ from typing import Any, Generic, TypeVar, cast
 from nasq_proto import Client, Op, Server
 from nasq_proto.testing import Broker, Link
 
-from .base import OnEvent, hand_out
+from .callbacks import OnEvent, hand_out
 
 __all__ = ["Cancelled", "DeadlockError", "MemoryTransport", "Simulation", "Task"]
 

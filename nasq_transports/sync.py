@@ -1,31 +1,57 @@
-"""Run a coroutine of the facade to its end in plain code."""
+"""Runs a coroutine of the facade to its end in plain code.
+
+`run_sync` holds the monitor's lock, and the blocking transport's `wait` releases the lock while it
+sleeps. A signal handler can interrupt a call that holds the lock and make another call in the same
+thread. That call is *nested*. It may do everything but wait, since the call that it interrupted
+would have to continue first.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["depth", "run_sync"]
+__all__ = ["is_held", "is_nested", "run_sync"]
 
 T = TypeVar("T")
 
+# The locks whose owner is in a nested call. Changed only by the thread that holds the lock.
+_nested: Final[set[object]] = set()
+
 
 def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any]) -> T:
-    """The result of a coroutine whose every wait blocks instead of suspending.
+    """Return the result of a coroutine whose waits block instead of suspending it.
 
-    `lock` is held throughout; the blocking transport's `wait` lets go of it while it sleeps.
+    Args:
+        coroutine: the coroutine, which was not started yet.
+        lock: an RLock, held throughout; the blocking transport's `wait` releases it while it
+            sleeps.
+
+    Raises:
+        RuntimeError: the coroutine suspended, which only another transport's `wait` does.
+        BaseException: any exception that the coroutine raises.
     """
+    outermost = not is_held(lock)
     try:
         with lock:
-            coroutine.send(None)
+            if outermost:
+                _nested.discard(lock)  # left there if a KeyboardInterrupt came at a bad moment
+                coroutine.send(None)
+            elif lock in _nested:
+                coroutine.send(None)
+            else:
+                try:
+                    _nested.add(lock)
+                    coroutine.send(None)
+                finally:
+                    _nested.discard(lock)
     except StopIteration as stop:
         result: T = stop.value
         return result
     except BaseException:
-        # Interrupted while it waited for the lock, it has not begun: Python would complain at its
-        # end that it was never awaited.
+        # If the wait for the lock was interrupted, the coroutine has not begun, and Python would
+        # warn that it was never awaited.
         coroutine.close()
         raise
     coroutine.close()
@@ -34,11 +60,12 @@ def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any
     )
 
 
-def depth(lock: AbstractContextManager[Any]) -> int:
-    """How many times this thread holds an RLock."""
-    if not lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
-        return 0
-    # Python has a method for it since 3.11.6 only; what an RLock says of itself is older.
-    count = re.search(r" count=(\d+) ", repr(lock))
-    assert count is not None, "CPython's and PyPy's RLocks show it"
-    return int(count[1])
+def is_held(lock: AbstractContextManager[Any]) -> bool:
+    """Return whether this thread holds an RLock; False for a context that is no lock."""
+    is_owned = getattr(lock, "_is_owned", None)  # part of what Condition needs from a lock
+    return is_owned is not None and bool(is_owned())
+
+
+def is_nested(lock: AbstractContextManager[Any]) -> bool:
+    """Return whether this thread holds an RLock in a nested call."""
+    return is_held(lock) and lock in _nested

@@ -1,4 +1,4 @@
-"""TLS as a filter, over `ssl.MemoryBIO`: the same for every transport."""
+"""TLS as a layer over `ssl.MemoryBIO`: the same for every transport."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from typing import Any, Final
 
 from nasq_proto import Server, TLSError
 
-__all__ = ["TLSFilter"]
+__all__ = ["TLSLayer"]
 
 _CHUNK: Final = 256 * 1024
 
 
-class TLSFilter:
-    """See `nasq_transports.filters.Filter`.
+class TLSLayer:
+    """See `nasq_transports.layers.Layer`.
 
     Args:
-        server: its certificate has to be valid for `server.tls_name`.
-        context: an ssl.SSLContext; None: the system's trust store, certificate and name checked.
+        server: the server, whose certificate has to be valid for `server.tls_name`.
+        context: an `ssl.SSLContext`; None: one that trusts the system's certificate authorities.
+
+    Raises:
+        TLSError: the context refuses the server's name.
     """
 
     def __init__(self, server: Server, context: Any) -> None:
         self.closed = False
         self.has_rest = False
-        self._shaken = False
-        # What TLS could not take: in TLS 1.2 the peer may ask for another handshake at any time,
-        # and until its answers are read nothing can be written.
+        self._handshake_done = False
+        # Bytes that TLS did not accept. With TLS 1.2 the peer can ask for another handshake at any
+        # time, and nothing can be written until its answers have been read.
         self._unsent = memoryview(b"")
         self._server = server
         self._in = ssl.MemoryBIO()
@@ -38,11 +41,11 @@ class TLSFilter:
 
     @property
     def ready(self) -> bool:
-        """See `Filter.ready`."""
-        return self._shaken and not self._unsent
+        """See `Layer.ready`."""
+        return self._handshake_done and not self._unsent
 
     def start(self) -> None:
-        """See `Filter.start`."""
+        """See `Layer.start`."""
         self._handshake()
 
     def _handshake(self) -> None:
@@ -52,16 +55,16 @@ class TLSFilter:
             return
         except Exception as error:
             raise self._error(error) from error
-        self._shaken = True
+        self._handshake_done = True
 
     def receive(self, data: bytes) -> bytes:
-        """See `Filter.receive`."""
+        """See `Layer.receive`."""
         if self.closed:
-            return b""  # nothing counts behind close_notify
+            return b""  # data after close_notify is ignored
         self._in.write(data)
-        if not self._shaken:
+        if not self._handshake_done:
             self._handshake()
-            if not self._shaken:
+            if not self._handshake_done:
                 return b""
         plain = []
         try:
@@ -75,25 +78,25 @@ class TLSFilter:
         except Exception as error:
             raise self._error(error) from error
         if self._unsent and not self.closed:
-            self._send_on()
+            self._continue_sending()
         return b"".join(plain)
 
     def send(self, data: bytes) -> None:
-        """See `Filter.send`."""
+        """See `Layer.send`."""
         self._unsent = memoryview(data)
-        self._send_on()
+        self._continue_sending()
 
-    def _send_on(self) -> None:
+    def _continue_sending(self) -> None:
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._tls.write(self._unsent) :]
         except ssl.SSLWantReadError:
-            pass  # `receive` goes on with it
+            pass  # `receive` continues
         except Exception as error:
             raise self._error(error) from error
 
     def output(self) -> bytes:
-        """See `Filter.output`."""
+        """See `Layer.output`."""
         return self._out.read()
 
     def _error(self, error: Exception) -> TLSError:
@@ -101,4 +104,8 @@ class TLSFilter:
             why = f"its certificate was refused: {error.verify_message}"
         else:
             why = getattr(error, "reason", None) or str(error)
-        return TLSError(f"no TLS with {self._server.address} as {self._server.tls_name!r}: {why}")
+        what = "TLS" if self._handshake_done else "TLS handshake"
+        return TLSError(
+            f"{what} with {self._server.address} failed "
+            f"(expected a certificate for {self._server.tls_name!r}): {why}"
+        )

@@ -1,7 +1,7 @@
-"""The trio transport: one task that pumps, one task per stream that reads.
+"""The trio transport: one task pumps, and one task for each stream reads.
 
-Without a nursery of the user's it runs as a system task. A system task that raises would crash the
-program, and one that is awaited by nobody must not: every error goes into the client instead.
+Without a nursery from the user, the driver is a system task. It must not raise, since that would
+crash the program: every error goes into the client instead.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import trio
 
-from nasq_proto import NeedCredentials, Op, Server, UsageError
+from nasq_proto import NeedCredentials, Op, Server
 
+from .addresses import connect_error
 from .alarms import Alarms
-from .base import READ_SIZE, BaseTransport, connect_error, read_credentials
+from .base import READ_SIZE, BaseTransport
 from .sockets import OutputSocket
 
 __all__ = ["TrioTransport"]
@@ -28,9 +29,11 @@ class TrioTransport(BaseTransport):
     """Drives a client in the running trio loop.
 
     Args:
-        nursery: runs the driver in this nursery instead of as a system task. When it is
-            cancelled, the connection ends.
+        nursery: where the driver runs, instead of as a system task. When the nursery is cancelled,
+            the connection ends.
     """
+
+    _home = "trio run"
 
     def __init__(self, nursery: trio.Nursery | None = None) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class TrioTransport(BaseTransport):
         self._clock: trio.abc.Clock | None = None
 
     def now(self) -> float:
-        """See `Transport.now`: trio's clock, which a test may have put another in place of."""
+        """See `Transport.now`: the time of trio's clock, which a test may have replaced."""
         if self._clock is None:
             self._clock = trio.lowlevel.current_clock()
         return self._clock.current_time()
@@ -46,7 +49,6 @@ class TrioTransport(BaseTransport):
     def _begin(self) -> None:
         self._parked: trio.lowlevel.Task | None = None
         self._kicked = False
-        self._finished = False
         self._alarms = Alarms()
         self._timer = trio.CancelScope()
         self._scopes: dict[int, trio.CancelScope] = {}
@@ -67,23 +69,14 @@ class TrioTransport(BaseTransport):
         except RuntimeError:
             return None
 
-    def check(self) -> None:
-        """See `Transport.check`."""
-        super().check()
-        if self.caller() is not self._token:
-            raise UsageError(
-                "this queue belongs to another trio run or thread: use it where it connected, "
-                "or a nasq.BlockingNASQueue, which is safe from any thread"
-            )
-
     def kick(self) -> None:
-        """Wake the pump; it runs when those who are ready to run have run."""
+        """See `Transport.kick`."""
         self._kicked = True
         if self._parked is not None:
             task, self._parked = self._parked, None
             trio.lowlevel.reschedule(task)
 
-    def _nudge(self) -> None:
+    def _kick_from_anywhere(self) -> None:
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self.kick)
 
@@ -108,7 +101,7 @@ class TrioTransport(BaseTransport):
             try:
                 if deadline is None:
                     await trio.lowlevel.wait_task_rescheduled(abort)
-                elif self._finished:  # nobody looks at the alarms any more
+                elif self._stopped:  # the driver no longer serves the alarms
                     with trio.CancelScope(deadline=deadline):
                         await trio.lowlevel.wait_task_rescheduled(abort)
                 else:
@@ -138,11 +131,11 @@ class TrioTransport(BaseTransport):
     async def _run(self) -> None:
         try:
             await self._serve()
-        except* Exception as group:  # out of one of its tasks: as a system task it must not raise
+        except* Exception as group:  # raised by one of its tasks
             self._died(_first_of(group))
         finally:
-            if not self._finished:
-                # The loop is ending, or the user's nursery was cancelled: whoever waits must end.
+            if not self._stopped:
+                # The loop is ending, or the user's nursery was cancelled: every wait has to end.
                 self._died(None)
             self._alarms.ring(math.inf)
 
@@ -150,13 +143,13 @@ class TrioTransport(BaseTransport):
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
-                while not self._finished:
-                    # The scope ends the sleep when a deadline has come (`_arm`).
+                while not self._stopped:
+                    # `_arm` sets the deadline of this scope, which ends the sleep.
                     with trio.CancelScope() as self._timer:
-                        while not self._finished:
+                        while not self._stopped:
                             self._kicked = False
                             self._turn()
-                            if not self._kicked and not self._finished:
+                            if not self._kicked and not self._stopped:
                                 await self._park()
                     self._alarms.ring(self.now())
                     self._meet_deadline()
@@ -180,12 +173,13 @@ class TrioTransport(BaseTransport):
 
     def _open(self, attempt: int, server: Server) -> None:
         self._scopes[attempt] = trio.CancelScope()
-        self._nursery.start_soon(self._stream, attempt, server)
+        self._nursery.start_soon(self._run_stream, attempt, server)
 
-    # A system task is protected from Ctrl-C, what it starts is not: a KeyboardInterrupt that comes
-    # out of that ends trio with a TrioInternalError. Protected, it is raised in the user's task.
+    # A system task is protected from Ctrl-C, but the tasks that it starts are not: there a
+    # KeyboardInterrupt would end trio with a TrioInternalError. With the protection, trio raises it
+    # in the user's task.
     @trio.lowlevel.enable_ki_protection
-    async def _stream(self, attempt: int, server: Server) -> None:
+    async def _run_stream(self, attempt: int, server: Server) -> None:
         output: OutputSocket | None = None
         reason: Exception | None = None
         try:
@@ -200,7 +194,7 @@ class TrioTransport(BaseTransport):
                         self._turn()
                         reason = await self._read(attempt, output)
         except trio.Cancelled:
-            # Not by `_close`: the loop is ending, or the user's nursery was cancelled.
+            # Not cancelled by `_close`: the loop is ending, or the user's nursery was cancelled.
             self._died(None)
             raise
         except Exception as error:
@@ -216,7 +210,7 @@ class TrioTransport(BaseTransport):
             self.kick()
 
     async def _read(self, attempt: int, output: OutputSocket) -> OSError | None:
-        """Read to the end of the stream; why it has ended, None: the peer has closed it."""
+        """Read to the end of the stream. Returns the error, or None if the peer closed it."""
         sock = output.sock
         while True:
             while not self._reading:
@@ -244,7 +238,7 @@ class TrioTransport(BaseTransport):
         try:
             with self._asking[need.attempt]:
                 try:
-                    fields: dict[str, str] | Exception = await read_credentials(need)
+                    fields: dict[str, str] | Exception = await need
                 except Exception as error:
                     fields = error
                 self._have_credentials(need, fields)
@@ -258,7 +252,7 @@ class TrioTransport(BaseTransport):
         if attempt in self._scopes:
             self._scopes[attempt].cancel()
 
-    def _read_on(self, reading: bool) -> None:
+    def _set_reading(self, reading: bool) -> None:
         if reading:
             self._may_read.set()
         else:
@@ -286,7 +280,7 @@ class TrioTransport(BaseTransport):
                 await trio.lowlevel.wait_writable(output.sock)
                 output.send()
         except trio.ClosedResourceError:
-            pass  # the reader has closed it
+            pass  # the reader has closed the socket
         except OSError as error:
             output.abandon(error)
         finally:
@@ -301,20 +295,19 @@ class TrioTransport(BaseTransport):
             self._timer.deadline = at
 
     def _stop(self) -> None:
-        self._finished = True
         for scope in self._scopes.values():
             scope.cancel()
 
 
 async def _connect(server: Server) -> OutputSocket:
     stream = await trio.open_tcp_stream(server.host, server.port)
-    # A socket of our own: trio's receive_some would take two more checkpoints per chunk, and its
-    # send_all a task of its own per connection.
+    # Not trio's stream: its receive_some takes two more checkpoints for each chunk, and its
+    # send_all would need one more task for each connection.
     return OutputSocket(socket.socket(fileno=stream.socket.detach()))
 
 
 def _first_of(error: Exception) -> Exception:
-    """The error that was raised first, out of trio's groups."""
+    """Return the first error in trio's nested groups."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

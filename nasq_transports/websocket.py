@@ -1,4 +1,4 @@
-"""WebSocket as a filter, with wsproto: NATS speaks its usual protocol in binary frames."""
+"""WebSocket as a layer, with wsproto: binary frames contain the usual NATS protocol."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ except ImportError as error:
         "ws:// and wss:// need the package wsproto: python -m pip install 'nasq[websocket]'"
     ) from error
 
-__all__ = ["WebSocketFilter"]
+__all__ = ["WebSocketLayer"]
 
-# Frames that are read in one call. A peer can put 130,000 empty ones into a chunk, of which wsproto
-# reads one in about 10 µs.
-_FRAMES: Final = 512
+# The most frames that one call reads. A peer can put 130,000 empty frames into a chunk, and wsproto
+# needs about 10 µs for each.
+_MAX_FRAMES: Final = 512
 
 
-class WebSocketFilter:
-    """See `nasq_transports.filters.Filter`."""
+class WebSocketLayer:
+    """See `nasq_transports.layers.Layer`."""
 
     def __init__(self, server: Server) -> None:
         self.ready = False
@@ -39,34 +39,34 @@ class WebSocketFilter:
         self._server = server
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._out = b""
-        # The answer to the latest PING. One that was not sent yet answers those before it as well
-        # (RFC 6455 5.5.3): a peer that pings and reads nothing makes nothing grow.
+        # The Pong for the latest Ping. It replaces one that was not sent yet, as RFC 6455 5.5.3
+        # allows, so that a peer that sends Pings and reads nothing cannot fill the memory.
         self._pong = b""
 
     def start(self) -> None:
-        """See `Filter.start`."""
+        """See `Layer.start`."""
         try:
             self._out += self._ws.send(Request(host=self._server.address, target="/"))
-        except Exception as error:  # a host name that can't stand in an HTTP request
+        except Exception as error:  # a host name that is illegal in an HTTP request
             raise self._error(error) from error
 
     def receive(self, data: bytes) -> bytes:
-        """See `Filter.receive`."""
+        """See `Layer.receive`."""
         if self.closed:
-            return b""  # nothing counts behind a Close frame (RFC 6455 5.5.1)
+            return b""  # data after a Close frame is ignored (RFC 6455 5.5.1)
         try:
             if data or not self.has_rest:
                 self._ws.receive_data(data)
             return b"".join(self._events())
         except RemoteProtocolError:
             raise
-        except Exception as error:  # wsproto lets more than its own ProtocolError out
+        except Exception as error:  # wsproto raises more than its ProtocolError
             raise self._error(error) from error
 
     def _events(self) -> list[bytes]:
         plain: list[bytes] = []
         self.has_rest = False
-        # wsproto parses a frame when it is asked for its event.
+        # wsproto parses a frame when its event is asked for.
         for count, event in enumerate(self._ws.events(), start=1):
             if isinstance(event, BytesMessage):
                 plain.append(bytes(event.data))
@@ -82,26 +82,26 @@ class WebSocketFilter:
                 break
             elif isinstance(event, RejectConnection):
                 raise RemoteProtocolError(
-                    f"{self._server.address} refuses a WebSocket: HTTP status {event.status_code}"
+                    f"{self._server.address} refused the WebSocket: HTTP status {event.status_code}"
                 )
-            if count == _FRAMES:
+            if count == _MAX_FRAMES:
                 self.has_rest = True
                 break
         return plain
 
     def send(self, data: bytes) -> None:
-        """See `Filter.send`."""
+        """See `Layer.send`."""
         try:
             self._out += self._ws.send(BytesMessage(data))
         except Exception as error:
             raise self._error(error) from error
 
     def output(self) -> bytes:
-        """See `Filter.output`."""
+        """See `Layer.output`."""
         out, self._out, self._pong = self._pong + self._out, b"", b""
         return out
 
     def _error(self, error: Exception) -> RemoteProtocolError:
         return RemoteProtocolError(
-            f"{self._server.address} breaks the WebSocket protocol: {str(error) or repr(error)}"
+            f"{self._server.address} broke the WebSocket protocol: {str(error) or repr(error)}"
         )

@@ -1,8 +1,9 @@
-"""Credentials are asked for by an action: the core calls nothing of the user's."""
+"""An action asks for credentials: the core itself calls none of the user's functions."""
 
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -70,23 +71,28 @@ def test_fixed_credentials_ask_for_nothing() -> None:
     assert b'"user":"u"' in client.data_to_send()
 
 
-def test_what_has_to_be_awaited_is_yielded() -> None:
+def test_awaitable_credentials_are_awaited() -> None:
     async def token() -> str:
+        await _Suspends()
         return "t"
 
     async def authenticator(info: object) -> dict[str, str]:
+        await _Suspends()
         return {"nkey": "k"}
 
     need = until_credentials(a_client(token=token, authenticator=authenticator))
     reading = need.read()
-    first: Any = reading.send(None)
+    reading.send(None)
+    reading.send(None)
     with pytest.raises(StopIteration) as stop:
-        first.send(None)
-    second: Any = reading.send(stop.value.value)
-    second.close()
-    with pytest.raises(StopIteration) as stop:
-        reading.send({"nkey": "k"})
+        reading.send(None)
     assert stop.value.value == {"auth_token": "t", "nkey": "k"}
+
+
+def test_a_callable_that_exits_is_an_error_of_the_credentials() -> None:
+    need = until_credentials(a_client(token=lambda: sys.exit(3)))
+    with pytest.raises(RuntimeError, match=r"called sys\.exit: SystemExit\(3\)"):
+        need.read_now()
 
 
 class _Suspends:

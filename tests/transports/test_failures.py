@@ -30,7 +30,7 @@ from nasq import (
 from nasq.server import LocalServer
 from nasq_proto import Client, Connected, Notice, SlowConsumer
 from nasq_transports.blockingdial import Dial
-from nasq_transports.tls import TLSFilter
+from nasq_transports.tls import TLSLayer
 from nasq_transports.trio import TrioTransport
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
@@ -140,16 +140,16 @@ async def test_a_layer_that_can_not_send_costs_the_connection_and_no_push(
     ) as queue:
         await queue.subscribe_and_queue("a")
         failed = 0
-        send = TLSFilter.send
+        send = TLSLayer.send
 
-        def broken(self: TLSFilter, data: bytes) -> None:
+        def broken(self: TLSLayer, data: bytes) -> None:
             nonlocal failed
             failed += 1
             if failed == 1:
                 raise TLSError("no more of it")
             send(self, data)
 
-        monkeypatch.setattr(TLSFilter, "send", broken)
+        monkeypatch.setattr(TLSLayer, "send", broken)
         # Two, since the first may be what the layer fails at: the push itself knows nothing of it.
         while not failed:
             await queue.push("b", "x")
@@ -176,11 +176,11 @@ async def test_a_request_does_not_raise_what_a_layer_raised(
     async with kit.queue(port=tls_server.port, tls=certificates.context()) as queue:
         with monkeypatch.context() as patch:
 
-            def broken(self: TLSFilter, data: bytes) -> None:
+            def broken(self: TLSLayer, data: bytes) -> None:
                 patch.undo()
                 raise TLSError("no more of it")
 
-            patch.setattr(TLSFilter, "send", broken)
+            patch.setattr(TLSLayer, "send", broken)
             with pytest.raises(ConnectionError, match="no more of it"):
                 await queue.flush()
         assert await queue.wait_connected(10.0)
@@ -193,7 +193,7 @@ async def test_bytes_of_an_old_stream_do_not_reach_the_layers_of_a_new_one(
     async with kit.queue(port=tls_server.port, tls=certificates.context()) as queue:
         transport: Any = facade(queue)._transport
         with transport.lock:
-            transport._received(transport._asked_for - 1, b"what the last one sent")
+            transport._received(transport._stream.attempt - 1, b"what the last one sent")
         await queue.flush()
         assert queue.stats().reconnects == 0
 

@@ -20,7 +20,8 @@ import pytest
 from nasq import BlockingNASQueue, UsageError
 from nasq.server import LocalServer
 from nasq_proto import Client
-from nasq_transports.sync import depth
+from nasq_transports import run_sync
+from nasq_transports.sync import is_held, is_nested
 
 ROOT = Path(__file__).parent.parent.parent
 Call = Callable[[BlockingNASQueue], object]
@@ -74,7 +75,8 @@ def test_what_would_wait_inside_another_call_is_refused(
             queue.flush()
         assert len(refused) == 1
         assert "set a flag" in refused[0]
-        assert depth(queue._lock) == 0
+        assert not is_held(queue._lock)
+        assert not is_nested(queue._lock)
         queue.push("a", "x")
         assert queue.pop(timeout=10.0) is not None
 
@@ -123,16 +125,46 @@ def test_a_closed_queue_may_be_disconnected_again_inside_another_call(
         queue.disconnect()
 
 
-def test_depth_counts_the_levels_of_this_thread() -> None:
+def test_a_call_is_nested_only_inside_another_call_of_its_thread() -> None:
     lock = threading.RLock()
-    seen: list[int] = []
-    for expected in range(3):
-        assert depth(lock) == expected
-        lock.acquire()
-    thread = threading.Thread(target=lambda: seen.append(depth(lock)))
-    thread.start()
-    thread.join()
-    assert seen == [0]
+    seen: list[bool] = []
+
+    async def call(*inner: Callable[[], None]) -> None:
+        seen.append(is_nested(lock))
+        for one in inner:
+            one()
+            seen.append(is_nested(lock))
+
+    def nested() -> None:
+        run_sync(call(lambda: run_sync(call(), lock)), lock)
+
+    run_sync(call(), lock)
+    assert seen == [False]
+    seen.clear()
+    run_sync(call(nested), lock)
+    assert seen == [False, True, True, True, False]
+    seen.clear()
+    with lock:  # as a push does, which is not run by run_sync
+        run_sync(call(), lock)
+    assert seen == [True]
+    assert not is_nested(lock)
+
+
+def test_an_interrupted_call_leaves_no_mark_of_a_nested_one() -> None:
+    lock = threading.RLock()
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with lock, pytest.raises(KeyboardInterrupt):
+        run_sync(interrupted(), lock)
+    with lock:
+        assert not is_nested(lock)
+        thread = threading.Thread(target=lambda: seen.append(is_held(lock)))
+        seen: list[bool] = []
+        thread.start()
+        thread.join()
+    assert seen == [False]
 
 
 SIGNALS = """

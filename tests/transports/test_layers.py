@@ -25,9 +25,9 @@ from wsproto.events import (
 )
 
 from nasq_proto import NASQError, RemoteProtocolError, Server, TLSError, parse_server
-from nasq_transports.filters import Stack, websocket_and_tls
-from nasq_transports.tls import TLSFilter
-from nasq_transports.websocket import WebSocketFilter
+from nasq_transports.layers import Stack, websocket_and_tls
+from nasq_transports.tls import TLSLayer
+from nasq_transports.websocket import WebSocketLayer
 from tests.e2e.certificates import Certificates
 
 WS = parse_server("ws://localhost:80")
@@ -49,7 +49,7 @@ class WebSocketPeer:
         self.ws.receive_data(data)
         self.seen.extend(self.ws.events())
 
-    def accept(self, layer: WebSocketFilter) -> bytes:
+    def accept(self, layer: WebSocketLayer) -> bytes:
         """The answer to the handshake of a client."""
         layer.start()
         self.receive(layer.output())
@@ -57,8 +57,8 @@ class WebSocketPeer:
         return self.ws.send(AcceptConnection())
 
 
-def connected_websocket() -> tuple[WebSocketFilter, WebSocketPeer]:
-    layer, peer = WebSocketFilter(WS), WebSocketPeer()
+def connected_websocket() -> tuple[WebSocketLayer, WebSocketPeer]:
+    layer, peer = WebSocketLayer(WS), WebSocketPeer()
     assert layer.receive(peer.accept(layer)) == b""
     assert layer.ready
     return layer, peer
@@ -73,7 +73,7 @@ def test_a_websocket_carries_bytes_both_ways() -> None:
 
 
 def test_what_comes_with_the_websocket_handshake_is_read_at_once() -> None:
-    layer, peer = WebSocketFilter(WS), WebSocketPeer()
+    layer, peer = WebSocketLayer(WS), WebSocketPeer()
     answer = peer.accept(layer)
     assert layer.receive(answer + peer.ws.send(BytesMessage(INFO))) == INFO
 
@@ -128,15 +128,15 @@ def test_a_close_frame_is_noticed_and_answered_while_tcp_stays_up() -> None:
 
 
 def test_a_handshake_answer_with_a_byte_that_is_no_ascii_is_a_typed_error() -> None:
-    layer, peer = WebSocketFilter(WS), WebSocketPeer()
+    layer, peer = WebSocketLayer(WS), WebSocketPeer()
     answer = peer.accept(layer).replace(b"Connection: Upgrade", b"Connection: Upgr\xe4de")
-    with pytest.raises(RemoteProtocolError, match="localhost:80 breaks the WebSocket protocol"):
+    with pytest.raises(RemoteProtocolError, match="localhost:80 broke the WebSocket protocol"):
         layer.receive(answer)
 
 
 def test_a_host_that_http_can_not_name_is_a_typed_error() -> None:
     with pytest.raises(RemoteProtocolError):
-        WebSocketFilter(Server("a b\r\nc", 80, scheme="ws")).start()
+        WebSocketLayer(Server("a b\r\nc", 80, scheme="ws")).start()
 
 
 Edits = list[tuple[int, int, bytes]]
@@ -163,7 +163,7 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
             yield data[start:end]
 
 
-def only_nasq_errors(stack: Stack | WebSocketFilter | TLSFilter, chunks: Iterator[bytes]) -> None:
+def only_nasq_errors(stack: Stack | WebSocketLayer | TLSLayer, chunks: Iterator[bytes]) -> None:
     """Whatever comes, a filter reads on or raises a NASQError; its output can be asked for."""
     try:
         for chunk in chunks:
@@ -181,7 +181,7 @@ def only_nasq_errors(stack: Stack | WebSocketFilter | TLSFilter, chunks: Iterato
 @settings(max_examples=400, deadline=None)
 @given(EDITS, CUTS)
 def test_only_nasq_errors_come_out_of_the_websocket_filter(edits: Edits, cuts: list[int]) -> None:
-    layer, peer = WebSocketFilter(WS), WebSocketPeer()
+    layer, peer = WebSocketLayer(WS), WebSocketPeer()
     stream = b"".join(
         (
             peer.accept(layer),
@@ -249,8 +249,8 @@ SERVER = parse_server("tls://localhost:4222")
 
 def connected_tls(
     certificates: Certificates, peer_context: ssl.SSLContext
-) -> tuple[TLSFilter, TLSPeer]:
-    layer, peer = TLSFilter(SERVER, certificates.context()), TLSPeer(peer_context)
+) -> tuple[TLSLayer, TLSPeer]:
+    layer, peer = TLSLayer(SERVER, certificates.context()), TLSPeer(peer_context)
     layer.start()
     while not layer.ready:
         assert layer.receive(peer.handshake(layer.output())) == b""
@@ -262,7 +262,7 @@ def test_what_comes_with_the_last_flight_of_a_handshake_is_read_at_once(
     certificates: Certificates, peer_context: ssl.SSLContext
 ) -> None:
     """In TLS 1.2 the server ends the handshake: INFO is right behind it."""
-    layer, peer = TLSFilter(SERVER, certificates.context()), TLSPeer(peer_context)
+    layer, peer = TLSLayer(SERVER, certificates.context()), TLSPeer(peer_context)
     layer.start()
     assert layer.receive(peer.handshake(layer.output())) == b""
     assert layer.ready is (peer_context.minimum_version is ssl.TLSVersion.TLSv1_3)
@@ -288,7 +288,7 @@ def test_close_notify_is_noticed_while_tcp_stays_up(
 def test_a_peer_whose_certificate_is_refused_gets_an_alert(
     certificates: Certificates, peer_context: ssl.SSLContext
 ) -> None:
-    layer, peer = TLSFilter(SERVER, None), TLSPeer(peer_context)  # the system's trust store
+    layer, peer = TLSLayer(SERVER, None), TLSPeer(peer_context)  # the system's trust store
     layer.start()
     with pytest.raises(TLSError, match="certificate was refused"):
         layer.receive(peer.handshake(layer.output()))
@@ -301,7 +301,7 @@ def test_a_peer_whose_certificate_is_refused_gets_an_alert(
 def test_only_nasq_errors_come_out_of_the_tls_filter(
     certificates: Certificates, peer_context: ssl.SSLContext, data: st.DataObject
 ) -> None:
-    layer, peer = TLSFilter(SERVER, certificates.context()), TLSPeer(peer_context)
+    layer, peer = TLSLayer(SERVER, certificates.context()), TLSPeer(peer_context)
     layer.start()
     first, edits, cuts = data.draw(st.booleans()), data.draw(EDITS), data.draw(CUTS)
     stream = peer.handshake(layer.output())
@@ -371,7 +371,7 @@ def test_a_server_that_asks_for_another_handshake_gets_every_byte(
         assert program.stdout is not None
         assert any(line == b"ACCEPT\n" for line in iter(program.stdout.readline, b""))
         with socket.create_connection(("127.0.0.1", port), timeout=20.0) as sock:
-            layer = TLSFilter(SERVER, certificates.context())
+            layer = TLSLayer(SERVER, certificates.context())
             layer.start()
             while not layer.ready:
                 sock.sendall(layer.output())
@@ -413,8 +413,8 @@ def test_websocket_over_tls_keeps_its_bytes_while_tls_takes_none(
     certificates: Certificates,
 ) -> None:
     stack, below, above = connected_stack(certificates)
-    tls = stack._filters[0]
-    assert isinstance(tls, TLSFilter)
+    tls = stack._layers[0]
+    assert isinstance(tls, TLSLayer)
     tls._tls = asks = AsksForAHandshake(tls._tls)
     stack.send(b"one")
     assert stack.output() == b""
