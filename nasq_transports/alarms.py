@@ -1,7 +1,7 @@
-"""Deadlines of those who wait: one timer of the loop for all of them, and for the client's own.
+"""The deadlines of all waiters, so that one timer of the loop serves them and the client.
 
-Nearly every wait ends before its deadline. A timer for each would be a seventh of what a request
-costs on asyncio, and a cancel scope for each a third on trio.
+Nearly every wait ends before its deadline. A timer for each wait would be a seventh of the cost of
+a request on asyncio, and a cancel scope for each a third of it on trio.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any, Final
 
 __all__ = ["Alarms"]
 
-# So many that are over are kept in the heap before it is cleaned, or as many as there are others.
+# Cancelled alarms are purged when there are more than _KEPT of them and they are the majority.
 _KEPT: Final = 64
 
-# When, a number that tells two of the same time apart, and what to call; None: it is over.
+# The deadline, a number that orders alarms of the same deadline, and the function to call; None if
+# the alarm was cancelled.
 Alarm = list[Any]
 
 
 class Alarms:
-    """Calls whoever wants to be called when its time has come."""
+    """A heap of functions to call at their deadlines."""
 
     __slots__ = ("_count", "_heap", "_over")
 
@@ -30,14 +31,14 @@ class Alarms:
         self._over = 0
 
     def add(self, at: float, wake: Callable[[], None]) -> Alarm:
-        """Have `wake` called at `at`, unless it is `over` by then."""
+        """Have `ring` call `wake` when the time is `at`. Returns a handle for `over`."""
         self._count += 1
         alarm = [at, self._count, wake]
         heappush(self._heap, alarm)
         return alarm
 
     def over(self, alarm: Alarm) -> None:
-        """Nobody waits for it any more. Idempotent."""
+        """Cancel an alarm. Idempotent."""
         if alarm[2] is None:
             return
         alarm[2] = None
@@ -48,7 +49,7 @@ class Alarms:
             self._over = 0
 
     def next(self, deadline: float | None) -> float | None:
-        """When the first of them is due, or `deadline` if that is earlier; None: never."""
+        """Return the earliest deadline of all alarms and `deadline`; None if there is none."""
         heap = self._heap
         while heap and heap[0][2] is None:
             heappop(heap)
@@ -59,7 +60,7 @@ class Alarms:
         return deadline
 
     def ring(self, now: float) -> None:
-        """Call those whose time has come."""
+        """Call the functions whose deadline is not later than `now`."""
         heap = self._heap
         while heap and (heap[0][2] is None or heap[0][0] <= now):
             alarm = heappop(heap)

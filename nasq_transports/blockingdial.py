@@ -1,7 +1,7 @@
-"""Connect a blocking program's socket: the address that answers first, and no socket is lost.
+"""Connects a socket in a thread, to the address that answers first. No socket is leaked.
 
-What `dial` does on an asyncio loop, in a thread. `socket.create_connection` tries one address
-after the other, so a first one that never answers (IPv6 in many containers) takes all the time.
+This is `dial` for blocking sockets. `socket.create_connection` tries one address after the other,
+so a first address that never answers (IPv6 in many containers) uses up all the time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .addresses import HEAD_START, AddressInfo, interleaved, numeric
 
 __all__ = ["Dial"]
 
-# What a connect that goes on in the background says.
-_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR})
+# The results of a connect that continues in the background.
+_IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR})
 
 
 class Dial:
-    """One attempt to connect to `host`, in whatever thread calls `run`."""
+    """One attempt to connect to `host`, in the thread that calls `run`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -28,19 +28,19 @@ class Dial:
         self._given_up = False
 
     def give_up(self) -> None:
-        """Nobody wants the socket any more. From any thread; `run` ends soon after.
+        """End the attempt. `run`, in another thread, raises within a quarter of a second.
 
-        Resolving a name can't be interrupted: `run` ends when the system's resolver does.
+        Resolving a name cannot be interrupted: `run` then raises when the resolver returns.
         """
         self._given_up = True
 
     def run(self) -> socket.socket:
-        """A non-blocking socket that is connected to one of the addresses of `host`.
+        """Return a non-blocking socket that is connected to one of the addresses of `host`.
 
-        It has no time limit of its own: whoever has one calls `give_up`.
+        This has no timeout: a caller that has one calls `give_up` from another thread.
 
         Raises:
-            OSError: why the first address could not be reached, or that it was given up.
+            OSError: the first address could not be reached, or the attempt was given up.
         """
         infos = numeric(self._host, self._port)
         if infos is None:
@@ -62,7 +62,7 @@ class Dial:
                 except OSError as error:
                     errors.append(error)
                     continue
-            # Not longer even where nothing is left to try: `give_up` wakes nobody.
+            # Never without a timeout: `give_up` does not wake the selector.
             for key, _ in selector.select(HEAD_START):
                 sock = key.fileobj
                 assert isinstance(sock, socket.socket), "only sockets are registered"
@@ -78,13 +78,13 @@ class Dial:
 
 
 def _begin(selector: selectors.BaseSelector, info: AddressInfo) -> None:
-    """Begin to connect to one address; the selector tells when that is decided."""
+    """Begin to connect to one address; the selector reports when that succeeded or failed."""
     family, kind, protocol, _, address = info
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
         code = sock.connect_ex(address)
-        if code != 0 and code not in _UNDER_WAY:
+        if code != 0 and code not in _IN_PROGRESS:
             raise OSError(code, os.strerror(code))
         selector.register(sock, selectors.EVENT_WRITE)
     except BaseException:

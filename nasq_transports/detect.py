@@ -1,4 +1,4 @@
-"""Which event loop is running here. The only place that asks."""
+"""Detects which event loop is running in this thread."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["running_transport"]
 
 
 def running_transport() -> Transport:
-    """A new transport for the event loop that is running in this thread.
+    """Return a new transport for the event loop that is running in this thread.
 
-    Imports nothing that is not in use already.
+    This imports no framework that the program has not imported already.
 
     Raises:
-        UsageError: none is running.
+        UsageError: no event loop is running.
     """
-    # trio first: in its guest mode an asyncio loop runs in the same thread.
+    # trio first: in its guest mode, an asyncio loop runs in the same thread.
     if sys.modules.get("trio") is not None:
         import trio
 
@@ -39,5 +39,5 @@ def running_transport() -> Transport:
 
             return AsyncioTransport()
     raise UsageError(
-        "no asyncio or trio loop is running here; in plain code use nasq.BlockingNASQueue"
+        "no asyncio or trio loop is running in this thread: without one, use nasq.BlockingNASQueue"
     )

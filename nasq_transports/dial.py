@@ -1,7 +1,7 @@
-"""Connect a socket on an asyncio loop: the address that answers first, and no socket is lost.
+"""Connects a socket on an asyncio loop, to the address that answers first. No socket is leaked.
 
-`loop.create_connection` with happy eyeballs loses the socket that has just connected when it is
-cancelled at that moment (CPython 3.11 to 3.13), and uvloop has no happy eyeballs.
+`loop.create_connection` with happy eyeballs leaks a socket that connects at the moment of a
+cancellation (CPython 3.11 to 3.13), and uvloop has no happy eyeballs.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ __all__ = ["dial"]
 
 
 async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
-    """A socket that is connected to one of the addresses of `host`.
+    """Return a socket that is connected to one of the addresses of `host`.
+
+    A cancellation leaves no socket open.
 
     Raises:
-        OSError: why the first address could not be reached.
-
-    Cancelled, it leaves nothing open.
+        OSError: the first address could not be reached.
     """
     infos = numeric(host, port)
     if infos is None:
         infos = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     left = interleaved(infos)
-    under_way: set[asyncio.Task[socket.socket]] = set()
+    connecting: set[asyncio.Task[socket.socket]] = set()
     errors: list[BaseException] = []
     try:
-        while left or under_way:
+        while left or connecting:
             if left:
-                under_way.add(loop.create_task(_connect(loop, left.pop(0))))
+                connecting.add(loop.create_task(_connect(loop, left.pop(0))))
             done, _ = await asyncio.wait(
-                under_way,
+                connecting,
                 timeout=HEAD_START if left else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
-                under_way.remove(task)
+                connecting.remove(task)
                 error = task.exception()
                 if error is None:
                     return task.result()
                 errors.append(error)
     finally:
-        for task in under_way:
+        for task in connecting:
             task.cancel()
             task.add_done_callback(_close)
     raise errors[0]
@@ -63,6 +63,6 @@ async def _connect(loop: asyncio.AbstractEventLoop, info: AddressInfo) -> socket
 
 
 def _close(task: asyncio.Task[socket.socket]) -> None:
-    """A task whose result nobody wants."""
+    """Close the socket that a task has connected too late."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()

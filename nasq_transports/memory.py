@@ -1,8 +1,20 @@
-"""A transport in memory: virtual clock, deterministic order, no sockets, no threads.
+"""A simulation for tests of programs that use queues, and the transport that runs inside it.
 
-`Simulation` runs plain coroutines, one step at a time, in an order that a seed decides. Time passes
-only when nobody can run, so an hour of waiting takes no time and a run repeats exactly. When
-nobody can run and nothing will ever happen, it says who waits for what instead of hanging.
+A test with a real server is slow and never runs twice in the same way: the network, the clock and
+the event loop decide what happens first. A `Simulation` replaces all three. It is a small event
+loop with a virtual clock, and contains a NATS server (`nasq_proto.testing.Broker`) to which every
+queue connects over a simulated network. There are no sockets and no threads.
+
+- **It repeats.** A seed decides the order in which tasks run, how the network delays and splits
+  bytes, and which connections break. The same seed gives the same run, so a failure can be
+  replayed. Other seeds try other orders.
+- **Time costs nothing.** The clock jumps to the next deadline as soon as no task can run. A test
+  of an hour of reconnect attempts takes milliseconds.
+- **It does not hang.** If no task can run and no deadline is left, `run` raises `DeadlockError`,
+  which lists each task, where it waits and for what, and the state of each connection.
+
+Tasks are plain coroutines. They may await queues and `Simulation.sleep`, but nothing of asyncio or
+trio.
 
     >>> from nasq import NASQueue
     >>> from nasq_transports.memory import Simulation
@@ -26,7 +38,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CoroutineType
 from typing import Any, Generic, TypeVar, cast
 
-from nasq_proto import Client, Op, Server
+from nasq_proto import Client, Op, Server, UsageError
 from nasq_proto.testing import Broker, Link
 
 from .callbacks import OnEvent, hand_out
@@ -35,18 +47,18 @@ __all__ = ["Cancelled", "DeadlockError", "MemoryTransport", "Simulation", "Task"
 
 T = TypeVar("T")
 
-# Virtual seconds that the tasks which outlive `main` have for their cleanup.
-_WIND_UP = 60.0
-# So many steps at one moment of the virtual clock are a circle.
-_CIRCLE = 1_000_000
+# Virtual seconds that tasks have for their cleanup after `main` has ended.
+_CLEANUP_TIME = 60.0
+# More steps than this without the clock advancing count as a livelock.
+_MAX_STEPS = 1_000_000
 
 
 class DeadlockError(RuntimeError):
-    """Nobody can run, and nothing will ever happen."""
+    """No task of a simulation can make progress; the message lists where each one waits."""
 
 
 class Cancelled(BaseException):
-    """Thrown into a task that was cancelled."""
+    """Raised in a task that was cancelled."""
 
 
 class Task(Generic[T]):
@@ -66,7 +78,7 @@ class Task(Generic[T]):
 
     @property
     def state(self) -> str:
-        """What it waits for, and in which call of which call; empty when it has ended well."""
+        """What the task waits for, and in which calls; empty if it has ended without an error."""
         if self.done:
             return f"failed: {self._error!r}" if self._is_unseen() else ""
         calls: list[str] = []
@@ -77,25 +89,25 @@ class Task(Generic[T]):
         return f"{self.waiting_for}, in {' > '.join(calls)}"
 
     def result(self) -> T:
-        """What it returned; raises what it raised. Only when `done`."""
+        """Return what the task returned, or raise what it raised. Only when `done`."""
         self._seen = True
         if self._error is not None:
             raise self._error
         return cast("T", self._result)
 
     def raise_unseen(self) -> None:
-        """Raise its error, unless `result` has done so: a failure is never lost in silence."""
+        """Raise the task's error, unless `result` has raised it before."""
         if self._is_unseen():
             self.result()
 
     def _is_unseen(self) -> bool:
-        # Not only an Exception: what pytest.fail raises is none.
+        # Not only an Exception: pytest.fail raises a BaseException.
         failed = self._error is not None and not isinstance(self._error, Cancelled)
         return failed and not self._seen
 
 
 class _Park:
-    """Suspends a task until somebody wakes it."""
+    """Suspends a task until it is woken."""
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -105,23 +117,22 @@ class _Park:
 
 
 class Simulation:
-    """A scheduler for coroutines, with a virtual clock and a broker.
+    """An event loop with a virtual clock, a simulated network and a NATS server.
 
     Args:
-        seed: decides all that chance decides: the order in which those who can run do run, the
-            size and the delay of each chunk, what is cut, the jitter of reconnecting. The same
-            seed gives the same run. An error that comes out of `run` carries it in a note.
+        seed: the seed of every random decision: the order of the tasks that can run, the size and
+            delay of each chunk, the connections that break, and the jitter of reconnects. An error
+            that `run` raises names the seed in a note.
         broker: the server that every queue connects to; None: a new one that records nothing.
-        chop: the largest chunk that either side receives, each of 1 to so many bytes; None: as
-            sent.
-        delay: the longest time that bytes travel, each way, in seconds.
-        cuts: the chance of each chunk that its connection breaks in its place. A queue's first
-            connection is not cut while it is made: `connect` succeeds.
+        chop: split what is sent into chunks of 1 to `chop` bytes; None: do not split.
+        delay: the largest delay of a chunk, each way, in seconds.
+        cuts: the probability with which a connection breaks instead of carrying a chunk. A queue's
+            first connection does not break before it is up, so `connect` succeeds.
 
     Attributes:
-        now: the virtual clock, in seconds.
-        rng: for whatever else a test leaves to chance, so that the seed decides it too.
-        links: the link of every transport that was started, for tests that cut or mute one.
+        now: the virtual time in seconds.
+        rng: a source for other random decisions of a test, so that the seed covers them as well.
+        links: the link of each transport that was started, for tests that cut or mute one.
         down: addresses (`host:port`) that refuse connections.
     """
 
@@ -156,24 +167,24 @@ class Simulation:
         return f"{type(self).__name__}(seed={self.seed}{given})"
 
     def transport(self) -> MemoryTransport:
-        """A new transport, connected to the broker."""
+        """Return a new transport for a queue; pass this method as the `transport` of `NASQueue`."""
         return MemoryTransport(self)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], name: str = "") -> Task[T]:
-        """Start a coroutine beside the others."""
+        """Start a task."""
         task = Task(coroutine, name or getattr(coroutine, "__name__", "task"))
         self._tasks.append(task)
         self._wake(task)
         return task
 
     def cancel(self, task: Task[Any]) -> None:
-        """Throw `Cancelled` into a task at its next step."""
+        """Raise `Cancelled` in a task at its next step."""
         if not task.done:
             task._cancel = True
             self._wake(task)
 
     def cut(self, link: Link | None = None) -> None:
-        """Break one connection, or every one: what is under way in either direction is lost."""
+        """Break one connection, or all; bytes on their way in either direction are lost."""
         for transport in self._transports:
             if link in (None, transport.link):
                 transport.link.now = self.now
@@ -181,25 +192,27 @@ class Simulation:
                 transport.kick()
 
     def run(self, main: Coroutine[Any, Any, T], *, until: float = 3600.0) -> T:
-        """Run `main` and whatever it spawns, until `main` ends.
+        """Run `main` to its end, then cancel the tasks that it has spawned.
 
         Args:
-            main: the coroutine.
-            until: the virtual time, in seconds, at which it counts as hanging.
+            main: the coroutine to run.
+            until: the virtual time, in seconds, after which `main` counts as hanging.
+
+        Returns:
+            The result of `main`.
 
         Raises:
-            DeadlockError: no task can run any more, or tasks run in a circle while no time passes.
-                The message lists each task, where it waits and for what, and every connection.
-
-        It also raises what `main` raises, or else the first error of a spawned task whose result
-        was never asked for.
+            DeadlockError: no task can run anymore, or tasks run without end while no time passes.
+                The message lists each task, where it waits and for what, and each connection.
+            BaseException: the exception of `main`, or the first one of a spawned task whose
+                `result` was not called.
         """
         task = self.spawn(main, "main")
         hang = self._run_until([task], until)
         rest = [other for other in self._tasks if not other.done]
         for other in rest:
             self.cancel(other)
-        self._run_until(rest, self.now + _WIND_UP)
+        self._run_until(rest, self.now + _CLEANUP_TIME)
         try:
             if hang:
                 raise DeadlockError(hang)
@@ -208,28 +221,28 @@ class Simulation:
                 other.raise_unseen()
             return result
         except BaseException as error:
-            error.add_note(f"to see it again: {self!r}")
+            error.add_note(f"to replay this run: {self!r}")
             raise
 
     def _run_until(self, tasks: list[Task[Any]], until: float) -> str:
-        """Run everyone until `tasks` are done; if that can't be, what keeps them."""
+        """Run all tasks until `tasks` are done. Returns why that is impossible, or an empty str."""
         steps = 0
         while not all(task.done for task in tasks):
             steps += 1
-            if steps > _CIRCLE:
-                return f"{_CIRCLE} steps were made at {self.now:g} s, and no end{self._who_waits()}"
+            if steps > _MAX_STEPS:
+                return f"livelock: {_MAX_STEPS} steps at {self.now:g} s{self._waiting_tasks()}"
             if self._ready:
                 self._ready.pop(self.rng.randrange(len(self._ready)))()
             elif self._pass_time(until):
                 steps = 0
             else:
-                never = f"nothing can happen any more at {self.now:g} s"
-                late = f"nothing more happens before {until:g} s, where this run ends"
-                return (never if self._next_event() is None else late) + self._who_waits()
+                never = f"no task can run anymore at {self.now:g} s"
+                late = f"nothing more happens before the end of this run at {until:g} s"
+                return (never if self._next_event() is None else late) + self._waiting_tasks()
         return ""
 
-    def _who_waits(self) -> str:
-        """The state of everyone who is not done, or has failed unseen, a line each."""
+    def _waiting_tasks(self) -> str:
+        """Describe each task that is not done or has failed unseen, and each connection."""
         tasks = [f"{task.name}: {task.state}" for task in self._tasks if task.state]
         links = [t.link for t in self._transports if not t.link.finished]
         clients = [f"connection {n}: {link.client!r}" for n, link in enumerate(links, 1)]
@@ -242,15 +255,15 @@ class Simulation:
         await _Park(f"{seconds:g} s to pass")
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run `callback` among those who can run."""
+        """Run `callback` at the present virtual time, in random order with the tasks."""
         self._ready.append(callback)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
-        """Run `callback` when the clock has come to `when`."""
+        """Run `callback` at the virtual time `when`."""
         heapq.heappush(self._timers, (when, next(self._numbers), callback))
 
     def resolve(self, server: Server) -> Broker:
-        """The broker at an address; raises what a connection to it meets."""
+        """Return the broker at an address, or raise the error of a connection to it."""
         if server.address in self.down:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         return self.broker
@@ -263,7 +276,7 @@ class Simulation:
         return min(times, default=None)
 
     def _pass_time(self, until: float) -> bool:
-        """Go to the next moment at which something happens; False when there is none."""
+        """Advance the clock to the next event. Returns False if there is none before `until`."""
         due = self._next_event()
         if due is None or due > until:
             return False
@@ -277,11 +290,11 @@ class Simulation:
         return True
 
     def _running(self) -> Task[Any]:
-        assert self._current is not None, "only to be awaited by a task of this simulation"
+        assert self._current is not None, "awaited outside of a task of this simulation"
         return self._current
 
     def _waker(self, task: Task[Any]) -> Callable[[], None]:
-        """Wakes `task` from the sleep it is about to begin, and from no later one."""
+        """Return a function that wakes `task` from its next sleep, but from no later one."""
         turn = task._turn
 
         def wake() -> None:
@@ -317,7 +330,7 @@ class Simulation:
 
 
 class MemoryTransport:
-    """Drives a client inside a `Simulation`. `link` is its network: cut it, refuse, delay."""
+    """Drives a client inside a `Simulation`. `link` is its network, which a test may break."""
 
     link: Link
 
@@ -328,7 +341,7 @@ class MemoryTransport:
 
     @property
     def rng(self) -> random.Random:
-        """See `Transport.rng`: the simulation's, so that its seed decides the jitter as well."""
+        """See `Transport.rng`: the simulation's, so that its seed covers the jitter as well."""
         return self._simulation.rng
 
     @property
@@ -353,6 +366,8 @@ class MemoryTransport:
 
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """See `Transport.start`."""
+        if hasattr(self, "link"):
+            raise UsageError("a transport drives one client, once: make a new transport")
         simulation = self._simulation
         self._on_event = on_event
         self.link = Link(
@@ -390,10 +405,10 @@ class MemoryTransport:
     def _tick(self) -> None:
         self._kicked = False
         if self.link.finished:
-            return  # what the client says now is meant for another transport
+            return  # the outputs of a client that was opened again are for another transport
         self.link.now = self._simulation.now
         self.link.tick()
-        # A broker's answer to one client may be news for another.
+        # What one client sends may have made the broker send to others.
         for other in self._simulation._transports:
             if other is not self and other.link.session is not None:
                 other.link.now = self._simulation.now
@@ -402,7 +417,7 @@ class MemoryTransport:
         hand_out(self.link.client.take_notices(), self._on_event)
 
     def unsent(self) -> int:
-        """See `Transport.unsent`: the link takes everything at once."""
+        """See `Transport.unsent`: the link accepts everything at once."""
         return 0
 
     async def wait(self, op: Op[T], deadline: float | None = None) -> T:
@@ -414,7 +429,7 @@ class MemoryTransport:
             op.on_done(wake)
             if deadline is not None:
                 simulation.call_at(deadline, wake)
-            end = "without end" if deadline is None else f"until {deadline:g} s"
+            end = "without a deadline" if deadline is None else f"until {deadline:g} s"
             try:
                 await _Park(f"{op!r} {end}")
             finally:
@@ -429,5 +444,5 @@ class MemoryTransport:
         await _Park("its turn")
 
     def shield(self, seconds: float) -> AbstractContextManager[Any]:
-        """A task is cancelled once, so cleanup that follows it runs as it is."""
+        """See `Transport.shield`: a task is cancelled once, so cleanup needs no shield."""
         return nullcontext()

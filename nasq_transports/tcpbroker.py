@@ -15,19 +15,19 @@ from .sockets import OutputSocket
 
 __all__ = ["TCPBroker"]
 
-# Seconds within which something that a test has told a session goes out.
-_LOOK: Final = 0.005
+# Seconds between two checks whether a test had a session say something.
+_POLL_INTERVAL: Final = 0.005
 
 
 class TCPBroker:
     """A broker on a port of the loopback interface, served by one daemon thread.
 
     Args:
-        broker: what is served; None: a new one.
+        broker: the broker; None: a new one.
 
     Attributes:
-        broker: what is served. Whoever uses it beside the thread holds `lock`.
-        paused: while True nothing is read, as from a peer that has stopped.
+        broker: the broker. Hold `lock` while you use it from another thread.
+        paused: while True the broker reads nothing, like a peer that has stopped.
     """
 
     def __init__(self, broker: Broker | None = None) -> None:
@@ -38,7 +38,7 @@ class TCPBroker:
         self._sessions: dict[socket.socket, tuple[ServerSession, OutputSocket]] = {}
 
     def __enter__(self) -> Server:
-        """Listen; the address, which stays the same when it is entered again."""
+        """Listen. Returns the address, which stays the same when the context is entered again."""
         self._listener = socket.create_server(("127.0.0.1", self._port))
         self._port = self._listener.getsockname()[1]
         self._ending = False
@@ -47,7 +47,7 @@ class TCPBroker:
         return Server("127.0.0.1", self._port)
 
     def __exit__(self, *exc: object) -> None:
-        """Hang up on everyone."""
+        """Close every connection, and stop listening."""
         self._ending = True
         self._thread.join()
 
@@ -55,7 +55,7 @@ class TCPBroker:
         with self._listener, selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             while not self._ending:
-                ready = selector.select(_LOOK)
+                ready = selector.select(_POLL_INTERVAL)
                 with self.lock:
                     for key, _ in ready:
                         assert isinstance(key.fileobj, socket.socket), "only sockets are registered"
@@ -64,8 +64,8 @@ class TCPBroker:
                         elif not self.paused:
                             self._read(selector, key.fileobj)
                     self._write_all(selector)
-            # The listener first: a client that was hung up on and tries again at once has to be
-            # refused. Until then the kernel would accept it, and reset it afterwards.
+            # The listener first, so that a client that reconnects at once is refused. Otherwise
+            # the kernel would accept its connection and reset it afterwards.
             selector.unregister(self._listener)
             self._listener.close()
             for sock in list(self._sessions):

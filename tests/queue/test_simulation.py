@@ -186,12 +186,12 @@ def test_a_deadlock_tells_the_state_of_everyone_who_waits() -> None:
     with pytest.raises(DeadlockError) as caught:
         simulation.run(main())
     told = str(caught.value).splitlines()
-    assert told[0] == "nothing more happens before 3600 s, where this run ends"
+    assert told[0] == "nothing more happens before the end of this run at 3600 s"
     wanted = [
-        r"  main: <Op pending> without end, in main:\d+ > pop:\d+ > _take:\d+ > wait:\d+",
-        r"  asker: <PendingReply pending> without end, in asker:\d+ > request:\d+ > .*",
-        r"  consumer 0: <Op pending> without end, in consumer:\d+ > pop:\d+ > .*",
-        r"  consumer 1: <Op pending> without end, .*",
+        r"  main: <Op pending> without a deadline, in main:\d+ > pop:\d+ > _take:\d+ > wait:\d+",
+        r"  asker: <PendingReply pending> without a deadline, in asker:\d+ > request:\d+ > .*",
+        r"  consumer 0: <Op pending> without a deadline, in consumer:\d+ > pop:\d+ > .*",
+        r"  consumer 1: <Op pending> without a deadline, .*",
         r"  broken: failed: LookupError\(\"a bug of the test's\"\)",
         r"  sleeper: inf s to pass, in sleep:\d+",
         r"  connection 1: <Client connected, 2 subscriptions, 1 requests, 0 bytes not handed over>",
@@ -202,7 +202,7 @@ def test_a_deadlock_tells_the_state_of_everyone_who_waits() -> None:
 
 
 def test_running_in_a_circle_is_a_hang_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_CIRCLE", 1000)
+    monkeypatch.setattr(memory, "_MAX_STEPS", 1000)
     simulation = Simulation()
 
     async def main() -> None:
@@ -222,7 +222,7 @@ def test_whatever_fails_says_how_to_see_it_again() -> None:
 
     with pytest.raises(ValueError, match="by chance") as caught:
         simulation.run(main())
-    assert caught.value.__notes__ == ["to see it again: Simulation(seed=42, chop=7, cuts=0.5)"]
+    assert caught.value.__notes__ == ["to replay this run: Simulation(seed=42, chop=7, cuts=0.5)"]
 
 
 def test_what_a_spawned_task_raises_is_not_lost() -> None:
