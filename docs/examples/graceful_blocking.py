@@ -1,9 +1,9 @@
-"""A worker without an event loop that ends in good order at SIGTERM and Ctrl-C.
+"""A worker without an event loop that stops cleanly at SIGTERM and Ctrl-C.
 
     python graceful_blocking.py localhost 4222
 
-What it had taken from the server when it was told to end, it still works on; what comes later goes
-to the other workers of its group.
+It finishes the messages that it has already received. Later ones go to the other workers of its
+group.
 """
 
 import signal
@@ -21,10 +21,10 @@ def work(message: Message) -> None:
 
 def drain(queue: BlockingNASQueue) -> None:
     try:
-        # Ends the subscriptions, takes in what is under way, disconnects.
+        # Ends the subscriptions, receives what is on its way, disconnects.
         queue.drain()
     except ConnectionError:
-        # There is no connection just now, so nothing is under way.
+        # There is no connection right now, so nothing is on its way.
         queue.disconnect()
 
 
@@ -32,8 +32,8 @@ def main(host: str, port: int) -> None:
     with BlockingNASQueue(host, port, namespace="shop") as queue:
 
         def told(*_: object) -> None:
-            # A signal interrupts the main thread anywhere, also in the middle of a call of the
-            # queue's. So another thread does it; the queue is safe from any.
+            # A signal interrupts the main thread anywhere, even inside a call of this queue.
+            # drain() would have to wait for that call, so it runs in another thread.
             threading.Thread(target=drain, args=[queue]).start()
 
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,9 +1,9 @@
-"""A worker on trio that ends in good order at SIGTERM and Ctrl-C.
+"""A worker on trio that stops cleanly at SIGTERM and Ctrl-C.
 
     python graceful_trio.py localhost 4222
 
-What it had taken from the server when it was told to end, it still works on; what comes later goes
-to the other workers of its group.
+It finishes the messages that it has already received. Later ones go to the other workers of its
+group.
 """
 
 import signal
@@ -26,10 +26,10 @@ async def drain_when_told(
         task_status.started()
         async for _ in signals:
             try:
-                # Ends the subscriptions, takes in what is under way, disconnects.
+                # Ends the subscriptions, receives what is on its way, disconnects.
                 await queue.drain()
             except ConnectionError:
-                # There is no connection just now, so nothing is under way.
+                # There is no connection right now, so nothing is on its way.
                 await queue.disconnect()
             return
 

@@ -1,6 +1,8 @@
-"""Every example runs: the Python blocks of the README and of docs/, and the docstrings.
+"""The examples run: the Python blocks of the README and of docs/, and the docstrings.
 
 A block's `print(…)  # expected` is checked against what it prints; `...` stands for anything.
+Blocks with a title are programs in docs/examples: here they are compared with their files, and the
+other modules of this folder run them.
 """
 
 from __future__ import annotations
@@ -9,9 +11,7 @@ import doctest
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,23 +20,18 @@ import nasq_proto
 import nasq_transports
 from nasq.server import LocalServer
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from .pages import EXAMPLES, PAGES, Block, blocks, program, sources
 
-
-def blocks() -> Iterator[Any]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in re.finditer(r"(?ms)^```python\n(.*?)^```$", text):
-            line = text[: match.start()].count("\n") + 1
-            yield pytest.param(match[1], id=f"{page.name}:{line}")
+SNIPPETS = [block for block in blocks("python") if not block.title]
+PROGRAMS = [block for block in blocks("python") if block.title]
 
 
 @pytest.mark.usefixtures("documented_server")
-@pytest.mark.parametrize("source", list(blocks()))
+@pytest.mark.parametrize("block", SNIPPETS, ids=lambda block: block.id)
 def test_the_block_runs_and_prints_what_it_says(
-    source: str, capsys: pytest.CaptureFixture[str]
+    block: Block, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    source = block.text
     exec(compile(source, "docs", "exec"), {"__name__": "docs"})
     said = re.findall(r"(?m)print\(.*\)\s+# (.+)$", source)
     expected = "".join(f"{line}\n" for line in said)
@@ -44,6 +39,20 @@ def test_the_block_runs_and_prints_what_it_says(
     if expected:
         matches = doctest.OutputChecker().check_output(expected, got, doctest.ELLIPSIS)
         assert matches, f"expected\n{expected}\ngot\n{got}"
+
+
+@pytest.mark.parametrize("name", sorted({block.title for block in PROGRAMS}))
+def test_the_page_shows_the_program_as_it_is(name: str) -> None:
+    shown = [block.text for block in PROGRAMS if block.title == name]
+    assert shown == sources(program(name)), "python -m tests.docs copies programs into pages"
+
+
+def test_each_program_is_shown_on_a_page_and_run_by_a_test() -> None:
+    shown = {block.title for block in PROGRAMS}
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
+    for path in [*EXAMPLES.rglob("*.py"), *EXAMPLES.rglob("*.ipynb")]:
+        assert path.name in shown, f"no page shows {path.name}"
+        assert f'"{path.name}"' in tests, f"no test runs {path.name}"
 
 
 def modules() -> list[str]:
