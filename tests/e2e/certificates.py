@@ -1,4 +1,4 @@
-"""Certificates for one test run, made by trustme: nothing in the repo can expire or leak."""
+"""Certificates that trustme makes for each test run, so none is committed and none expires."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Certificates"]
 
 
 class Certificates:
-    """A CA that the tests trust, one that they do not, and what they signed."""
+    """A CA that the tests trust, one that they do not trust, and certificates of both."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Certificates:
             pem.write_to_path(self.folder / f"{name}.pem", append=index > 0)
 
     def context(self, client: str | None = None) -> ssl.SSLContext:
-        """What a client trusts: the CA of the tests; with its own certificate on request."""
+        """Return a context that trusts the tests' CA, and optionally sends a client certificate."""
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
         if client is not None:
             context.load_cert_chain(self.folder / f"{client}.pem", self.folder / f"{client}.key")

@@ -1,9 +1,8 @@
-"""A server that misbehaves by script, on raw sockets in threads; and a good one at the same port.
+"""A server that misbehaves by script, on raw sockets in threads, and a good one at the same port.
 
-What a script says to one connection is plain code: `send`, `read_until`, `hang_up`. A script that
-returns closes its connection. When the hostile server is replaced by a good one (`good()`) its
-connections are closed, as those of a process that has ended, and new ones are passed through to
-a real nats-server.
+A script handles one connection with plain calls: `send`, `read_until`, `await_hang_up`. The
+connection is closed when its script returns. `good()` replaces the hostile server by a good one: it
+closes all connections, as if the process had ended, and forwards new ones to a real nats-server.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 INFO = b'INFO {"server_id":"H","headers":true,"max_payload":1048576}\r\n'
-# Longer than any script may need; a script that still waits then has found a bug.
-PATIENCE = 20.0
+# Longer than any script needs. A script that still waits after that has found a bug.
+SCRIPT_TIMEOUT = 20.0
 
 
 class Victim:
     """The server's side of one connection."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(SCRIPT_TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.sent = 0
@@ -30,7 +29,7 @@ class Victim:
         self.gone = threading.Event()
 
     def send(self, data: bytes) -> None:
-        """Send all of it; the script ends where the client has hung up."""
+        """Send all of `data`; end the script if the client has closed the connection."""
         try:
             self.sock.sendall(data)
         except OSError as error:
@@ -39,7 +38,7 @@ class Victim:
         self.sent += len(data)
 
     def half_close(self) -> None:
-        """Say nothing more, and listen on."""
+        """Send no more, but keep reading."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -47,19 +46,19 @@ class Victim:
             raise HungUp from error
 
     def read_until(self, end: bytes) -> None:
-        """Take in what the client says until it has said `end`."""
+        """Read what the client sends until it contains `end`."""
         while end not in self.received:
             self._read()
 
     def handshake(self) -> None:
-        """What a good server does."""
+        """Perform the handshake of a good server."""
         self.send(INFO)
         self.read_until(b"PING\r\n")
         self.received = b""
         self.send(b"PONG\r\n")
 
     def answer_pings(self) -> None:
-        """Go on as a good server, until the client hangs up."""
+        """Answer PINGs like a good server, until the client closes the connection."""
         while True:
             self._read()
             pings = self.received.count(b"PING\r\n")
@@ -68,7 +67,7 @@ class Victim:
                 self.send(b"PONG\r\n" * pings)
 
     def await_hang_up(self) -> None:
-        """Read on and say nothing, until the client hangs up."""
+        """Read and send nothing, until the client closes the connection."""
         while True:
             self._read()
             self.received = b""
@@ -86,22 +85,22 @@ class Victim:
         self.received += data
 
 
-class HungUp(Exception):  # noqa: N818  # no error: a script's usual end
-    """The client has closed the connection: the script is over."""
+class HungUp(Exception):  # noqa: N818  # not an error: the usual end of a script
+    """The client has closed the connection."""
 
 
 Script = Callable[[Victim], None]
 
 
 class HostileServer:
-    """Listens on one port for all its life.
+    """A server that keeps its port for as long as it exists.
 
     Args:
-        good_port: where the real server is.
+        good_port: the port of the real server.
 
     Attributes:
-        victims: the connections that met the present script.
-        problems: what a script has raised: a client that did not hang up in time.
+        victims: all connections of the current script, open or closed.
+        problems: exceptions of scripts, such as the timeout of a client that did not hang up.
     """
 
     def __init__(self, good_port: int) -> None:
@@ -124,25 +123,25 @@ class HostileServer:
     def __exit__(self, *exc: object) -> None:
         self._ending = True
         with socket.create_connection(("127.0.0.1", self.port)):
-            self._listening.join(PATIENCE)
+            self._listening.join(SCRIPT_TIMEOUT)
         self._close_all()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(SCRIPT_TIMEOUT)
             assert not thread.is_alive()
         self._listener.close()
         assert not self.problems, self.problems
 
     def hostile(self, script: Script) -> None:
-        """From now on every connection meets this script."""
+        """Run this script for every new connection."""
         self._switch(script)
 
     def good(self) -> None:
-        """From now on a good server answers at this port."""
+        """Forward every new connection to the good server."""
         self._switch(None)
 
     @property
     def hung_up_on(self) -> int:
-        """How many victims have hung up on the present script."""
+        """The number of connections of the current script that the client has closed."""
         return sum(victim.gone.is_set() for victim in list(self.victims))
 
     def _switch(self, script: Script | None) -> None:
@@ -171,12 +170,12 @@ class HostileServer:
                 else:
                     victim = Victim(sock)
                     self.victims.append(victim)
-                    target, arguments = self._play, (victim, script)  # type: ignore[assignment]
+                    target, arguments = self._run_script, (victim, script)  # type: ignore[assignment]
             thread = threading.Thread(target=target, args=arguments, daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _play(self, victim: Victim, script: Script) -> None:
+    def _run_script(self, victim: Victim, script: Script) -> None:
         try:
             script(victim)
         except HungUp:

@@ -1,4 +1,4 @@
-"""An operator, an account and users in the words of NATS JWT v2, made anew for each test run."""
+"""An operator, an account and users as NATS JWTs (version 2), new for each test run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Key:
         self._signing = nacl.signing.SigningKey(raw)
 
     def jwt(self, subject: str, kind: str, nats: dict[str, Any], **claims: Any) -> str:
-        """A JWT about `subject`, issued by this key."""
+        """Return a JWT about `subject`, issued by this key."""
         body = {
             "iat": int(time.time()),
             "iss": self.public,
@@ -63,7 +63,7 @@ class Operator:
     def user_jwt(
         self, user: Key, *, expires_in: int | None = None, issuer: Key | None = None
     ) -> str:
-        """What lets the holder of `user`'s seed in, for so many seconds."""
+        """Return a JWT that lets `user` sign in, for `expires_in` seconds."""
         claims = {} if expires_in is None else {"exp": int(time.time()) + expires_in}
         limits = {"subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
         return (issuer or self.account).jwt(user.public, "user", limits, **claims)
@@ -75,7 +75,7 @@ class Operator:
 
 
 def creds_text(jwt: str, seed: str) -> str:
-    """A credentials file as `nsc generate creds` writes it."""
+    """Return a credentials file as `nsc generate creds` writes it."""
     return f"""-----BEGIN NATS USER JWT-----
 {jwt}
 ------END NATS USER JWT------

@@ -1,8 +1,8 @@
-"""Connects and disconnects many times, and counts what is left: run in a process of its own.
+"""Connect and disconnect many times and count what is left. Runs in its own process:
 
     python -X dev -W error -m tests.e2e.leaks asyncio 127.0.0.1 4222 100
 
-Writes one JSON object: what there was of each kind before and after.
+It prints one JSON object: the numbers of each kind before and after.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.conftest import Kit
 
 
 def count(kit: Kit) -> dict[str, int]:
-    """What this process has of everything that may leak."""
+    """Return the numbers of everything in this process that may leak."""
     gc.collect()
     tasks = 0
     if kit.backend == "asyncio":
@@ -34,14 +34,14 @@ def count(kit: Kit) -> dict[str, int]:
     elif kit.backend == "trio":
         tasks = trio.lowlevel.current_statistics().tasks_living
     fds = len(os.listdir("/proc/self/fd"))
-    # The framework's resolver threads are its own, and come and go as it likes.
+    # The framework starts and ends its resolver threads as it likes.
     names = [thread.name for thread in threading.enumerate()]
     threads = sum(not name.startswith(("asyncio_", "Trio ")) for name in names)
     return {"fds": fds, "tasks": tasks, "threads": threads}
 
 
 async def at_rest(kit: Kit) -> dict[str, int]:
-    """The count, when it has not changed for a while."""
+    """Return the count when it has not changed for a while."""
     counts = [count(kit)]
     while len(counts) < 20 or counts[-1] != counts[-10]:
         await kit.sleep(0.02)
@@ -50,7 +50,7 @@ async def at_rest(kit: Kit) -> dict[str, int]:
 
 
 async def settled(kit: Kit, before: dict[str, int]) -> dict[str, int]:
-    """The count, when it is what it was before or does not become so within 5 seconds."""
+    """Return the count as soon as it equals `before`, or after 5 seconds."""
     end = time.monotonic() + 5.0
     while (now := count(kit)) != before and time.monotonic() < end:
         await kit.sleep(0.01)
@@ -58,7 +58,7 @@ async def settled(kit: Kit, before: dict[str, int]) -> dict[str, int]:
 
 
 async def connect_and_disconnect(kit: Kit) -> None:
-    """One life of a queue, with some of everything."""
+    """Open a queue, use several features, and close it."""
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("a")
         await queue.push("a", "x")
@@ -70,7 +70,7 @@ async def connect_and_disconnect(kit: Kit) -> None:
 
 
 async def fail_to_connect(kit: Kit, nowhere: int, silent: int, turn: int) -> None:
-    """Refused each time; now and then by somebody who says nothing, or by a name."""
+    """Fail to connect: to a closed port, sometimes also to a silent server or an unknown name."""
     policy = ReconnectPolicy(max_attempts=1)
     queue = kit.queue(host="127.0.0.1", port=nowhere, reconnect=policy)
     assert await queue.connect() is False
@@ -87,7 +87,7 @@ async def main(kit: Kit, times: int) -> None:
         nowhere.bind(("127.0.0.1", 0))  # and never listens
         ports = nowhere.getsockname()[1], silent.getsockname()[1]
         report: dict[str, Any] = {}
-        # The first few bring what a framework makes once, such as its resolver threads.
+        # The first rounds create what a framework creates once, such as its resolver threads.
         for turn in range(5):
             await connect_and_disconnect(kit)
             await fail_to_connect(kit, *ports, turn)

@@ -1,4 +1,4 @@
-"""Signing in: nkeys, credentials files, expiry, refusals; and no secret is ever shown."""
+"""Authentication: nkeys, credentials files, expiry, refusals. No secret is ever shown."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def nkey_server(key: Key) -> Iterator[LocalServer]:
 
 
 async def exchange(kit: Kit, **options: Any) -> None:
-    """It connects, and a message goes round."""
+    """Connect, and send a message that comes back."""
     async with kit.queue(**options) as queue:
         await queue.subscribe_and_queue("a")
         await queue.push("a", "x")
@@ -85,7 +85,7 @@ async def exchange(kit: Kit, **options: Any) -> None:
 
 
 async def refused(kit: Kit, **options: Any) -> Exception:
-    """It does not connect; why."""
+    """Check that the queue does not connect; return the error."""
     queue = kit.queue(**options)
     assert await queue.connect() is False
     assert not queue.is_connected()
@@ -102,7 +102,7 @@ async def refused(kit: Kit, **options: Any) -> Exception:
 # ---------------------------------------------------------------------- nkeys
 
 
-async def test_a_seed_by_value_by_file_and_by_callable(
+async def test_an_nkey_seed_can_be_given_by_value_by_file_and_by_callable(
     kit: Kit, nkey_server: LocalServer, key: Key, tmp_path: Path
 ) -> None:
     file = tmp_path / "user.nk"
@@ -127,7 +127,7 @@ async def test_the_wrong_nkey_is_refused(kit: Kit, nkey_server: LocalServer) -> 
     assert error.text.lower() == "authorization violation"
 
 
-async def test_no_credentials_where_some_are_asked_for(
+async def test_missing_or_other_credentials_are_refused(
     kit: Kit, nkey_server: LocalServer, jwt_server: LocalServer
 ) -> None:
     for server in (nkey_server, jwt_server):
@@ -151,7 +151,7 @@ BAD_SEEDS: list[Callable[[str], str]] = [
 
 
 @pytest.mark.parametrize("make", BAD_SEEDS)
-async def test_a_seed_that_is_none_is_a_typed_error_that_does_not_show_it(
+async def test_an_invalid_seed_is_refused_without_showing_it(
     kit: Kit, nkey_server: LocalServer, key: Key, make: Callable[[str], str], tmp_path: Path
 ) -> None:
     bad = make(key.seed)
@@ -174,7 +174,7 @@ async def test_a_seed_that_is_none_is_a_typed_error_that_does_not_show_it(
 
 
 @pytest.mark.parametrize("source", [b"seed", 7, ["x"]])
-def test_a_source_of_the_wrong_type_is_refused_at_once(source: Any) -> None:
+def test_a_source_of_the_wrong_type_raises_type_error(source: Any) -> None:
     for option in ("nkey_seed", "credentials"):
         with pytest.raises(TypeError, match=f"{option} must be a str, a path or a callable"):
             NASQueue(**{option: source})
@@ -195,7 +195,7 @@ def test_credentials_given_as_text_are_checked_at_once(operator: Operator) -> No
         assert good[40:80] not in str(caught.value)
 
 
-async def test_a_file_that_is_not_there_or_not_readable(
+async def test_a_missing_or_unreadable_file_is_named_in_the_error(
     kit: Kit, nkey_server: LocalServer, jwt_server: LocalServer, tmp_path: Path
 ) -> None:
     garbled = tmp_path / "garbled"
@@ -211,7 +211,7 @@ async def test_a_file_that_is_not_there_or_not_readable(
                 assert str(error).startswith(f"no credentials for 127.0.0.1:{port}: ")
 
 
-async def test_a_file_may_appear_after_the_queue_was_made(
+async def test_a_file_may_be_created_after_the_queue(
     kit: Kit,
     nkey_server: LocalServer,
     jwt_server: LocalServer,
@@ -232,7 +232,7 @@ async def test_a_file_may_appear_after_the_queue_was_made(
         await queue.disconnect()
 
 
-def test_a_str_that_may_be_a_secret_is_not_shown_as_the_name_of_a_file() -> None:
+def test_a_file_name_that_may_be_a_secret_is_not_shown() -> None:
     secret = "s" + secrets.token_hex(12)
     authenticate = credentials_authenticator(secret)
     with pytest.raises(InvalidOptionError, match="its name is not shown") as caught:
@@ -240,14 +240,14 @@ def test_a_str_that_may_be_a_secret_is_not_shown_as_the_name_of_a_file() -> None
     assert secret[:10] not in str(caught.value)
 
 
-async def test_nkeys_where_the_server_sends_no_nonce(kit: Kit, key: Key) -> None:
+async def test_an_nkey_is_refused_when_the_server_sends_no_nonce(kit: Kit, key: Key) -> None:
     assert isinstance(kit.server, LocalServer)
     error = await refused(kit, nkey_seed=key.seed)
     assert isinstance(error, InvalidOptionError)
     assert "nonce" in str(error)
 
 
-def test_both_at_once_are_refused_at_once(key: Key) -> None:
+def test_an_nkey_seed_together_with_credentials_is_refused(key: Key) -> None:
     with pytest.raises(InvalidOptionError, match="not both"):
         NASQueue(nkey_seed=key.seed, credentials="a.creds")
 
@@ -255,7 +255,7 @@ def test_both_at_once_are_refused_at_once(key: Key) -> None:
 # ---------------------------------------------------------------------- credentials files
 
 
-async def test_credentials_by_path_and_by_callable(
+async def test_credentials_can_be_given_by_path_and_by_callable(
     kit: Kit, jwt_server: LocalServer, operator: Operator, tmp_path: Path
 ) -> None:
     text = operator.creds()
@@ -285,14 +285,14 @@ async def test_credentials_by_path_and_by_callable(
         await exchange(kit, port=jwt_server.port, credentials=source)
 
 
-async def test_credentials_that_the_server_does_not_take(
+async def test_credentials_that_the_server_rejects_are_an_authorization_error(
     kit: Kit, jwt_server: LocalServer, operator: Operator
 ) -> None:
     user, other = Key(), Key()
     texts = [
-        Operator().creds(),  # of an account that it does not know
+        Operator().creds(),  # for an account that the server does not know
         operator.creds(expires_in=-10),
-        creds_text(operator.user_jwt(user), other.seed),  # signed by somebody else
+        creds_text(operator.user_jwt(user), other.seed),  # signed with another key
         creds_text(operator.user_jwt(user, issuer=other), user.seed),
         creds_text(operator.user_jwt(user)[:-10], user.seed),
     ]
@@ -302,7 +302,7 @@ async def test_credentials_that_the_server_does_not_take(
         assert str(error)
 
 
-async def test_a_garbled_credentials_file_is_a_typed_error(
+async def test_an_invalid_credentials_file_is_refused_without_showing_it(
     kit: Kit, jwt_server: LocalServer, operator: Operator
 ) -> None:
     user = Key()
@@ -325,7 +325,7 @@ async def test_a_garbled_credentials_file_is_a_typed_error(
         assert jwt[-20:] not in str(error)
 
 
-async def test_each_connection_reads_its_credentials_anew(
+async def test_credentials_are_read_again_for_each_connection(
     kit: Kit, operator: Operator, tmp_path: Path
 ) -> None:
     file = tmp_path / "user.creds"
@@ -380,7 +380,7 @@ async def test_expired_credentials_are_replaced_by_fresh_ones(
             assert any(isinstance(event, Reconnected) for event in events)
 
 
-async def test_expired_credentials_that_stay_so_end_the_tries_and_every_wait(
+async def test_credentials_that_stay_expired_close_the_queue_and_end_every_wait(
     kit: Kit, jwt_server: LocalServer, operator: Operator, tmp_path: Path
 ) -> None:
     file = tmp_path / "user.creds"
@@ -416,21 +416,21 @@ async def test_expired_credentials_that_stay_so_end_the_tries_and_every_wait(
         return None
 
     async def wait_connected() -> object:
-        # Within the second in which it expires the server takes it once more.
+        # The server may accept the credentials again in the second in which they expire.
         while await queue.wait_connected(60.0):
             await kit.sleep(0.01)
         ended.append("wait_connected")
         return None
 
     async def flush() -> object:
-        async def for_ever() -> None:
+        async def flush_forever() -> None:
             while True:
                 with suppress(ConnectionLostError):
                     await queue.flush(timeout=60.0)
                 await kit.sleep(0.01)
 
         with pytest.raises(ConnectionError, match=r"(?i)authorization violation|closed"):
-            await for_ever()
+            await flush_forever()
         ended.append("flush")
         return None
 
@@ -445,14 +445,14 @@ async def test_expired_credentials_that_stay_so_end_the_tries_and_every_wait(
         await queue.push("a", "x")
     with pytest.raises((ConnectionError, AuthorizationError)):
         await queue.subscribe_and_queue("b")
-    # It can be asked to connect again, with what is there then.
+    # The queue can connect again, with the credentials that the file then contains.
     file.write_text(operator.creds())
     assert await queue.connect() is True
     await queue.flush()
     await queue.disconnect()
 
 
-async def test_a_password_that_changed_ends_the_tries_after_the_same_answer_twice(
+async def test_the_client_gives_up_after_two_refusals_of_the_same_password(
     kit: Kit,
 ) -> None:
     asked: list[int] = []
@@ -472,12 +472,12 @@ async def test_a_password_that_changed_ends_the_tries_after_the_same_answer_twic
             await queue.pop(timeout=30.0)
         assert isinstance(queue.last_error, AuthorizationError)
         assert await queue.wait_connected(0.01) is False
-        assert len(asked) == 3, "once in vain could be an accident, twice is not"
+        assert len(asked) == 3, "the client gives up after the second refusal in a row"
         await queue.disconnect()
 
 
-async def test_a_password_that_is_refreshed_late_is_taken(kit: Kit) -> None:
-    """Refused with the stale one, then with another stale one, then taken with the fresh one."""
+async def test_a_password_may_be_refreshed_after_several_refusals(kit: Kit) -> None:
+    """Two different stale passwords are refused, then the fresh one is accepted."""
     passwords = ["old", "old", "stale", "stale, too", "stale", "new"]
     asked: list[str] = []
     events: list[Notice] = []
@@ -500,10 +500,10 @@ async def test_a_password_that_is_refreshed_late_is_taken(kit: Kit) -> None:
     assert not [event for event in events if isinstance(event, Closed) and event.error]
 
 
-async def test_an_expired_jwt_that_is_refreshed_late_is_taken(
+async def test_an_expired_jwt_may_be_refreshed_after_several_refusals(
     kit: Kit, jwt_server: LocalServer, operator: Operator
 ) -> None:
-    """The file is read for each attempt: another JWT is other credentials."""
+    """The callable is called for each attempt. A different JWT counts as different credentials."""
     asked: list[int] = []
 
     def source() -> str:
@@ -518,7 +518,7 @@ async def test_an_expired_jwt_that_is_refreshed_late_is_taken(
         assert len(asked) == 5
 
 
-async def test_refusals_can_be_retried_without_end(kit: Kit) -> None:
+async def test_refused_credentials_can_be_retried_without_limit(kit: Kit) -> None:
     asked: list[int] = []
 
     def password() -> str:
@@ -539,8 +539,8 @@ async def test_refusals_can_be_retried_without_end(kit: Kit) -> None:
             assert len(asked) == 10
 
 
-async def test_a_server_that_got_the_password_too_late_is_tried_again(kit: Kit) -> None:
-    """Three times in a row: nothing about the password is wrong."""
+async def test_authentication_timeouts_are_retried(kit: Kit) -> None:
+    """The server times out three times in a row, which does not mean that the password is wrong."""
     monitor = free_port()
     calls = itertools.count()
     errors: list[Exception | None] = []
@@ -551,7 +551,7 @@ async def test_a_server_that_got_the_password_too_late_is_tried_again(kit: Kit) 
         return sum(one["reason"] == "Authentication Timeout" for one in closed)
 
     def password() -> str:
-        # A thread of the blocking queue may still be in here when the next attempt asks.
+        # A thread of the blocking queue may still be in here when the next attempt calls it.
         call = next(calls)
         if 0 < call < 4:
             errors.append(queue.last_error)
@@ -596,7 +596,7 @@ async def test_the_longest_name_leaves_room_for_credentials(
         await exchange(kit, port=jwt_server.port, credentials=operator.creds, name=name)
 
 
-async def test_a_token_that_does_not_fit_says_what_to_do(kit: Kit) -> None:
+async def test_the_error_for_a_too_long_token_says_what_to_do(kit: Kit) -> None:
     token = "t" * 4096
     for more, fits in (("", False), ("max_control_line: 8192", True)):
         config = f"authorization {{ token: {token} }}\n{more}"
@@ -609,8 +609,8 @@ async def test_a_token_that_does_not_fit_says_what_to_do(kit: Kit) -> None:
                 assert "raise max_control_line on the server" in str(error)
 
 
-async def test_a_callable_that_raises_for_a_while_is_asked_again(kit: Kit) -> None:
-    """A vault that is down: each failure is an attempt that failed, paced as any other."""
+async def test_a_callable_that_raises_is_called_again(kit: Kit) -> None:
+    """For example a vault that is down. Each failure counts as a failed connect attempt."""
     state = {"broken": False, "asked": 0}
 
     def password() -> str:
@@ -636,7 +636,7 @@ async def test_a_callable_that_raises_for_a_while_is_asked_again(kit: Kit) -> No
 
 
 @pytest.mark.parametrize("value", [b"bytes", 7, ["x"]])
-async def test_a_callable_that_gives_no_str(kit: Kit, value: Any) -> None:
+async def test_a_callable_that_does_not_return_a_str_is_refused(kit: Kit, value: Any) -> None:
     for option in ("user", "password", "token"):
         error = await refused(kit, **{option: lambda: value})
         assert isinstance(error, InvalidOptionError)
@@ -647,7 +647,7 @@ async def test_a_callable_that_gives_no_str(kit: Kit, value: Any) -> None:
 
 
 class Evidence:
-    """Everything that anyone could read of what happened."""
+    """Collects all texts in which a secret could become visible."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -683,7 +683,7 @@ class Evidence:
         self.add(*(t.name for t in threading.enumerate()))
 
     def leaks(self, planted: dict[str, str]) -> list[str]:
-        """The names of the secrets of which ten characters in a row can be read."""
+        """Return the names of the secrets that appear with ten or more consecutive characters."""
         text = "\0".join(self.texts)
         return [
             name
@@ -693,7 +693,7 @@ class Evidence:
 
 
 class Echo:
-    """A server that says INFO, then repeats whatever it hears: every password comes back."""
+    """A server that sends INFO and then echoes its input, so every password comes back."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -725,7 +725,7 @@ class Echo:
                     pass
 
 
-def test_the_evidence_would_show_a_leak() -> None:
+def test_evidence_finds_a_leak() -> None:
     secret = secrets.token_hex(12)
     try:
         try:
@@ -797,7 +797,7 @@ async def test_no_planted_secret_appears_anywhere(
         Echo() as echo,
     ):
         at = f"127.0.0.1:{by_user.port}"
-        # What connects.
+        # Options that connect.
         await attempt(True, port=by_user.port, user="u", password=password)
         await attempt(True, port=by_user.port, user=lambda: "u", password=lambda: password)
         await attempt(True, servers=[f"nats://u:{password}@{at}"])
@@ -809,7 +809,7 @@ async def test_no_planted_secret_appears_anywhere(
         for credentials in (creds, str(creds), lambda: creds.read_text()):
             await attempt(True, port=by_jwt.port, credentials=credentials)
 
-        # What is refused.
+        # Options that are refused.
         wrong = plant("wrong password")
         await attempt(False, port=by_user.port, user="u", password=wrong)
         await attempt(False, port=by_user.port, user="u", password=lambda: plant("wrong, asked"))
@@ -846,8 +846,8 @@ async def test_no_planted_secret_appears_anywhere(
         binary.write_bytes(b"\xff" + plant("secret in binary").encode() + b"\xfe")
         await attempt(False, port=by_jwt.port, credentials=binary)
 
-        # Callables that raise, or give something else.
-        # (The text of what a callable raises is its own and is shown; what led to it is not.)
+        # Callables that raise, or return something else. The text of the exception that a callable
+        # raises is shown, but not the text of its cause.
         def chained() -> str:
             try:
                 raise ValueError(plant("in the cause of an error"))
@@ -858,14 +858,14 @@ async def test_no_planted_secret_appears_anywhere(
         await attempt(False, port=by_user.port, token=lambda: plant("as bytes").encode())
         await attempt(False, port=by_user.port, credentials=lambda: [plant("in a list")])
 
-        # A server that repeats what it hears.
+        # A server that echoes its input.
         await attempt(False, port=echo.port, user="u", password=plant("echoed password"))
         await attempt(False, port=echo.port, token=plant("echoed token"))
         echoed = plant("echoed jwt", operator.user_jwt(user))
         echoed_creds = creds_text(echoed, user_seed)
         await attempt(False, port=echo.port, credentials=lambda: echoed_creds)
 
-        # A connection that breaks, and credentials that are refused later.
+        # A connection that breaks, after which the credentials are refused.
         later = plant("changed later")
 
         def config(password: str) -> str:
@@ -882,12 +882,12 @@ async def test_no_planted_secret_appears_anywhere(
             evidence.add(queue.last_error)
             evidence.add_queue(queue)
 
-    # Nobody is there.
+    # No server is listening.
     await attempt(False, servers=[f"nats://u:{plant('nobody there')}@{at}"])
     await attempt(
         False, servers=[f"nats://u:{plant('two')}@{at}", f"nats://{plant('three')}@{at}1"]
     )
-    # URLs that can't be read.
+    # URLs that can't be parsed.
     for number, url in enumerate(
         (
             "nats://u:{}@",
@@ -909,7 +909,7 @@ async def test_no_planted_secret_appears_anywhere(
             evidence.add(parse_server(bad_url))
         except NASQError as error:
             evidence.add(error)
-    # A URL where a host was asked for.
+    # A URL given as the host.
     await attempt(False, host=f"nats://u:{plant('URL as host')}@127.0.0.1")
     await attempt(False, host=f"u:{plant('host with userinfo')}@127.0.0.1")
 
@@ -921,12 +921,12 @@ async def test_no_planted_secret_appears_anywhere(
         if record.exc_info and record.exc_info[1]:
             evidence.add(record.exc_info[1])
     evidence.add(caplog.text)
-    assert any(record.name == "nasq" for record in caplog.records), "the log was looked at"
+    assert any(record.name == "nasq" for record in caplog.records), "nasq logged nothing"
     assert len(planted) > 40
     assert evidence.leaks(planted) == []
 
 
-def test_an_unconnected_queue_shows_nothing_either() -> None:
+def test_an_unconnected_queue_shows_no_secret() -> None:
     secret = secrets.token_hex(12)
     evidence = Evidence()
     queue = NASQueue(user="u", password=secret, token=secret, credentials=secret)

@@ -1,4 +1,4 @@
-"""Several servers: discovery, restarts one by one, lame duck, giving up, IPv6."""
+"""Clusters: discovery, rolling restarts, lame duck mode, giving up, IPv6."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ from nasq_proto import Client, Notice
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
 
-# The server takes no less than 30 s; with few clients it hangs up soon after the grace period.
+# nats-server accepts no lame_duck_duration below 30 s. With few clients it closes their connections
+# soon after the grace period.
 LAME = "lame_duck_duration: 30s, lame_duck_grace_period: {}"
 
 
@@ -47,7 +48,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def announced(server: LocalServer) -> set[str]:
-    """The connect_urls of a server's INFO."""
+    """Return the connect_urls of a server's INFO."""
     host = address(server).rpartition(":")[0].strip("[]")
     with socket.create_connection((host, server.port), timeout=5.0) as sock:
         line = sock.makefile("rb").readline()
@@ -55,7 +56,7 @@ def announced(server: LocalServer) -> set[str]:
 
 
 class Cluster:
-    """Servers that know one another, each on ports of its own."""
+    """Servers that form a cluster, each with its own ports."""
 
     def __init__(self, size: int = 3, *, host: str = "127.0.0.1", more: str = "") -> None:
         at = f"[{host}]" if ":" in host else host
@@ -70,7 +71,7 @@ class Cluster:
         self._stack = ExitStack()
 
     def config(self, n: int, more: str = "") -> str:
-        """The configuration of node `n`."""
+        """Return the configuration of node `n`."""
         where = f'listen: "{self._at}:{self._ports[n]}", routes: [ {self.routes} ]'
         return f"server_name: n{n}\ncluster {{ name: c, {where} }}\n{more}\n"
 
@@ -94,10 +95,10 @@ class Cluster:
         return [address(server) for server in self.servers]
 
     def await_whole(self) -> None:
-        """Wait until every server announces all of them."""
+        """Wait until every server announces all servers of the cluster."""
         end = time.monotonic() + 20.0
         for server in self.servers:
-            # One that is alone announces nothing.
+            # A server without peers announces nothing.
             while announced(server) not in (set(self.addresses), set(self.addresses[1:])):
                 assert time.monotonic() < end, f"no cluster: {server.log[-2000:]}"
                 time.sleep(0.01)
@@ -107,8 +108,8 @@ def address(server: LocalServer) -> str:
     return server.url.partition("://")[2]
 
 
-async def aside(kit: Kit, call: Callable[[], object]) -> None:
-    """Run what blocks where it stops nobody else."""
+async def run_blocking(kit: Kit, call: Callable[[], object]) -> None:
+    """Run a blocking call without blocking the event loop."""
     if kit.backend == "blocking":
         call()
     else:
@@ -127,12 +128,12 @@ def client_of(queue: NASQueue) -> Client:
 
 
 def pool(queue: NASQueue) -> list[str]:
-    """The addresses that a queue would try."""
+    """Return the addresses that a queue would try."""
     return [server.address for server in client_of(queue)._connector.pool.servers]
 
 
 def server_of(queue: NASQueue) -> str | None:
-    """The address that a queue is connected to."""
+    """Return the address that a queue is connected to."""
     server = client_of(queue).server
     return server.address if server else None
 
@@ -140,7 +141,7 @@ def server_of(queue: NASQueue) -> str | None:
 # ---------------------------------------------------------------------- discovery
 
 
-async def test_one_url_is_enough_to_find_the_others(kit: Kit) -> None:
+async def test_one_url_is_enough_to_discover_the_other_servers(kit: Kit) -> None:
     events: list[Notice] = []
     with Cluster() as cluster:
         first = cluster.servers[0]
@@ -154,13 +155,13 @@ async def test_one_url_is_enough_to_find_the_others(kit: Kit) -> None:
             await queue.push("a", "x")
             message = await queue.pop(timeout=10.0)
             assert message is not None
-            # It is no longer announced, but the user named it.
+            # The server is no longer announced, but it stays in the pool because the user named it.
             await kit.until(lambda: len(announced(cluster.servers[1])) == 2)
             await queue.flush()
             assert address(first) in pool(queue)
 
 
-async def test_a_server_that_is_gone_for_good_is_forgotten(kit: Kit) -> None:
+async def test_a_server_that_is_no_longer_announced_is_forgotten(kit: Kit) -> None:
     with Cluster() as cluster:
         first, second, third = cluster.servers
         async with kit.queue(port=first.port) as queue:
@@ -172,8 +173,8 @@ async def test_a_server_that_is_gone_for_good_is_forgotten(kit: Kit) -> None:
             await kit.until(lambda: address(third) in pool(queue))
 
 
-async def test_what_was_asked_for_holds_for_discovered_servers_too(kit: Kit) -> None:
-    """Credentials of the URL go along to the servers that are found."""
+async def test_discovered_servers_get_the_credentials_of_the_url(kit: Kit) -> None:
+    """The credentials in the URL are also used for the servers that are discovered."""
     events: list[Notice] = []
     with Cluster(2, more="authorization { user: u, password: p }") as cluster:
         url = f"nats://u:p@{cluster.addresses[0]}"
@@ -196,10 +197,10 @@ async def test_discovered_servers_can_be_ignored(kit: Kit) -> None:
             assert server_of(queue) == address(first)
 
 
-async def test_unreachable_peers_do_not_keep_a_queue_from_its_server(kit: Kit) -> None:
-    """As from outside of a container network: what a server announces leads nowhere."""
+async def test_unreachable_announced_servers_do_not_delay_reconnecting(kit: Kit) -> None:
+    """The addresses that a server announces may be unreachable, as outside a container network."""
     with ExitStack() as stack:
-        # They take the connection and say nothing, as a firewall that swallows packets would.
+        # These accept connections and send nothing, like a firewall that drops packets.
         deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
         addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in deaf]
         broker = Broker(info={"connect_urls": addresses})
@@ -210,7 +211,7 @@ async def test_unreachable_peers_do_not_keep_a_queue_from_its_server(kit: Kit) -
             await queue.flush()
             assert pool(queue) == [f"127.0.0.1:{server.port}", *addresses]
             for n in range(3):
-                # Longer than a connection has to live for its end not to be a failure.
+                # A connection that ends sooner would count as a failed attempt.
                 await kit.sleep(1.1)
                 broker.sessions[0].close()
                 await kit.until(lambda n=n: queue.stats().reconnects > n)  # type: ignore[misc]
@@ -223,10 +224,8 @@ async def test_unreachable_peers_do_not_keep_a_queue_from_its_server(kit: Kit) -
                 sock.accept()
 
 
-async def test_under_tls_the_others_are_found_when_the_server_is_known(
-    kit: Kit, tmp_path: Path
-) -> None:
-    """The list in the clear is not trusted; the server says it again behind the first PONG."""
+async def test_under_tls_discovery_uses_only_the_encrypted_info(kit: Kit, tmp_path: Path) -> None:
+    """The list in the plaintext INFO is not trusted; the one after the first PONG is used."""
     certificates = Certificates(tmp_path)
     events: list[Notice] = []
     with Cluster(2, more=certificates.config()) as cluster:
@@ -234,7 +233,7 @@ async def test_under_tls_the_others_are_found_when_the_server_is_known(
         async with kit.queue(
             port=first.port, tls=certificates.context(), on_event=events.append
         ) as queue:
-            # It comes right behind the PONG that ends the handshake, so before the next one.
+            # The second INFO comes directly after the handshake's PONG, so before the next PONG.
             await queue.flush()
             assert sorted(pool(queue)) == sorted(cluster.addresses)
             first.stop()
@@ -246,7 +245,7 @@ async def test_under_tls_the_others_are_found_when_the_server_is_known(
 # ---------------------------------------------------------------------- restarts
 
 
-async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
+async def test_a_rolling_restart_under_load_keeps_order_and_repeats_nothing(kit: Kit) -> None:
     events: list[Notice] = []
     with Cluster() as cluster:
 
@@ -269,10 +268,10 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
             received: set[tuple[int, int]] = set()
             sent: list[int] = [0, 0]
             accounted: set[tuple[int, int]] = set()
-            # By which connection of its producer a message went, between which restarts: over one
-            # connection, order is kept while the cluster is whole. What goes over the next one, to
-            # another server, or over the routes that servers are making anew, may overtake it.
-            same_way: dict[tuple[int, int], tuple[int, int]] = {}
+            # For each message: its producer's connection (counted by reconnects) and the number of
+            # restarts before it. Order is kept within one connection while the cluster is complete.
+            # Messages over the next connection, or over routes being restored, may overtake others.
+            path_of: dict[tuple[int, int], tuple[int, int]] = {}
             state = {"done": False, "whole": False}
             restarts = 0
             for queue in workers:
@@ -296,8 +295,8 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
 
                 return run
 
-            async def find_calm() -> None:
-                """Everyone is connected, and whatever is sent has a way to a worker."""
+            async def wait_until_stable() -> None:
+                """Wait until all are connected and each producer's messages reach a worker."""
                 for queue in everyone:
                     assert await queue.wait_connected(20.0)
                     await queue.flush()
@@ -305,58 +304,58 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
                     end = time.monotonic() + 20.0
                     probes = set[tuple[int, int]]()
                     while not probes & received:
-                        assert time.monotonic() < end, "no way to a worker"
+                        assert time.monotonic() < end, "no message reached a worker"
                         probes.add(await publish(who, "probe"))
                         await kit.sleep(0.02)
 
             async def roll() -> object:
                 nonlocal restarts
                 for server in [*cluster.servers, cluster.servers[0]]:
-                    await find_calm()
+                    await wait_until_stable()
                     state["whole"] = True
                     calm = [await publish(who, "calm") for _ in range(50) for who in range(2)]
                     await kit.gather(producer.flush, other_producer.flush)
                     accounted.update(calm)
                     await kit.until(lambda calm=calm: received.issuperset(calm))  # type: ignore[misc]
-                    # `load` goes on meanwhile.
+                    # `load` keeps publishing meanwhile.
                     enough = 101 * (restarts + 1)
-                    await kit.until(lambda enough=enough: len(same_way) > enough)  # type: ignore[misc]
+                    await kit.until(lambda enough=enough: len(path_of) > enough)  # type: ignore[misc]
                     state["whole"] = False
                     restarts += 1
-                    await aside(kit, server.restart)
-                    await aside(kit, cluster.await_whole)
-                await find_calm()
+                    await run_blocking(kit, server.restart)
+                    await run_blocking(kit, cluster.await_whole)
+                await wait_until_stable()
                 state["done"] = True
                 return None
 
             async def load() -> object:
-                """Goes on while servers come and go."""
+                """Publish all the time, also while servers restart."""
                 while not state["done"]:
                     for who in range(2):
-                        way = producers[who].stats().reconnects, restarts
+                        path = producers[who].stats().reconnects, restarts
                         whole = state["whole"]
                         batch = [await publish(who, "load") for _ in range(10)]
                         with suppress(ConnectionLostError):
                             await producers[who].flush()
-                            if whole and way == (producers[who].stats().reconnects, restarts):
-                                same_way.update(dict.fromkeys(batch, way))
+                            if whole and path == (producers[who].stats().reconnects, restarts):
+                                path_of.update(dict.fromkeys(batch, path))
                     await kit.sleep(0.005)
                 return None
 
             await kit.gather(roll, load, *(work(index) for index in range(len(workers))))
 
             counts = Counter((who, n) for part in got for who, n, _ in part)
-            assert max(counts.values()) == 1, "nothing twice"
+            assert max(counts.values()) == 1, "a message was received twice"
             for part in got:
-                for who, connection in {(who, same_way.get((who, n))) for who, n, _ in part}:
+                for who, connection in {(who, path_of.get((who, n))) for who, n, _ in part}:
                     numbers = [n for by, n, _ in part if by == who]
-                    numbers = [n for n in numbers if same_way.get((who, n)) == connection]
+                    numbers = [n for n in numbers if path_of.get((who, n)) == connection]
                     if connection is not None:
-                        assert numbers == sorted(numbers), "in the order of each producer"
-            assert len(same_way) > 400
+                        assert numbers == sorted(numbers), "a producer's messages are out of order"
+            assert len(path_of) > 400
             assert len(accounted) == 400
             assert accounted <= set(counts)
-            # Every queue was moved, and lives.
+            # Every queue reconnected at least once and still works.
             for queue in everyone:
                 assert queue.stats().reconnects >= 1
             await own.push("own", "x")
@@ -365,8 +364,8 @@ async def test_a_cluster_is_restarted_node_by_node_under_load(kit: Kit) -> None:
     assert not [event for event in of(events, Closed) if event.error is not None]
 
 
-async def test_a_queue_group_goes_on_while_its_members_move(kit: Kit) -> None:
-    """The node of one worker is killed, with no word to anybody."""
+async def test_a_queue_group_keeps_working_when_a_worker_loses_its_server(kit: Kit) -> None:
+    """One worker's server is killed without warning."""
     with Cluster() as cluster:
         urls = [[f"nats://{at}"] for at in cluster.addresses]
         async with (
@@ -397,7 +396,7 @@ async def test_a_queue_group_goes_on_while_its_members_move(kit: Kit) -> None:
 # ---------------------------------------------------------------------- lame duck
 
 
-async def test_a_lame_duck_is_left_for_another_server(kit: Kit) -> None:
+async def test_the_client_moves_from_a_lame_duck_server_to_another_one(kit: Kit) -> None:
     events: list[Notice] = []
     with Cluster(2, more=LAME.format("20s")) as cluster:
         first, second = cluster.servers
@@ -405,7 +404,7 @@ async def test_a_lame_duck_is_left_for_another_server(kit: Kit) -> None:
             await queue.subscribe_and_queue("a")
             await queue.push_many("a", range(100))
             first.lame_duck()
-            # Long before it would be thrown out.
+            # The server would close the connection much later.
             await kit.until(lambda: of(events, Reconnected))
             assert [event.server for event in of(events, LameDuck)] == [address(first)]
             (gone,) = of(events, Disconnected)
@@ -415,10 +414,10 @@ async def test_a_lame_duck_is_left_for_another_server(kit: Kit) -> None:
             await queue.push_many("a", range(100, 200))
             await queue.flush()
             assert [m.json() for m in await queue.pop_many(1000)] == list(range(200))
-        first.kill()  # to be asked once more would take it its time
+        first.kill()  # stopping it gracefully takes long in lame duck mode
 
 
-async def test_nothing_of_a_steady_stream_comes_twice_when_a_lame_duck_is_left(kit: Kit) -> None:
+async def test_moving_from_a_lame_duck_server_loses_and_repeats_no_message(kit: Kit) -> None:
     with Cluster(2, more=LAME.format("20s")) as cluster:
         first, second = cluster.servers
         async with kit.queue(port=first.port) as queue, kit.queue(port=second.port) as other:
@@ -441,7 +440,7 @@ async def test_nothing_of_a_steady_stream_comes_twice_when_a_lame_duck_is_left(k
             await kit.gather(produce)
             await queue.flush()
             got = [m.json() for m in await queue.pop_many(10_000)]
-            # Its own messages: what it had handed over came back before it left.
+            # The queue's own messages: all that the first server had accepted came back in time.
             assert got == list(range(-1, sent))
             await other.flush()
             assert other.stats().reconnects == 0
@@ -449,11 +448,13 @@ async def test_nothing_of_a_steady_stream_comes_twice_when_a_lame_duck_is_left(k
 
 
 @pytest.mark.parametrize("size", [1, 2])
-async def test_a_lame_duck_that_is_alone_is_stayed_with_to_the_end(kit: Kit, size: int) -> None:
+async def test_a_lame_duck_server_is_kept_when_no_other_server_is_known(
+    kit: Kit, size: int
+) -> None:
     events: list[Notice] = []
     with Cluster(size, more=LAME.format("1s")) as cluster:
         server = cluster.servers[0]
-        # It may announce its own address; the user calls it by another name.
+        # The server may announce its own address, but the user gave it under another name.
         url = f"nats://localhost:{server.port}"
         async with kit.queue(servers=[url], on_event=events.append) as queue:
             await queue.subscribe_and_queue("a")
@@ -478,7 +479,7 @@ async def test_a_lame_duck_that_is_alone_is_stayed_with_to_the_end(kit: Kit, siz
             assert len(of(events, LameDuck)) == 1
 
 
-async def test_with_reconnect_none_a_lame_duck_is_not_left(kit: Kit) -> None:
+async def test_without_reconnect_the_client_stays_on_a_lame_duck_server(kit: Kit) -> None:
     events: list[Notice] = []
     with Cluster(2, more=LAME.format("1s")) as cluster:
         first = cluster.servers[0]
@@ -498,7 +499,7 @@ async def test_with_reconnect_none_a_lame_duck_is_not_left(kit: Kit) -> None:
 # ---------------------------------------------------------------------- order, giving up
 
 
-async def test_servers_are_tried_in_their_order_or_shuffled(kit: Kit) -> None:
+async def test_servers_are_tried_in_the_given_order_or_shuffled(kit: Kit) -> None:
     with LocalServer(jetstream=False) as a, LocalServer(jetstream=False) as b:
         urls = [a.url, b.url, f"nats://127.0.0.1:{free_port()}"]
         for shuffled in (False, True):
@@ -510,22 +511,22 @@ async def test_servers_are_tried_in_their_order_or_shuffled(kit: Kit) -> None:
                     assert queue.is_connected()
             await kit.until(lambda events=events: len(of(events, Closed)) == 30)  # type: ignore[misc]
             chosen = {event.server for event in of(events, Connected)}
-            # All 30 on one side by chance: once in a billion runs.
+            # The probability of 30 times the same server is about one in a billion.
             assert chosen == ({address(a), address(b)} if shuffled else {address(a)})
 
 
-async def test_the_next_server_is_tried_when_the_first_is_not_there(kit: Kit) -> None:
+async def test_the_next_server_is_tried_when_the_first_is_down(kit: Kit) -> None:
     with LocalServer(jetstream=False) as server:
         dead = f"nats://127.0.0.1:{free_port()}"
         async with kit.queue(servers=[dead, server.url]) as queue:
             await queue.flush()
-            # And it is the one that is found again.
+            # The queue finds the same server again.
             server.restart()
             await kit.until(lambda: queue.stats().reconnects == 1)
             await queue.flush()
 
 
-async def test_no_server_at_all_names_each_with_its_reason(kit: Kit) -> None:
+async def test_the_error_names_every_server_with_its_reason(kit: Kit) -> None:
     config = "authorization { token: t }"
     with LocalServer(config=config, jetstream=False) as server:
         dead = f"127.0.0.1:{free_port()}"
@@ -563,7 +564,7 @@ async def test_max_attempts_counts_for_each_server(kit: Kit) -> None:
         assert closed.error is error
 
 
-async def test_one_server_that_lives_is_found_whatever_the_others_do(kit: Kit) -> None:
+async def test_the_one_running_server_is_found_among_dead_ones(kit: Kit) -> None:
     policy = ReconnectPolicy(delay=0.01, max_delay=0.05, max_attempts=50)
     with LocalServer(jetstream=False) as a, LocalServer(jetstream=False) as b:
         dead = [f"nats://127.0.0.1:{free_port()}" for _ in range(3)]
@@ -581,7 +582,7 @@ async def test_one_server_that_lives_is_found_whatever_the_others_do(kit: Kit) -
 
 
 async def test_a_cluster_that_refuses_the_credentials_is_given_up(kit: Kit) -> None:
-    """Each server announces those that were given up: they stay given up."""
+    """Servers announce each other, which does not bring back one that was given up."""
     asked: list[int] = []
     events: list[Notice] = []
 
@@ -624,7 +625,7 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
-async def test_ipv6(kit: Kit) -> None:
+async def test_ipv6_addresses_work_in_every_notation(kit: Kit) -> None:
     events: list[Notice] = []
     with Cluster(2, host="::1") as cluster:
         first, second = cluster.servers

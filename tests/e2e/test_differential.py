@@ -1,6 +1,6 @@
-"""The codec against the real server, byte by byte, and against the parser of nats-py.
+"""The codec compared byte by byte with the real server, and with the parser of nats-py.
 
-500 cases of each kind; NASQ_LONG=1 makes it 20,000.
+Each test runs 500 cases; NASQ_LONG=1 raises that to 20,000.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ CASES: Final = settings(
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
-    # Where a server is asked, shrinking would ask it for minutes; what fails is short anyway.
+    # Shrinking would send thousands of requests to the server; failing cases are short anyway.
     phases=[Phase.explicit, Phase.generate],
 )
 
 
 class Raw:
-    """A connection to the server without any of nasq but the decoder."""
+    """A raw connection to the server that uses only nasq's encoder and decoder."""
 
     def __init__(self, server: LocalServer) -> None:
         self._socket = socket.create_connection((server.host, server.port), timeout=10.0)
@@ -68,12 +68,12 @@ class Raw:
         self.exchange(encode(Connect(options)))
 
     def exchange(self, stream: bytes, pings: int = 0) -> list[Event]:
-        """Send it; what the server says until it has dealt with all of it."""
+        """Send `stream`; return the server's events until it has processed all of it."""
         self._socket.sendall(stream + b"PING\r\n")
         events: list[Event] = []
         while events.count(Pong()) <= pings:
             data = self._socket.recv(65536)
-            assert data, f"the server hung up, having said {events!r}"
+            assert data, f"the server closed the connection after {events!r}"
             for frame in self._decoder.receive(data):
                 events += unfold(frame)
             assert not events or not isinstance(events[-1], ProtocolFailed), events[-1]
@@ -99,14 +99,14 @@ def peer(local: LocalServer) -> Iterator[Raw]:
 
 @pytest.fixture(scope="module")
 def witness(local: LocalServer) -> Iterator[Raw]:
-    """Sees every message."""
+    """A connection that is subscribed to everything."""
     raw = Raw(local)
     raw.exchange(b"SUB > w\r\n")
     yield raw
     raw.close()
 
 
-# The server keeps these for its own replies, and drops what asks for one.
+# The server reserves these prefixes for its own replies, and drops a message that replies to one.
 RESERVED: Final = ("$JS.ACK.", "_R_.", "_GR_.")
 
 
@@ -115,7 +115,7 @@ def is_relayed(pub: Pub) -> bool:
 
 
 def relayed(pubs: list[Pub]) -> list[Event]:
-    """What the witness has to see."""
+    """Return the messages that the witness must receive."""
     return [
         Msg(pub.subject, "w", pub.payload, pub.reply, pub.headers)
         for pub in pubs
@@ -127,7 +127,7 @@ _from_client = strategies.awkward_streams(Role.CLIENT)
 
 
 def _without_connect(pair: tuple[list[Event], bytes]) -> bool:
-    # A second CONNECT changes what the server says from then on.
+    # A second CONNECT would change how the server answers afterwards.
     return not any(isinstance(event, Connect) for event in pair[0])
 
 
@@ -138,31 +138,31 @@ def _without_connect(pair: tuple[list[Event], bytes]) -> bool:
         max_size=4,
     )
 )
-def test_the_server_takes_what_the_encoder_writes(
+def test_the_server_accepts_what_the_encoder_writes(
     peer: Raw, witness: Raw, events: list[Event]
 ) -> None:
     stream = b"".join(map(encode, events))
-    check_taken(peer, witness, events, stream)
+    check_accepted(peer, witness, events, stream)
 
 
 @CASES
 @given(pair=_from_client.filter(_without_connect))
-def test_the_server_takes_what_the_strict_reader_takes(
+def test_the_server_accepts_what_the_strict_reader_accepts(
     peer: Raw, witness: Raw, pair: tuple[list[Event], bytes]
 ) -> None:
-    """Tabs, runs of blanks, lower case, bare line feeds."""
+    """The streams contain tabs, repeated whitespace, lower case and bare line feeds."""
     events, stream = pair
     assert read(stream, Role.SERVER) == (events, End.CLEAN)
-    check_taken(peer, witness, events, stream)
+    check_accepted(peer, witness, events, stream)
 
 
-def check_taken(peer: Raw, witness: Raw, events: list[Event], stream: bytes) -> None:
+def check_accepted(peer: Raw, witness: Raw, events: list[Event], stream: bytes) -> None:
     pubs = [event for event in events if isinstance(event, Pub)]
-    said = peer.exchange(stream, pings=events.count(Ping()))
-    refusals = [event for event in said if isinstance(event, Err)]
+    answers = peer.exchange(stream, pings=events.count(Ping()))
+    refusals = [event for event in answers if isinstance(event, Err)]
     assert len(refusals) == len(pubs) - len(relayed(pubs)), refusals
     assert witness.exchange(b"") == relayed(pubs)
-    # For the next case: none of this one's subscriptions is left.
+    # Remove this case's subscriptions before the next case.
     sids = {event.sid for event in events if isinstance(event, Sub)}
     peer.exchange(b"".join(encode(Unsub(sid)) for sid in sids))
 
@@ -178,7 +178,7 @@ _words = st.binary(min_size=1, max_size=12).map(lambda word: re.sub(rb"[ \t\n]",
     headers=st.none() | strategies.header_blocks | st.binary(min_size=1, max_size=30),
     payload=strategies.payloads,
 )
-def test_whatever_the_server_relays_is_read(
+def test_the_decoder_reads_all_that_the_server_relays(
     peer: Raw,
     witness: Raw,
     subject: bytes,
@@ -186,7 +186,7 @@ def test_whatever_the_server_relays_is_read(
     headers: bytes | None,
     payload: bytes,
 ) -> None:
-    """Sent by a client that checks nothing. A broken header block is no reason to hang up."""
+    """A client that checks nothing publishes it. A broken header block is decoded too."""
     words = [subject, *([] if reply is None else [reply])]
     if headers is None:
         line = b" ".join([b"PUB", *words, b"%d" % len(payload)])
@@ -197,7 +197,7 @@ def test_whatever_the_server_relays_is_read(
     seen = witness.exchange(b"")
     text = subject.decode("utf-8", "surrogateescape")
     answer = None if reply is None else reply.decode("utf-8", "surrogateescape")
-    # Some subjects match nothing, not even ">".
+    # Some subjects match no subscription, not even ">".
     assert seen in ([], [Msg(text, "w", payload, answer, headers)])
 
 
@@ -205,7 +205,7 @@ def test_whatever_the_server_relays_is_read(
 
 
 class _Recorder:
-    """What `nats.protocol.parser.Parser` calls, as events."""
+    """Records the calls of `nats.protocol.parser.Parser` as events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -229,7 +229,7 @@ class _Recorder:
         self.events.append(Pong())
 
     async def _process_info(self, fields: Any) -> None:
-        # It hands up whatever JSON it has read, and an event of nasq's can't be made of all of it.
+        # nats-py accepts any JSON, and nasq's Info cannot be made from all of it.
         event: Event = Err("no INFO")
         if isinstance(fields, dict):
             with suppress(RemoteProtocolError):
@@ -238,7 +238,7 @@ class _Recorder:
 
 
 class Outcome(NamedTuple):
-    """What a reader made of a stream, and whether it gave the stream up."""
+    """The events that a reader found in a stream, and whether it failed."""
 
     events: list[Event]
     failed: bool
@@ -252,20 +252,20 @@ def by_nats_py(stream: bytes) -> Outcome:
         parse.send(None)
     except StopIteration:
         return Outcome(recorder.events, False)
-    except (ProtocolError, ValueError):  # its reader task ends there
+    except (ProtocolError, ValueError):  # these end nats-py's reader task
         return Outcome(recorder.events, True)
     except AttributeError:
-        # Its one known bug: it decodes the text of an -ERR that has none.
+        # A known bug of nats-py: it decodes the text of an -ERR that has none.
         if not parser.buf.startswith(b"-ERR"):
             raise
         return Outcome(recorder.events, True)
-    raise AssertionError("it waits for something")
+    raise AssertionError("the parser suspended, which it never should")
 
 
 def by_nasq(stream: bytes) -> Outcome:
     events = [event for frame in Decoder(Role.CLIENT).receive(stream) for event in unfold(frame)]
     failed = bool(events) and isinstance(events[-1], ProtocolFailed)
-    # nats-py tells nobody of +OK, and lowers the text of -ERR.
+    # nats-py does not report +OK, and lowercases the text of -ERR.
     kept = [
         Err(event.text.lower()) if isinstance(event, Err) else event
         for event in (events[:-1] if failed else events)
@@ -274,8 +274,8 @@ def by_nasq(stream: bytes) -> Outcome:
     return Outcome(kept, failed)
 
 
-def where_they_part(stream: bytes) -> bytes | None:
-    """What is left of the stream at the first frame that they read differently; None: nowhere."""
+def first_difference(stream: bytes) -> bytes | None:
+    """Return the stream from the first frame that they read differently; None if they agree."""
     theirs, ours = by_nats_py(stream), by_nasq(stream)
     if theirs == ours:
         return None
@@ -293,24 +293,24 @@ def where_they_part(stream: bytes) -> bytes | None:
             read_so_far += sum(not isinstance(event, Ok) for event in unfold(frame))
             start = at + 1
     rest = stream[start:]
-    # +OK is no event of nats-py's: one that it can't read is where they part.
+    # nats-py reports no +OK, so skip valid ones: the difference comes after them.
     while (ok := re.match(rb"\+OK[ \t]*\r\n", rest)) is not None:
         rest = rest[ok.end() :]
     return rest
 
 
 class Class(NamedTuple):
-    """A kind of disagreement: which frames it is about, and what nats-py does with them."""
+    """A kind of disagreement: a test for the frames it covers, and what nats-py does with them."""
 
     explains: Callable[[bytes], object]
     reason: str
 
 
-def _starts(pattern: str) -> Callable[[bytes], object]:
+def _starts_with(pattern: str) -> Callable[[bytes], object]:
     return re.compile(pattern.encode(), re.DOTALL).match
 
 
-def _is_two_lines(rest: bytes) -> bool:
+def _is_split_over_two_lines(rest: bytes) -> bool:
     head = MSG_RE.match(rest) or HMSG_RE.match(rest)
     return head is not None and b"\n" in head[0][:-1]
 
@@ -351,60 +351,62 @@ def _is_unusual_info(rest: bytes) -> bool:
 
 CLASSES: Final = {
     "case": Class(
-        _starts(r"(?!MSG|HMSG|PING|PONG|\+OK|-ERR|INFO)(?i:MSG|HMSG|PING|PONG|\+OK|-ERR|INFO)"),
-        "verbs are case-insensitive to the server; nats-py takes upper case only",
+        _starts_with(
+            r"(?!MSG|HMSG|PING|PONG|\+OK|-ERR|INFO)(?i:MSG|HMSG|PING|PONG|\+OK|-ERR|INFO)"
+        ),
+        "the server accepts verbs in any case; nats-py accepts upper case only",
     ),
     "bare line feed": Class(
-        _starts(r"[^\n]*(?<!\r)\n"),
-        "the server ends a line at a bare line feed; nats-py waits for CRLF, or fails",
+        _starts_with(r"[^\n]*(?<!\r)\n"),
+        "the server accepts a bare line feed as line break; nats-py waits for CRLF, or fails",
     ),
-    "blanks at the end": Class(
-        _starts(r"H?MSG[^\n]*[ \t\r]\r\n"),
-        "the server takes blanks behind the last argument; nats-py does not",
+    "trailing whitespace": Class(
+        _starts_with(r"H?MSG[^\n]*[ \t\r]\r\n"),
+        "the server accepts whitespace after the last argument; nats-py does not",
     ),
     "carriage return": Class(
-        _starts(r"H?MSG[^\n]*\r[^\n]"),
-        "the server relays a carriage return like any other byte; to nats-py it is a blank",
+        _starts_with(r"H?MSG[^\n]*\r[^\n]"),
+        "the server relays a carriage return like any other byte; nats-py treats it as whitespace",
     ),
-    "junk": Class(
-        _starts(r"(?:PING|PONG|\+OK)[^\n]*?[^\s][^\n]*\n"),
+    "trailing text": Class(
+        _starts_with(r"(?:PING|PONG|\+OK)[^\n]*?[^\s][^\n]*\n"),
         "the server ignores what follows PING, PONG and +OK; nats-py fails",
     ),
     "sid": Class(
-        _starts(r"H?MSG[ \t]+[^\s]+[ \t]+(?![1-9][0-9]*[ \t])"),
-        "the protocol says that a sid is a word; nats-py reads a number",
+        _starts_with(r"H?MSG[ \t]+[^\s]+[ \t]+(?![1-9][0-9]*[ \t])"),
+        "the protocol allows any word as a sid; nats-py accepts numbers only",
     ),
-    "words": Class(
-        _starts(r"H?MSG[^\n]*[\x0b\x0c]"),
-        "to nats-py every blank that Python knows separates arguments; to the server these do not",
+    "other whitespace": Class(
+        _starts_with(r"H?MSG[^\n]*[\x0b\x0c]"),
+        "nats-py splits arguments at any of Python's whitespace; the server does not",
     ),
     "two lines": Class(
-        _is_two_lines,
-        "nats-py takes line ends between arguments as well: a line that lacks one goes on",
+        _is_split_over_two_lines,
+        "nats-py accepts line breaks between arguments, so a short line continues on the next one",
     ),
     "empty line": Class(
-        _starts(r"\s*\r\n"),
-        "nats-py skips empty lines behind PING, PONG and +OK; to the server they are an error",
+        _starts_with(r"\s*\r\n"),
+        "nats-py skips empty lines after PING, PONG and +OK; the server rejects them",
     ),
     "terminator": Class(
         _has_bad_terminator,
-        "nats-py does not look at the two bytes behind a payload",
+        "nats-py does not check the two bytes after a payload",
     ),
     "sizes": Class(
         _has_bad_sizes,
-        "nats-py bounds neither sizes nor digits, and takes headers larger than the whole",
+        "nats-py limits neither sizes nor digits, and accepts headers larger than the total size",
     ),
     "-ERR": Class(
         _is_unusual_err,
-        "nats-py reads a quoted text of at least one character, in UTF-8, and fails on any other",
+        "nats-py requires a quoted, non-empty UTF-8 text and fails on any other",
     ),
     "INFO": Class(
         _is_unusual_info,
-        "nats-py takes any whitespace before the JSON, takes NaN, and looks at no types",
+        "nats-py accepts any whitespace before the JSON and NaN in it, and checks no types",
     ),
     "long": Class(
         lambda rest: len(rest) >= 4096 and by_nasq(rest) == ([], True),
-        "what it can't read makes nats-py wait for ever once it holds 4 KiB",
+        "nats-py waits forever after 4 KiB that it cannot read",
     ),
 }
 
@@ -420,8 +422,8 @@ _streams = st.one_of(
 
 @CASES
 @given(_streams)
-def test_nats_py_reads_the_same_or_it_is_explained(stream: bytes) -> None:
-    rest = where_they_part(stream)
+def test_every_difference_to_nats_py_is_of_a_known_class(stream: bytes) -> None:
+    rest = first_difference(stream)
     if rest is not None:
         explained = [name for name, kind in CLASSES.items() if kind.explains(rest)]
         assert explained, f"{rest[:200]!r}: by nats-py {by_nats_py(rest)}, by nasq {by_nasq(rest)}"
@@ -432,10 +434,10 @@ def test_nats_py_reads_the_same_or_it_is_explained(stream: bytes) -> None:
     [
         ("case", b"msg a 1 0\r\n\r\n"),
         ("bare line feed", b"PING\n"),
-        ("blanks at the end", b"MSG a 1 0 \r\n\r\n"),
-        ("junk", b"PING x\r\n"),
+        ("trailing whitespace", b"MSG a 1 0 \r\n\r\n"),
+        ("trailing text", b"PING x\r\n"),
         ("sid", b"MSG a x 0\r\n\r\n"),
-        ("words", b"MSG a\x0bb 1 0\r\n\r\n"),
+        ("other whitespace", b"MSG a\x0bb 1 0\r\n\r\n"),
         ("two lines", b"MSG a 1\r\n0\r\n\r\n"),
         ("empty line", b"PING\r\n\r\nPONG\r\n"),
         ("terminator", b"MSG a 1 2\r\nhixx"),
@@ -446,9 +448,11 @@ def test_nats_py_reads_the_same_or_it_is_explained(stream: bytes) -> None:
         ("long", b"x" * 5000 + b"\r\n"),
     ],
 )
-def test_every_class_of_disagreement_is_one(name: str, stream: bytes) -> None:
-    """One that nothing falls into any more would hide something."""
-    rest = where_they_part(stream)
+def test_every_class_has_a_stream_that_the_parsers_read_differently(
+    name: str, stream: bytes
+) -> None:
+    """A class that no stream falls into any more would hide other differences."""
+    rest = first_difference(stream)
     assert rest is not None
     assert CLASSES[name].explains(rest)
 
@@ -462,5 +466,5 @@ def test_every_class_of_disagreement_is_one(name: str, stream: bytes) -> None:
         b'INFO {"server_id":"S","headers":true}\r\n',
     ],
 )
-def test_on_what_servers_say_they_agree(stream: bytes) -> None:
-    assert where_they_part(stream) is None
+def test_both_parsers_agree_on_what_real_servers_send(stream: bytes) -> None:
+    assert first_difference(stream) is None

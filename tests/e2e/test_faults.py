@@ -1,4 +1,4 @@
-"""The server dies, or stands still, under load: the queues live, on every transport."""
+"""The server is killed or frozen under load; the queues recover, on every transport."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from nasq.server import LocalServer
 from nasq_proto import Notice
 from nasq_proto.output import HIGH_WATER
 from tests.conftest import Kit
-from tests.e2e.tools import LONG, beside, start_and_see_the_port_open, unsent_bytes
+from tests.e2e.tools import LONG, run_blocking, start_and_see_the_port_open, unsent_bytes
 
 KILLS = 30 if LONG else 10
-# Promised is 1 s; a loaded machine of two cores gets the double.
-RESUME = 2.0
+# The promise is 1 s; a loaded machine with two cores gets twice that.
+RESUME_WITHIN = 2.0
 
 
 class Log:
-    """What a consumer has seen."""
+    """The messages that a consumer received, with their times."""
 
     def __init__(self) -> None:
         self.by_producer: dict[str, list[int]] = defaultdict(list)
@@ -32,7 +32,7 @@ class Log:
             self.times.append(time.monotonic())
 
 
-async def test_ten_kills_under_load(kit: Kit) -> None:
+async def test_queues_recover_from_repeated_kills_under_load(kit: Kit) -> None:
     resumed: list[float] = []
     reported: list[float] = []
     with LocalServer(jetstream=False) as server:
@@ -43,8 +43,8 @@ async def test_ten_kills_under_load(kit: Kit) -> None:
         await both.subscribe_and_queue("theirs")
         log = Log()
         pushed = {"own": 0, "theirs": 0}
-        # Pushed by the queue that subscribes to it, before and after a moment of no connection:
-        # its subscription is replayed first, so nothing can be missed.
+        # Numbers that the subscribing queue itself pushed while it was disconnected. It replays its
+        # subscription first, so all of them must arrive.
         kept: list[int] = []
         over = False
         ended: list[str] = []
@@ -70,11 +70,11 @@ async def test_ten_kills_under_load(kit: Kit) -> None:
                 for kill in range(KILLS):
                     seen = len(log.times)
                     await kit.until(lambda seen=seen: len(log.times) > seen + 100)  # type: ignore[misc]
-                    await beside(kit, server.kill)
+                    await run_blocking(kit, server.kill)
                     await kit.until(lambda: not both.is_connected() and not other.is_connected())
                     last = len(kept)
                     await kit.until(lambda last=last: len(kept) > last + 20)  # type: ignore[misc]
-                    opened = await beside(kit, lambda: start_and_see_the_port_open(server))
+                    opened = await run_blocking(kit, lambda: start_and_see_the_port_open(server))
                     for name in ("own", "theirs"):
                         target = pushed[name]
                         await kit.until(
@@ -100,17 +100,17 @@ async def test_ten_kills_under_load(kit: Kit) -> None:
             lambda: produce(other, "theirs"),
             disturb,
         )
-        # Disconnecting ended the iteration.
+        # disconnect() ended the iteration.
         assert time.monotonic() - reported[0] < 6.0
     for name, got in log.by_producer.items():
-        assert got == sorted(set(got)), f"{name}: in order, and nothing twice"
+        assert got == sorted(set(got)), f"{name}: out of order or received twice"
     assert len(kept) > 20 * KILLS
-    assert set(kept) <= set(log.by_producer["own"]), "what was pushed while disconnected arrives"
+    assert set(kept) <= set(log.by_producer["own"]), "a message pushed while disconnected is lost"
     print(f"{kit.backend}: resumed after {', '.join(f'{t * 1000:.0f}' for t in resumed)} ms")
-    assert max(resumed) < RESUME
+    assert max(resumed) < RESUME_WITHIN
 
 
-async def test_a_black_hole_while_a_writer_is_blocked(kit: Kit) -> None:
+async def test_a_frozen_server_is_noticed_while_a_push_is_blocked(kit: Kit) -> None:
     interval, pings = 0.4, 2
     chunk, kept = "x" * 262_144, 2 * 1024 * 1024
     lost: list[float] = []
@@ -136,7 +136,7 @@ async def test_a_black_hole_while_a_writer_is_blocked(kit: Kit) -> None:
         ended = False
         refused = 0
         most = 0
-        began = [0.0]  # when the push that is under way was called
+        began = [0.0]  # when the current push was called
         longest = [0.0]
         got: list[int] = []
 
@@ -174,7 +174,7 @@ async def test_a_black_hole_while_a_writer_is_blocked(kit: Kit) -> None:
                 await kit.until(lambda: lost, seconds=30.0)
                 noticed = lost[0] - frozen
                 assert not writer.is_connected()
-                # Frozen it stays until the buffer is full: pushing is refused, not hoarded.
+                # The server stays frozen until the buffer is full: then pushes fail, not pile up.
                 await kit.until(lambda: refused)
                 server.resume()
                 resumed = time.monotonic()
@@ -189,7 +189,7 @@ async def test_a_black_hole_while_a_writer_is_blocked(kit: Kit) -> None:
                     f"for {longest[0]:.2f} s"
                 )
                 assert noticed < (pings + 1) * interval + 1.0
-                assert usable < RESUME
+                assert usable < RESUME_WITHIN
             finally:
                 over = True
                 try:
@@ -199,10 +199,10 @@ async def test_a_black_hole_while_a_writer_is_blocked(kit: Kit) -> None:
                     await reader.disconnect()
 
         await kit.gather(write, read, disturb)
-        assert len(got) == len(set(got)), "nothing twice"
-        # A push was blocked, and not for longer than it took to notice.
+        assert len(got) == len(set(got)), "a message was received twice"
+        # A push was blocked, but not longer than it took to notice the failure.
         assert 0.05 < longest[0] < (pings + 1) * interval + 1.5
-        # One turn's worth in the transport, and in the list as much or what reconnect_buffer
-        # allows: at the break both are there for a moment.
+        # The transport holds at most one turn's output. The client's list holds as much, or what
+        # reconnect_buffer allows. When the connection breaks, both exist for a moment.
         assert most <= HIGH_WATER + max(HIGH_WATER, kept) + 4 * len(chunk)
         assert refused

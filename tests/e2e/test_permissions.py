@@ -1,4 +1,4 @@
-"""A user confined to its namespace: everything works inside; outside is refused, nothing breaks."""
+"""A user confined to a namespace: all works inside; outside is refused and breaks nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import Kit
 def users(
     publish: str = '["ns.>", "_INBOX.>"]', subscribe: str = '["ns.>", "_INBOX.>"]', more: str = ""
 ) -> str:
-    """A configuration with the confined user and one who may do everything."""
+    """Return a configuration with the confined user and an unrestricted one, `root`."""
     permissions = f"{{ publish: {publish}, subscribe: {subscribe}, {more} }}"
     return (
         f"authorization {{ users = [ {{ user: u, password: p, permissions: {permissions} }}, "
@@ -39,11 +39,11 @@ def confined() -> Iterator[LocalServer]:
 
 
 class Events(list[Notice]):
-    """What `on_event` was called with."""
+    """The events that `on_event` was called with."""
 
     @property
     def errors(self) -> list[PermissionsViolationError]:
-        """The violations that were reported."""
+        """The permission violations that were reported."""
         found = [event.error for event in self if isinstance(event, ServerErrorReceived)]
         assert all(isinstance(error, PermissionsViolationError) for error in found)
         return [error for error in found if isinstance(error, PermissionsViolationError)]
@@ -65,8 +65,8 @@ def root_on(kit: Kit, server: LocalServer, namespace: str = "ns") -> NASQueue:
     return kit.queue(port=server.port, user="root", password="p", namespace=namespace)
 
 
-async def works(queue: NASQueue) -> None:
-    """The connection lives, and messages flow through it."""
+async def check_connection(queue: NASQueue) -> None:
+    """Check that the connection works and messages arrive."""
     await queue.flush()
     sid = await queue.subscribe_and_queue("ok")
     await queue.push("ok", "flows")
@@ -76,7 +76,9 @@ async def works(queue: NASQueue) -> None:
     await queue.unsubscribe(sid)
 
 
-async def test_inside_its_namespace_everything_works(kit: Kit, confined: LocalServer) -> None:
+async def test_everything_works_inside_the_permitted_namespace(
+    kit: Kit, confined: LocalServer
+) -> None:
     events, others = Events(), Events()
     async with (
         queue_on(kit, confined, events=events) as queue,
@@ -116,7 +118,7 @@ async def test_inside_its_namespace_everything_works(kit: Kit, confined: LocalSe
 
 
 @pytest.mark.parametrize("group", ["", "workers"])
-async def test_a_subscription_outside_raises_at_the_call(
+async def test_a_subscription_outside_the_namespace_is_refused(
     kit: Kit, confined: LocalServer, group: str
 ) -> None:
     events = Events()
@@ -131,7 +133,7 @@ async def test_a_subscription_outside_raises_at_the_call(
             assert isinstance(caught.value, NASQError)
         with pytest.raises(PermissionsViolationError):
             await queue.subscribe_and_queue(">")
-        # None of them counts as a subscription that would bring the message back.
+        # A refused subscription brings no message back, so push keeps the message in the queue.
         await queue.push("a", "kept here")
         message = await queue.pop()
         assert message is not None
@@ -142,8 +144,8 @@ async def test_a_subscription_outside_raises_at_the_call(
         assert not [event for event in events if isinstance(event, Disconnected)]
 
 
-async def test_refused_and_accepted_subscriptions_side_by_side(kit: Kit) -> None:
-    """Many at once: each refusal meets its own call."""
+async def test_each_refusal_is_raised_from_its_own_call(kit: Kit) -> None:
+    """With many calls at once, each refusal is raised from the right call."""
     events = Events()
     config = users(subscribe='{ allow: ["ns.>"], deny: ["ns.secret.>"] }')
     with LocalServer(config=config, jetstream=False) as server:
@@ -170,13 +172,11 @@ async def test_refused_and_accepted_subscriptions_side_by_side(kit: Kit) -> None
                 for s in subjects
                 for group in ("", "g")
             }
-            await works(queue)
+            await check_connection(queue)
     assert events.errors == []
 
 
-async def test_a_publish_outside_is_reported_and_the_connection_lives(
-    kit: Kit, confined: LocalServer
-) -> None:
+async def test_a_publish_outside_the_namespace_is_reported(kit: Kit, confined: LocalServer) -> None:
     events = Events()
     async with (
         queue_on(kit, confined, "elsewhere", events) as outside,
@@ -196,7 +196,7 @@ async def test_a_publish_outside_is_reported_and_the_connection_lives(
             assert "elsewhere.closed" in str(error)
         await root.flush()
         assert root.queue_size() == 0
-        # The same connection goes on; its inbox is permitted, so requests get as far as the server.
+        # The same connection keeps working.
         await root.push("a", "x")
         await outside.flush()
         assert outside.is_connected()
@@ -207,7 +207,9 @@ async def test_a_publish_outside_is_reported_and_the_connection_lives(
         assert message.text == "later"
 
 
-async def test_a_request_outside_fails_at_once(kit: Kit, confined: LocalServer) -> None:
+async def test_a_request_outside_the_namespace_fails_at_once(
+    kit: Kit, confined: LocalServer
+) -> None:
     events = Events()
     async with queue_on(kit, confined, "elsewhere", events) as queue:
         began = time.monotonic()
@@ -216,12 +218,12 @@ async def test_a_request_outside_fails_at_once(kit: Kit, confined: LocalServer) 
         assert time.monotonic() - began < 10.0
         assert caught.value.operation == "publish"
         assert caught.value.subject == "elsewhere.a"
-        # It was raised where it belongs, so it is not reported again.
+        # The call raised the error, so it is not reported again.
         assert events.errors == []
         assert queue.is_connected()
 
 
-async def test_an_inbox_that_is_not_permitted_fails_the_request_at_once(kit: Kit) -> None:
+async def test_a_request_fails_at_once_when_its_inbox_is_not_permitted(kit: Kit) -> None:
     events = Events()
     config = users(publish='["ns.>"]', subscribe='["ns.>"]')
     with LocalServer(config=config, jetstream=False) as server:
@@ -233,11 +235,11 @@ async def test_an_inbox_that_is_not_permitted_fails_the_request_at_once(kit: Kit
                     await queue.request("ask", n, timeout=60.0)
                 assert time.monotonic() - began < 10.0
                 assert caught.value.operation == "subscribe"
-            await works(queue)
+            await check_connection(queue)
             assert queue.is_connected()
 
 
-async def test_a_request_works_once_its_inbox_is_permitted(kit: Kit) -> None:
+async def test_a_request_works_as_soon_as_its_inbox_is_permitted(kit: Kit) -> None:
     with LocalServer(config=users(subscribe='["ns.>"]'), jetstream=False) as server:
         async with queue_on(kit, server) as queue, root_on(kit, server) as other:
             await other.subscribe_and_queue("ask")
@@ -262,7 +264,7 @@ async def test_a_request_works_once_its_inbox_is_permitted(kit: Kit) -> None:
             await kit.gather(respond, ask)
 
 
-async def test_a_reply_that_may_not_be_sent_is_reported_by_the_responder(kit: Kit) -> None:
+async def test_a_refused_reply_is_reported_to_the_responder(kit: Kit) -> None:
     events = Events()
     with LocalServer(config=users(publish='["ns.>"]'), jetstream=False) as server:
         async with queue_on(kit, server, events=events) as queue, root_on(kit, server) as root:
@@ -283,16 +285,16 @@ async def test_a_reply_that_may_not_be_sent_is_reported_by_the_responder(kit: Ki
             await kit.gather(respond, ask)
             await kit.until(lambda: events.errors)
             assert events.errors[0].subject.startswith("_INBOX.")
-            await works(queue)
+            await check_connection(queue)
 
 
 async def test_a_permission_withdrawn_by_a_reload_ends_the_subscription(kit: Kit) -> None:
     events = Events()
     with LocalServer(config=users(), jetstream=False) as server:
         async with queue_on(kit, server, events=events) as queue, root_on(kit, server) as root:
-            dead = await queue.subscribe_and_queue("a.*")
+            refused_sid = await queue.subscribe_and_queue("a.*")
             await queue.subscribe_and_queue("b", queue_group="g")
-            alive = await queue.subscribe_and_queue("c")
+            accepted_sid = await queue.subscribe_and_queue("c")
             await queue.push("a.x", "brought back")
             await queue.flush()
             assert queue.queue_size() == 1
@@ -301,7 +303,7 @@ async def test_a_permission_withdrawn_by_a_reload_ends_the_subscription(kit: Kit
             await kit.until(lambda: len(events.errors) == 2)
             assert {error.subject for error in events.errors} == {"ns.a.*", "ns.b"}
             assert all(error.operation == "subscribe" for error in events.errors)
-            # The server brings it back no more, so push keeps it, once.
+            # The server no longer brings these messages back, so push keeps one copy.
             await queue.push("a.x", "kept")
             await queue.push("b", "kept as well")
             await queue.push("c", "brought back")
@@ -309,16 +311,16 @@ async def test_a_permission_withdrawn_by_a_reload_ends_the_subscription(kit: Kit
             texts = sorted(m.text for m in await queue.pop_many(10))
             assert texts == ["brought back", "kept", "kept as well"]
             with pytest.raises(NASQError):
-                await queue.unsubscribe(dead)
+                await queue.unsubscribe(refused_sid)
             await root.wait_connected(10.0)
-            await root.push("a.x", "not for it")
+            await root.push("a.x", "not for this queue")
             await root.flush()
-            await queue.unsubscribe(alive)
-            await works(queue)
+            await queue.unsubscribe(accepted_sid)
+            await check_connection(queue)
             assert queue.stats().reconnects == 0
 
 
-async def test_a_permission_withdrawn_while_disconnected(kit: Kit) -> None:
+async def test_a_permission_withdrawn_during_an_outage_ends_the_subscription(kit: Kit) -> None:
     events = Events()
     with LocalServer(config=users(), jetstream=False) as server:
         port = server.port
@@ -336,13 +338,13 @@ async def test_a_permission_withdrawn_while_disconnected(kit: Kit) -> None:
             await queue.push(subject, subject)
         await queue.flush()
         assert sorted(m.text for m in await queue.pop_many(10)) == ["a", "b", "c"]
-        await works(queue)
+        await check_connection(queue)
         assert len([event for event in events if isinstance(event, Reconnected)]) == 1
         await queue.disconnect()
 
 
-async def test_only_the_subscription_that_is_refused_dies(kit: Kit) -> None:
-    """Plain and in a group, on one subject: the server may allow one of the two."""
+async def test_only_the_refused_one_of_two_equal_subscriptions_ends(kit: Kit) -> None:
+    """Of a plain and a group subscription on one subject, the server may allow only one."""
     events = Events()
     with LocalServer(config=users(), jetstream=False) as server:
         port = server.port
@@ -357,7 +359,7 @@ async def test_only_the_subscription_that_is_refused_dies(kit: Kit) -> None:
         await queue.flush()
         await queue.push("a", "x")
         await queue.flush()
-        assert [m.text for m in await queue.pop_many(10)] == ["x"], "brought back, so not kept"
+        assert [m.text for m in await queue.pop_many(10)] == ["x"], "received and kept"
         assert queue.stats().messages_in == 1
         with pytest.raises(NASQError):
             await queue.unsubscribe(plain)
@@ -365,7 +367,9 @@ async def test_only_the_subscription_that_is_refused_dies(kit: Kit) -> None:
         await queue.disconnect()
 
 
-async def test_an_awkward_name_comes_back_as_it_went(kit: Kit, confined: LocalServer) -> None:
+async def test_odd_characters_in_a_refused_subject_are_reported_unchanged(
+    kit: Kit, confined: LocalServer
+) -> None:
     events = Events()
     async with queue_on(kit, confined, "elsewhere", events) as queue:
         for subject in ('quo"ted', "back\\slash", "grün", "it's", "日本", "\x01\x7f"):
@@ -375,13 +379,15 @@ async def test_an_awkward_name_comes_back_as_it_went(kit: Kit, confined: LocalSe
             assert caught.value.subject == full
             await queue.publish(subject, "x")
             await queue.flush()
-            # Events come from another thread, where there are threads: a moment later.
+            # With blocking sockets, events are reported a moment later, from another thread.
             await kit.until(lambda: events.errors and events.errors[-1].subject == full)  # noqa: B023
         await queue.flush()
         assert queue.is_connected()
 
 
-async def test_a_thousand_violations_harm_nothing(kit: Kit, confined: LocalServer) -> None:
+async def test_a_thousand_violations_do_not_break_the_connection(
+    kit: Kit, confined: LocalServer
+) -> None:
     events = Events()
     async with queue_on(kit, confined, "elsewhere", events) as queue:
         for n in range(1000):

@@ -1,4 +1,4 @@
-"""Threads, loops, forks, signals, and the end of a process: nobody else is disturbed."""
+"""Threads, event loops, forks, signals and the end of a process."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from nasq.server import LocalServer
 from nasq_proto import Client, Connected, Notice
 from tests.conftest import Kit
 from tests.e2e.hostile import HostileServer, Victim
-from tests.e2e.tools import LONG, beside, client_of, without_slowness
+from tests.e2e.tools import LONG, client_of, run_blocking, without_slow_callback_warnings
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
-# "Within a second or so", on a loaded machine of two cores.
+# The promise is "within about a second"; this is for a loaded machine with two cores.
 AT_ONCE = 3.0
 BACKENDS = ["asyncio", "trio", "blocking"]
 
@@ -35,7 +35,7 @@ BACKENDS = ["asyncio", "trio", "blocking"]
 
 
 def calls(queue: NASQueue, message: Message) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Every call that needs the connection."""
+    """Return every call that needs the connection, by name."""
     return {
         "connect": queue.connect,
         "wait_connected": queue.wait_connected,
@@ -53,7 +53,7 @@ def calls(queue: NASQueue, message: Message) -> dict[str, Callable[[], Awaitable
         "iterate": lambda: _first(queue),
         "subscribe_and_queue": lambda: queue.subscribe_and_queue("b"),
         "unsubscribe": queue.unsubscribe,
-        "clear_queue": lambda: _plain(queue.clear_queue),
+        "clear_queue": lambda: _as_coroutine(queue.clear_queue),
         "drain": lambda: queue.drain(timeout=1.0),
         "disconnect": queue.disconnect,
     }
@@ -65,18 +65,18 @@ async def _first(queue: NASQueue) -> object:
     return None
 
 
-async def _plain(call: Callable[[], None]) -> None:
+async def _as_coroutine(call: Callable[[], None]) -> None:
     call()
 
 
-async def every_call_is_refused(queue: NASQueue, message: Message) -> None:
+async def check_every_call_is_refused(queue: NASQueue, message: Message) -> None:
     for name, call in calls(queue, message).items():
-        print(name)  # shown when it is not refused
+        print(name)  # pytest shows it if the call is not refused
         with pytest.raises(UsageError, match="BlockingNASQueue"):
             await call()
 
 
-async def a_message_with_reply(queue: NASQueue) -> Message:
+async def receive_message_with_reply(queue: NASQueue) -> Message:
     await queue.subscribe_and_queue("a")
     await queue.publish("a", "one", reply_to="r")
     message = await queue.pop(timeout=10.0)
@@ -87,13 +87,15 @@ async def a_message_with_reply(queue: NASQueue) -> Message:
 
 
 @pytest.mark.parametrize("other", ["asyncio", "trio"])
-async def test_another_thread_is_refused(async_kit: Kit, other: str) -> None:
+async def test_calls_from_another_thread_are_refused(async_kit: Kit, other: str) -> None:
     kit = async_kit
     async with kit.queue() as queue:
-        message = await a_message_with_reply(queue)
+        message = await receive_message_with_reply(queue)
         before = queue.stats()
-        # The owner waits for its own things meanwhile.
-        await beside(kit, lambda: anyio.run(every_call_is_refused, queue, message, backend=other))
+        # The owner's event loop keeps running meanwhile.
+        await run_blocking(
+            kit, lambda: anyio.run(check_every_call_is_refused, queue, message, backend=other)
+        )
         assert queue.stats() == before
         assert client_of(queue).output.size == 0
         assert queue.is_connected()
@@ -103,8 +105,8 @@ async def test_another_thread_is_refused(async_kit: Kit, other: str) -> None:
         assert [m.text for m in await queue.pop_many(5)] == ["two", "three"]
 
 
-async def test_another_thread_is_refused_between_two_writes(async_kit: Kit) -> None:
-    """In one turn of the owner's loop: what was looked at for its push holds for it only."""
+async def test_a_push_from_another_thread_is_refused_between_two_writes(async_kit: Kit) -> None:
+    """The checks made for the owner's push must not let another thread push in the same turn."""
     async with async_kit.queue() as queue:
         await queue.subscribe_and_queue("a")
         await queue.push("a", "mine")
@@ -126,10 +128,10 @@ async def test_another_thread_is_refused_between_two_writes(async_kit: Kit) -> N
         assert queue.stats().messages_out == 1
 
 
-async def test_another_thread_while_the_owner_waits(async_kit: Kit) -> None:
+async def test_calls_from_another_thread_are_refused_while_the_owner_waits(async_kit: Kit) -> None:
     kit = async_kit
     async with kit.queue() as queue:
-        message = await a_message_with_reply(queue)
+        message = await receive_message_with_reply(queue)
         await queue.pop()
         got: list[str] = []
 
@@ -139,8 +141,9 @@ async def test_another_thread_while_the_owner_waits(async_kit: Kit) -> None:
             got.append(message.text)
 
         async def disturb() -> None:
-            await beside(
-                kit, lambda: anyio.run(every_call_is_refused, queue, message, backend="asyncio")
+            await run_blocking(
+                kit,
+                lambda: anyio.run(check_every_call_is_refused, queue, message, backend="asyncio"),
             )
             assert not got
             await queue.push("a", "mine")
@@ -149,20 +152,20 @@ async def test_another_thread_while_the_owner_waits(async_kit: Kit) -> None:
         assert got == ["mine"]
 
 
-@pytest.mark.parametrize("running", [True, False])
-def test_another_asyncio_loop_is_refused(server: LocalServer, running: bool) -> None:
-    """In the same thread: one loop after the other."""
+@pytest.mark.parametrize("also_trio", [True, False])
+def test_calls_from_another_event_loop_are_refused(server: LocalServer, also_trio: bool) -> None:
+    """Both event loops run in the same thread, one after the other."""
     queue = NASQueue(server.host, server.port, namespace="loops")
     first = asyncio.new_event_loop()
     second = asyncio.new_event_loop()
     try:
         assert first.run_until_complete(queue.connect())
-        message = first.run_until_complete(a_message_with_reply(queue))
+        message = first.run_until_complete(receive_message_with_reply(queue))
         before = queue.stats()
-        second.run_until_complete(every_call_is_refused(queue, message))
+        second.run_until_complete(check_every_call_is_refused(queue, message))
         assert queue.stats() == before
-        if running:
-            anyio.run(every_call_is_refused, queue, message, backend="trio")
+        if also_trio:
+            anyio.run(check_every_call_is_refused, queue, message, backend="trio")
         first.run_until_complete(queue.flush())
         assert queue.stats().reconnects == 0
         first.run_until_complete(queue.disconnect())
@@ -171,7 +174,7 @@ def test_another_asyncio_loop_is_refused(server: LocalServer, running: bool) -> 
         second.close()
 
 
-async def test_once_closed_what_is_left_may_be_popped_anywhere(async_kit: Kit) -> None:
+async def test_messages_of_a_closed_queue_may_be_popped_anywhere(async_kit: Kit) -> None:
     kit = async_kit
     queue = kit.queue()
     await queue.connect()
@@ -181,10 +184,10 @@ async def test_once_closed_what_is_left_may_be_popped_anywhere(async_kit: Kit) -
     async def elsewhere() -> list[str]:
         return [message.text async for message in queue]
 
-    assert await beside(kit, lambda: anyio.run(elsewhere, backend="asyncio")) == ["left"]
+    assert await run_blocking(kit, lambda: anyio.run(elsewhere, backend="asyncio")) == ["left"]
 
 
-def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
+def test_a_bug_in_the_thread_of_a_blocking_queue_ends_every_wait(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = BlockingNASQueue(server.host, server.port)
@@ -196,13 +199,13 @@ def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
         patch.setattr(Client, "receive_data", bug)
         assert queue.connect() is False
     assert queue.connect() is True
-    told: list[Exception] = []
+    raised: list[Exception] = []
 
     def wait() -> None:
         try:
             queue.pop(math.inf)
         except ConnectionError as error:
-            told.append(error)
+            raised.append(error)
 
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -212,29 +215,30 @@ def test_a_bug_in_the_thread_of_a_blocking_queue_leaves_nobody_waiting(
             queue.flush()
     waiting.join(AT_ONCE)
     assert not waiting.is_alive()
-    assert [error.__cause__ for error in told] == [queue.last_error]
+    assert [error.__cause__ for error in raised] == [queue.last_error]
     assert not queue.is_connected()
     for thread in threading.enumerate():
         if thread.name == "nasq":
-            thread.join(AT_ONCE)  # it dies of the bug within this test
+            thread.join(AT_ONCE)  # the thread ends because of the bug, within this test
 
 
-def test_a_callback_that_holds_up_the_end_leaves_no_second_thread(
+def test_a_callback_that_delays_disconnecting_leaves_no_second_thread(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasq.queue._LINGER", 0.1)  # the flush that it begins with can't succeed
+    # disconnect() starts with a flush, which cannot succeed here.
+    monkeypatch.setattr("nasq.queue._LINGER", 0.1)
     before = threading.active_count()
-    held_up = threading.Event()
+    release = threading.Event()
 
     def on_event(notice: Notice) -> None:
-        if isinstance(notice, Connected) and not held_up.is_set():
-            held_up.wait(30.0)
+        if isinstance(notice, Connected) and not release.is_set():
+            release.wait(30.0)
 
     queue = BlockingNASQueue(server.host, server.port, namespace="heldup", on_event=on_event)
     assert queue.connect()
-    queue.disconnect()  # its thread does not come to see it
+    queue.disconnect()  # its thread is still in the callback and does not notice
     assert queue.connect()
-    held_up.set()
+    release.set()
     wait_for(lambda: threading.active_count() == before + 1)
     queue.flush()
     queue.disconnect()
@@ -246,7 +250,7 @@ def test_a_callback_that_holds_up_the_end_leaves_no_second_thread(
 
 @contextmanager
 def script(source: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A program of its own; it says "ready" when it is."""
+    """Run a program in its own process; it prints "ready" when it is ready."""
     with subprocess.Popen(
         [sys.executable, "-c", source, *map(str, arguments)],
         cwd=ROOT,
@@ -255,7 +259,7 @@ def script(source: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        # Nothing here may hang for ever.
+        # Nothing here may hang forever.
         guard = threading.Timer(60.0, process.kill)
         guard.start()
         try:
@@ -266,7 +270,7 @@ def script(source: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def run_script(source: str, *arguments: object) -> str:
-    """Run it to its end: no complaint, and what it wrote."""
+    """Run a program to its end; check that it prints no error and return its output."""
     with script(source, *arguments) as process:
         out, err = process.communicate()
     assert err == ""
@@ -283,7 +287,7 @@ def ready(process: subprocess.Popen[str]) -> None:
 
 # ------------------------------------------------------------------------------ fork
 
-# Python 3.12 and newer warn of every fork beside a thread. That it is harmless here is shown below.
+# Python 3.12 and newer warn of every fork beside a thread. These tests show that it is harmless.
 FORK_BLOCKING = """
 import os, signal, sys, threading, warnings
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -305,7 +309,7 @@ for thread in threads:
     thread.start()
 
 def child():
-    signal.alarm(30)  # a lock that nobody will release
+    signal.alarm(30)  # in case a lock is never released
     calls = [
         queue.connect, queue.wait_connected, queue.disconnect, queue.drain, queue.flush,
         queue.pop, queue.unsubscribe, queue.stats, queue.clear_queue,
@@ -321,9 +325,9 @@ def child():
             assert "forked" in str(error)
         else:
             raise AssertionError(call)
-    # These neither wait nor lie about what the parent has.
+    # These calls do not wait, and need no connection.
     queue.queue_size(), queue.is_connected(), queue.get_namespace(), repr(queue)
-    # A queue of its own is what it should use.
+    # The child should use its own queue.
     with BlockingNASQueue(host, port, namespace="fork") as own:
         own.push("child", "x")
         own.flush()
@@ -379,7 +383,7 @@ async def child(queue):
     else:
         raise AssertionError
 
-def a_loop_of_its_own(queue):
+def use_own_loop(queue):
     async def main():
         await child(queue)
         async with NASQueue(host, port, namespace="fork") as own:
@@ -394,14 +398,14 @@ async def main():
     await queue.connect()
     await queue.subscribe_and_queue("a")
     for n in range(10):
-        # Bytes that are not sent yet are the parent's to send.
+        # Only the parent may send bytes that are not sent yet.
         await queue.push("a", n)
         pid = os.fork()
         if pid == 0:
             try:
                 signal.alarm(10)
                 await child(queue)
-                a_loop_of_its_own(queue)
+                use_own_loop(queue)
             except BaseException as error:
                 print(repr(error), flush=True)
                 os._exit(1)
@@ -419,25 +423,25 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("source", [FORK_BLOCKING, FORK_ASYNCIO], ids=["blocking", "asyncio"])
-def test_the_child_of_a_fork_is_refused_and_the_parent_undisturbed(
+def test_a_forked_child_is_refused_and_does_not_disturb_the_parent(
     source: str, server: LocalServer
 ) -> None:
     assert run_script(source, server.host, server.port) == ""
 
 
-# ------------------------------------------------------------------------------ the end
+# ------------------------------------------------------------------------------ exit
 
 END = """
 import asyncio, math, sys
 from nasq import BlockingNASQueue, NASQueue
 
-backend, way, connected, host, port = *sys.argv[1:5], int(sys.argv[5])
+backend, ending, connected, host, port = *sys.argv[1:5], int(sys.argv[5])
 
 def end():
-    if way == "exit":
+    if ending == "exit":
         sys.exit(3)
-    if way == "exception":
-        raise ValueError("the user's own")
+    if ending == "exception":
+        raise ValueError("an error of the program")
 
 async def main():
     queue = NASQueue(host, port)
@@ -473,38 +477,38 @@ else:
 
 
 @pytest.mark.parametrize("connected", ["yes", "no"])
-@pytest.mark.parametrize("way", ["exit", "exception", "ctrl-c"])
+@pytest.mark.parametrize("ending", ["exit", "exception", "ctrl-c"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_process_with_a_queue_open_ends_at_once(
-    server: LocalServer, backend: str, way: str, connected: str
+def test_a_process_with_an_open_queue_ends_at_once(
+    server: LocalServer, backend: str, ending: str, connected: str
 ) -> None:
-    """Connected, or in the middle of an attempt at a server that says nothing."""
+    """The queue is connected, or waits for a server that sends nothing."""
 
     def silent(victim: Victim) -> None:
         victim.await_hang_up()
 
     with HostileServer(server.port) as hostile:
-        arguments = (backend, way, connected, "127.0.0.1", hostile.port)
+        arguments = (backend, ending, connected, "127.0.0.1", hostile.port)
         with script(END, *arguments) as process:
             ready(process)
             if connected == "no":
                 hostile.hostile(silent)
             ready(process)
             start = time.monotonic()
-            if way == "ctrl-c":
+            if ending == "ctrl-c":
                 process.send_signal(signal.SIGINT)
             _, err = process.communicate()
             took = time.monotonic() - start
-    print(f"{backend}, {way}: ended after {took * 1000:.0f} ms")
+    print(f"{backend}, {ending}: ended after {took * 1000:.0f} ms")
     assert took < AT_ONCE
     for complaint in ("Exception ignored", "was destroyed", "never retrieved", "Fatal"):
         assert complaint not in err
-    if way == "exit":
+    if ending == "exit":
         assert process.returncode == 3
         assert err == ""
-    elif way == "exception":
+    elif ending == "exception":
         assert process.returncode == 1
-        assert err.endswith("ValueError: the user's own\n")
+        assert err.endswith("ValueError: an error of the program\n")
     else:
         assert process.returncode == -signal.SIGINT, err
         assert err.endswith("KeyboardInterrupt\n")
@@ -514,7 +518,7 @@ def test_a_process_with_a_queue_open_ends_at_once(
 
 
 class Worker:
-    """One of the example programs, as it stands in docs/examples."""
+    """One of the example programs in docs/examples."""
 
     def __init__(self, backend: str, server: LocalServer) -> None:
         example = EXAMPLES / f"graceful_{backend}.py"
@@ -551,11 +555,11 @@ class Worker:
             self.done.append(text)
 
     def end(self) -> None:
-        """It ends by itself, with 0 and without a word."""
+        """Check that the program exits with status 0 and prints no error."""
         assert self.process.wait(30.0) == 0
         self.reader.join()
         assert self.process.stderr is not None
-        assert without_slowness(self.process.stderr.read()) == ""
+        assert without_slow_callback_warnings(self.process.stderr.read()) == ""
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -567,10 +571,8 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_at_sigterm_everything_accepted_is_worked_on_or_still_there(
-    backend: str, number: signal.Signals
-) -> None:
-    """In the middle of its work, with more under way and more to come."""
+def test_a_worker_that_gets_a_signal_loses_no_message(backend: str, number: signal.Signals) -> None:
+    """The signal arrives while messages are in the queue and more are being published."""
     total = 1500
     with (
         LocalServer(jetstream=False) as server,
@@ -591,12 +593,14 @@ def test_at_sigterm_everything_accepted_is_worked_on_or_still_there(
     mine = worker.done
     assert mine
     assert len(mine) < total
-    assert mine == sorted(mine, key=int), "in order"
-    assert sorted([*mine, *theirs], key=int) == [f"{n}" for n in range(total)], "each once"
+    assert mine == sorted(mine, key=int), "out of order"
+    assert sorted([*mine, *theirs], key=int) == [f"{n}" for n in range(total)], (
+        "lost or received twice"
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_at_sigterm_while_nothing_is_to_be_done(server: LocalServer, backend: str) -> None:
+def test_an_idle_worker_ends_at_once_at_sigterm(server: LocalServer, backend: str) -> None:
     with Worker(backend, server) as worker:
         start = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
@@ -606,8 +610,8 @@ def test_at_sigterm_while_nothing_is_to_be_done(server: LocalServer, backend: st
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_at_sigterm_while_disconnected(backend: str) -> None:
-    """What it had taken before the server died is worked on; it does not wait for another."""
+def test_a_disconnected_worker_handles_its_messages_and_ends_at_sigterm(backend: str) -> None:
+    """The worker handles what it received before the server died, and does not wait for another."""
     total = 500
     with LocalServer(jetstream=False) as server, Worker(backend, server) as worker:
         with BlockingNASQueue(server.host, server.port, namespace="shop") as producer:
@@ -625,7 +629,7 @@ INTERRUPTED = """
 import math, os, random, signal, sys, threading, time, warnings
 from nasq import BlockingNASQueue
 
-# Where it comes before the call has begun, Python misses the coroutine.
+# When the signal arrives before the call has begun, Python warns of an unawaited coroutine.
 warnings.simplefilter("ignore", RuntimeWarning)
 host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 began = [time.monotonic()]
@@ -634,7 +638,7 @@ def watch():
     while True:
         time.sleep(0.5)
         if time.monotonic() - began[0] > 5.0:
-            print("a pop went on for ever", flush=True)
+            print("pop() could not be interrupted", flush=True)
             os._exit(1)
 
 def interrupt(*_):
@@ -659,7 +663,7 @@ with BlockingNASQueue(host, port, namespace="interrupted") as queue:
 """
 
 
-def test_a_pop_is_interrupted_at_any_moment(server: LocalServer) -> None:
+def test_a_pop_can_be_interrupted_at_any_moment(server: LocalServer) -> None:
     assert run_script(INTERRUPTED, server.host, server.port, 30.0 if LONG else 3.0) == ""
 
 
@@ -675,7 +679,7 @@ with BlockingNASQueue(sys.argv[1], int(sys.argv[2]), namespace="handler") as que
 """.replace("import signal", "import json, signal", 1)
 
 
-def test_drain_in_the_handler_itself_while_a_pop_waits(server: LocalServer) -> None:
+def test_drain_may_be_called_in_a_signal_handler(server: LocalServer) -> None:
     with (
         script(IN_THE_HANDLER, server.host, server.port) as process,
         BlockingNASQueue(server.host, server.port, namespace="handler") as producer,
@@ -683,7 +687,7 @@ def test_drain_in_the_handler_itself_while_a_pop_waits(server: LocalServer) -> N
         ready(process)
         producer.publish("a", "x")
         producer.flush()
-        time.sleep(0.3)  # it waits again by now; nobody can be asked
+        time.sleep(0.3)  # by now it waits in pop(); there is no way to check
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate()
     assert err == ""

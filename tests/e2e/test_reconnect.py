@@ -1,4 +1,4 @@
-"""The server is killed and comes back: the queue lives, on every transport."""
+"""The server is killed and restarted; the queue recovers, on every transport."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nasq.server import LocalServer
 from tests.conftest import Kit
 
 
-async def test_subscriptions_live_again_and_pushes_made_meanwhile_arrive(kit: Kit) -> None:
+async def test_subscriptions_and_pushes_survive_a_server_restart(kit: Kit) -> None:
     with LocalServer() as server:
         async with kit.queue(port=server.port) as queue, kit.queue(port=server.port) as other:
             await queue.subscribe_and_queue("a")
@@ -18,7 +18,7 @@ async def test_subscriptions_live_again_and_pushes_made_meanwhile_arrive(kit: Ki
             await other.flush()
             server.kill()
             await kit.until(lambda: not queue.is_connected() and not other.is_connected())
-            # The queue's own push: its subscription is replayed before it is sent.
+            # The queue's own push: its subscription is replayed before the push is sent.
             await queue.push("a", "meanwhile")
             await queue.push("b", "meanwhile too")
             server.start()
@@ -33,7 +33,7 @@ async def test_subscriptions_live_again_and_pushes_made_meanwhile_arrive(kit: Ki
             assert queue.stats().reconnects == 1
 
 
-async def test_ten_kills_under_load_lose_nothing_that_was_flushed_and_keep_the_order(
+async def test_ten_kills_lose_no_flushed_message_and_keep_the_order(
     kit: Kit,
 ) -> None:
     with LocalServer() as server:
@@ -60,12 +60,12 @@ async def test_ten_kills_under_load_lose_nothing_that_was_flushed_and_keep_the_o
             assert await queue.wait_connected(10.0)
             await queue.flush()
             got = [m.json() for m in await queue.pop_many(10_000)]
-            assert got == sorted(set(got)), "in order, and nothing twice"
+            assert got == sorted(set(got)), "out of order or received twice"
             assert set(flushed) <= set(got)
             assert queue.stats().reconnects == 10
 
 
-async def test_a_flush_and_a_request_under_way_fail_with_a_typed_error(kit: Kit) -> None:
+async def test_a_pending_flush_and_request_fail_when_the_server_dies(kit: Kit) -> None:
     with LocalServer() as server:
         async with kit.queue(port=server.port) as queue, kit.queue(port=server.port) as other:
             await other.subscribe_and_queue("silent")
@@ -89,7 +89,7 @@ async def test_a_flush_and_a_request_under_way_fail_with_a_typed_error(kit: Kit)
             await kit.gather(flush, request, kill)
 
 
-async def test_the_reconnect_buffer_is_bounded(kit: Kit) -> None:
+async def test_the_reconnect_buffer_is_limited(kit: Kit) -> None:
     with LocalServer() as server:
         async with kit.queue(port=server.port, reconnect_buffer=1000) as queue:
             server.kill()
@@ -104,7 +104,7 @@ async def test_the_reconnect_buffer_is_bounded(kit: Kit) -> None:
             assert queue.stats().unsent == accepted
 
 
-async def test_reconnect_none_means_one_try(kit: Kit) -> None:
+async def test_without_reconnect_the_queue_closes_when_the_connection_is_lost(kit: Kit) -> None:
     with LocalServer() as server:
         queue = kit.queue(port=server.port, reconnect=None)
         await queue.connect()
@@ -119,7 +119,7 @@ async def test_reconnect_none_means_one_try(kit: Kit) -> None:
             await queue.push("a", "x")
 
 
-async def test_giving_up_after_some_attempts_ends_whoever_waits(kit: Kit) -> None:
+async def test_giving_up_after_max_attempts_ends_every_wait(kit: Kit) -> None:
     with LocalServer() as server:
         policy = ReconnectPolicy(max_attempts=3)
         queue = kit.queue(port=server.port, reconnect=policy)
@@ -131,7 +131,7 @@ async def test_giving_up_after_some_attempts_ends_whoever_waits(kit: Kit) -> Non
         assert "Connection refused" in str(queue.last_error)
 
 
-async def test_a_black_hole_is_noticed_and_left(kit: Kit) -> None:
+async def test_a_frozen_server_is_noticed_by_missing_pongs(kit: Kit) -> None:
     with LocalServer() as server:
         queue = kit.queue(port=server.port, ping_interval=0.2, max_pings_out=2, connect_timeout=1.0)
         async with queue:

@@ -1,4 +1,4 @@
-"""Requests that fail during an outage are not carried out when it is over."""
+"""A request that fails during an outage is not sent after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import BACKENDS, Kit
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_those_that_timed_out_never_reach_the_service(backend: str) -> None:
+def test_requests_that_timed_out_are_never_sent(backend: str) -> None:
     with LocalServer(jetstream=False) as server:
         kit = Kit(backend, server)
         port = server.port
@@ -50,7 +50,7 @@ def test_those_that_timed_out_never_reach_the_service(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_one_that_waits_through_the_outage_is_answered(backend: str) -> None:
+def test_a_request_that_waits_through_the_outage_is_answered(backend: str) -> None:
     with LocalServer(jetstream=False) as server:
         kit = Kit(backend, server)
         port = server.port
@@ -62,12 +62,12 @@ def test_one_that_waits_through_the_outage_is_answered(backend: str) -> None:
                 await kit.until(lambda: not client.is_connected() and not service.is_connected())
 
                 async def ask() -> str:
-                    for _ in range(100):  # the service may come back after the client
+                    for _ in range(100):  # the service may reconnect later than the client
                         try:
                             return (await client.request("echo", "hello", timeout=10.0)).text
                         except NASQError:
                             await kit.sleep(0.05)
-                    raise AssertionError("never answered")
+                    raise AssertionError("the request was never answered")
 
                 with ExitStack() as servers:
 

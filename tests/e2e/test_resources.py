@@ -1,4 +1,4 @@
-"""Nothing is left over: of calls that were cancelled at any moment, of connections that ended."""
+"""Calls that were cancelled at any moment, and connections that ended, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import trio
 from nasq import NASQueue, NoRespondersError
 from nasq.server import LocalServer
 from tests.conftest import Kit
-from tests.e2e.tools import LONG, without_slowness
+from tests.e2e.tools import LONG, without_slow_callback_warnings
 
 ROOT = Path(__file__).parent.parent.parent
 CANCELLATIONS = 10_000 if LONG else 2_000
@@ -36,7 +36,7 @@ def tasks(kit: Kit) -> int:
 
 
 async def cancel_after_turns(kit: Kit, call: Call, turns: int) -> None:
-    """Cancel a call by its framework's own means, when the loop has made so many turns."""
+    """Cancel a call in the framework's own way, after `turns` turns of the event loop."""
     if kit.backend == "asyncio":
         task = asyncio.ensure_future(call())
         for _ in range(turns):
@@ -67,7 +67,7 @@ async def cancel_at_random(kit: Kit, call: Call, rng: random.Random) -> None:
 
 
 class Traffic:
-    """Calls on one queue that can be judged afterwards."""
+    """Calls on one queue, recorded so that the result can be checked afterwards."""
 
     def __init__(self, kit: Kit, queue: NASQueue, rng: random.Random) -> None:
         self.kit = kit
@@ -80,7 +80,7 @@ class Traffic:
     async def push(self) -> None:
         n = self._next
         self._next += 1
-        # Often enough so large that the socket is slow, and the call has to wait.
+        # Often so large that the socket is slow and the call has to wait.
         size = self.rng.choice([0, 0, 100, 300_000])
         await self.queue.push("own", [n, "x" * size])
         self.pushed.append(n)
@@ -92,7 +92,7 @@ class Traffic:
         try:
             await self.queue.push_many("own", [[n, ""] for n in range(first, first + 300)])
         finally:
-            # Those before it was cancelled are on their way, stats() counts them.
+            # stats() counts the messages that were sent before the call was cancelled.
             count = self.queue.stats().messages_out - sent
             self.pushed.extend(range(first, first + count))
 
@@ -116,7 +116,7 @@ class Traffic:
             await self.queue.request("nobody", "x", timeout=5.0)
         except NoRespondersError:
             return
-        raise AssertionError("nobody listens there")
+        raise AssertionError("a request without responders returned")
 
     async def subscribe(self) -> None:
         sid = await self.queue.subscribe_and_queue(f"other{self.rng.randrange(100)}")
@@ -126,7 +126,7 @@ class Traffic:
         assert await self.queue.wait_connected()
 
     async def another(self) -> None:
-        """A queue that lives within the call."""
+        """Open and close another queue."""
         queue = self.kit.queue()
         try:
             async with queue:
@@ -135,14 +135,14 @@ class Traffic:
                     await queue.drain()
         finally:
             if queue.is_connected():
-                raise AssertionError("cancelled, it is closed all the same")
+                raise AssertionError("a cancelled queue is still connected")
 
 
-async def test_cancelling_anything_at_any_moment(async_kit: Kit) -> None:
+async def test_any_call_can_be_cancelled_at_any_moment(async_kit: Kit) -> None:
     kit = async_kit
     rng = random.Random(7)
     threads = set(threading.enumerate())
-    alone = tasks(kit)
+    tasks_before = tasks(kit)
     queue = kit.queue()
     assert await queue.connect()
     await queue.subscribe_and_queue("own")
@@ -163,7 +163,7 @@ async def test_cancelling_anything_at_any_moment(async_kit: Kit) -> None:
     for _ in range(CANCELLATIONS):
         await cancel_at_random(kit, rng.choice(calls), rng)
         assert queue.is_connected()
-    # The connection lives, and a flush is true: behind it every push that returned is here.
+    # The connection still works. After a flush, every push that returned has come back.
     await queue.flush()
     assert queue.is_connected()
     assert queue.stats().reconnects == 0
@@ -172,17 +172,17 @@ async def test_cancelling_anything_at_any_moment(async_kit: Kit) -> None:
     assert len(traffic.pushed) > CANCELLATIONS // 100
     assert traffic.popped == traffic.pushed
     await queue.disconnect()
-    await kit.until(lambda: tasks(kit) == alone)
+    await kit.until(lambda: tasks(kit) == tasks_before)
     workers = {t.name for t in set(threading.enumerate()) - threads}
-    # asyncio resolves names in its executor, trio in its cache: theirs, and few.
+    # asyncio resolves names in an executor, and trio caches threads: only a few.
     assert not any("nasq" in name for name in workers)
     assert len(workers) < 40
 
 
-async def test_cancelling_connect_at_any_moment(async_kit: Kit) -> None:
+async def test_connect_can_be_cancelled_at_any_moment(async_kit: Kit) -> None:
     kit = async_kit
     rng = random.Random(8)
-    alone = tasks(kit)
+    tasks_before = tasks(kit)
     queue = kit.queue()
     for _ in range(CANCELLATIONS // 10):
         await cancel_at_random(kit, queue.connect, rng)
@@ -193,7 +193,7 @@ async def test_cancelling_connect_at_any_moment(async_kit: Kit) -> None:
     await queue.flush()
     await queue.disconnect()
     assert not queue.is_connected()
-    await kit.until(lambda: tasks(kit) == alone)
+    await kit.until(lambda: tasks(kit) == tasks_before)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio", "blocking"])
@@ -206,8 +206,8 @@ def test_connecting_leaks_nothing(backend: str, server: LocalServer) -> None:
         text=True,
         timeout=110,
     )
-    # A ResourceWarning that nobody can raise is written there.
-    assert without_slowness(done.stderr) == ""
+    # Python writes a ResourceWarning that it cannot raise to stderr.
+    assert without_slow_callback_warnings(done.stderr) == ""
     assert done.returncode == 0
     report: dict[str, Any] = json.loads(done.stdout)
     assert report["connected"] == report["before"]

@@ -1,4 +1,4 @@
-"""Credentials that take their time: nothing else waits for them."""
+"""Credentials that take long to read delay nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def guarded_server() -> Iterator[LocalServer]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_they_are_read_anew_for_each_connection(backend: str) -> None:
+def test_a_callable_is_called_for_each_connection(backend: str) -> None:
     asked: list[int] = []
 
     def password() -> str:
@@ -53,10 +53,10 @@ def test_a_coroutine_function_may_wait(backend: str, guarded_server: LocalServer
     kit = Kit(backend, guarded_server)
 
     async def body() -> None:
-        ran = anyio.Event()
+        may_return = anyio.Event()
 
         async def password() -> str:
-            await ran.wait()
+            await may_return.wait()
             return "p"
 
         queue = kit.queue(user="u", password=password)
@@ -64,12 +64,12 @@ def test_a_coroutine_function_may_wait(backend: str, guarded_server: LocalServer
         async def connect() -> bool:
             return await queue.connect()
 
-        async def let_it_go_on() -> bool:
+        async def let_password_return() -> bool:
             assert not queue.is_connected()
-            ran.set()
+            may_return.set()
             return True
 
-        assert await kit.gather(connect, let_it_go_on) == [True, True]
+        assert await kit.gather(connect, let_password_return) == [True, True]
         await queue.flush()
         await queue.disconnect()
 
@@ -77,7 +77,7 @@ def test_a_coroutine_function_may_wait(backend: str, guarded_server: LocalServer
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_wait_for_them_ends_with_the_connection(
+def test_disconnect_cancels_a_coroutine_that_reads_credentials(
     backend: str, guarded_server: LocalServer
 ) -> None:
     kit = Kit(backend, guarded_server)
@@ -110,8 +110,8 @@ def test_a_wait_for_them_ends_with_the_connection(
     kit.run(body)
 
 
-def test_a_blocking_queue_reads_them_outside_of_its_lock(guarded_server: LocalServer) -> None:
-    """A callable that waits for a thread which uses the queue used to stop both for ever."""
+def test_a_blocking_queue_calls_the_callable_outside_its_lock(guarded_server: LocalServer) -> None:
+    """A callable that waited for a thread using the queue used to stop both forever."""
     kit = Kit("blocking", guarded_server)
 
     async def body() -> None:
@@ -122,7 +122,7 @@ def test_a_blocking_queue_reads_them_outside_of_its_lock(guarded_server: LocalSe
             for thread in (other, held):
                 thread.start()
                 thread.join(timeout=10.0)
-            assert len(sizes) == 2, "the queue's lock was held"
+            assert len(sizes) == 2, "the callable was called under the queue's lock"
             return "p"
 
         queue = kit.queue(user="u", password=password, connect_timeout=30.0)
@@ -132,7 +132,7 @@ def test_a_blocking_queue_reads_them_outside_of_its_lock(guarded_server: LocalSe
     kit.run(body)
 
 
-def test_a_blocking_queue_can_not_wait_for_a_coroutine(guarded_server: LocalServer) -> None:
+def test_a_blocking_queue_refuses_a_coroutine_function(guarded_server: LocalServer) -> None:
     kit = Kit("blocking", guarded_server)
 
     async def body() -> None:
@@ -151,7 +151,7 @@ def test_a_blocking_queue_can_not_wait_for_a_coroutine(guarded_server: LocalServ
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_callable_that_exits_fails_the_attempt(backend: str, guarded_server: LocalServer) -> None:
-    """On trio the program ended with a TrioInternalError, in a thread nobody was told."""
+    """On trio this once ended the program; with blocking sockets it was not reported at all."""
     kit = Kit(backend, guarded_server)
 
     async def body() -> None:
@@ -181,8 +181,8 @@ def test_a_coroutine_function_that_exits_fails_the_attempt(
     kit.run(body)
 
 
-def test_a_blocking_queue_forgets_who_answers_too_late(guarded_server: LocalServer) -> None:
-    """The first attempt was given up; what is said for it then is nothing to the second one."""
+def test_a_late_answer_does_not_affect_the_next_attempt(guarded_server: LocalServer) -> None:
+    """The first attempt has timed out, so its late answer must not affect the second one."""
     late = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -198,7 +198,7 @@ def test_a_blocking_queue_forgets_who_answers_too_late(guarded_server: LocalServ
     )
     assert not queue.connect()
     assert isinstance(queue.last_error, OperationTimeoutError)
-    assert threads[0].daemon, "it would keep the process from ending"
+    assert threads[0].daemon, "the thread would keep the process from ending"
     assert queue.connect(30.0)
     late.set()
     threads[0].join(10.0)
@@ -208,7 +208,7 @@ def test_a_blocking_queue_forgets_who_answers_too_late(guarded_server: LocalServ
     queue.disconnect()
 
 
-def test_a_process_ends_while_credentials_are_read(guarded_server: LocalServer) -> None:
+def test_a_process_can_end_while_credentials_are_read(guarded_server: LocalServer) -> None:
     program = (
         "import time; from nasq import BlockingNASQueue\n"
         f"queue = BlockingNASQueue(port={guarded_server.port}, user='u', "

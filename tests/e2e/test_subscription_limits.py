@@ -1,4 +1,4 @@
-"""A server that allows each connection two subscriptions, and what nasq says of one too many."""
+"""A server that allows two subscriptions for each connection, and how nasq reports a third one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def strict(request: pytest.FixtureRequest, strict_server: LocalServer) -> Kit:
     return Kit(request.param, strict_server)
 
 
-async def test_one_too_many_raises_and_pushes_to_it_stay_here(strict: Kit) -> None:
-    """It was reported as confirmed, and everything pushed to it was lost."""
+async def test_a_subscription_over_the_limit_raises_and_push_keeps_its_messages(
+    strict: Kit,
+) -> None:
+    """It was once reported as confirmed, and every message pushed to it was lost."""
     async with strict.queue() as queue:
         await queue.subscribe_and_queue("a")
         await queue.subscribe_and_queue("b")
@@ -36,8 +38,8 @@ async def test_one_too_many_raises_and_pushes_to_it_stay_here(strict: Kit) -> No
         assert sorted(m.text for m in messages if m is not None) == ["a", "b", "c"]
 
 
-async def test_requests_say_that_their_inbox_was_refused_and_recover(strict: Kit) -> None:
-    """Each of them ran into its timeout until the next reconnect."""
+async def test_a_request_whose_inbox_is_refused_raises_and_later_ones_recover(strict: Kit) -> None:
+    """Each request used to run into its timeout until the next reconnect."""
     async with strict.queue() as queue, strict.queue() as service:
         await service.subscribe_and_queue("echo")
         sids = [await queue.subscribe_and_queue(subject) for subject in ("a", "b")]
@@ -59,8 +61,8 @@ async def test_requests_say_that_their_inbox_was_refused_and_recover(strict: Kit
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_limit_that_a_reconnect_meets_is_reported(backend: str) -> None:
-    """The subscription that the new server does not take ends, and an event says so."""
+def test_a_limit_reached_by_a_reconnect_is_reported(backend: str) -> None:
+    """The subscription that the new server refuses ends, and an event reports it."""
     with LocalServer(jetstream=False) as server:
         kit = Kit(backend, server)
         port = server.port

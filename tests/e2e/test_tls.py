@@ -1,4 +1,4 @@
-"""TLS on every transport: trust is checked, nothing is downgraded, nothing leaks."""
+"""TLS on every transport: certificates are checked, and there is no fallback to plaintext."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tls_server(certificates: Certificates) -> Iterator[LocalServer]:
 
 
 async def exchange(kit: Kit, **options: object) -> None:
-    """Messages both ways, small and large."""
+    """Send messages of several sizes and receive them."""
     async with kit.queue(**options) as queue:
         await queue.subscribe_and_queue("a")
         for size in (0, 1, 100_000, 1_000_000):
@@ -37,13 +37,13 @@ async def exchange(kit: Kit, **options: object) -> None:
             assert len(message.message) == size
 
 
-async def test_tls_where_the_server_requires_it(
+async def test_tls_is_used_when_the_server_requires_it(
     kit: Kit, tls_server: LocalServer, certificates: Certificates
 ) -> None:
     await exchange(kit, port=tls_server.port, tls=certificates.context())
 
 
-async def test_tls_by_url_and_by_name(
+async def test_a_tls_url_works_by_name_and_by_address(
     kit: Kit, tls_server: LocalServer, certificates: Certificates
 ) -> None:
     for host in ("localhost", "127.0.0.1"):
@@ -51,12 +51,12 @@ async def test_tls_by_url_and_by_name(
         await exchange(kit, servers=[url], tls=certificates.context())
 
 
-async def test_tls_first(kit: Kit, certificates: Certificates) -> None:
+async def test_the_handshake_can_come_before_info(kit: Kit, certificates: Certificates) -> None:
     with LocalServer(config=certificates.config(more="handshake_first: true")) as server:
         await exchange(kit, port=server.port, tls=certificates.context(), tls_handshake_first=True)
 
 
-async def test_a_client_certificate(kit: Kit, certificates: Certificates) -> None:
+async def test_a_client_certificate_is_sent(kit: Kit, certificates: Certificates) -> None:
     with LocalServer(config=certificates.config(verify=True)) as server:
         await exchange(kit, port=server.port, tls=certificates.context("client"))
         for client in (None, "wrong-client"):
@@ -65,33 +65,33 @@ async def test_a_client_certificate(kit: Kit, certificates: Certificates) -> Non
             )
             assert await queue.connect() is False
             assert isinstance(queue.last_error, (TLSError, ConnectionError))
-            words = str(queue.last_error).lower().replace("_", " ")
-            assert "certificate required" in words or "unknown ca" in words
+            expected = str(queue.last_error).lower().replace("_", " ")
+            assert "certificate required" in expected or "unknown ca" in expected
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "expected"),
     [
         ("expired", "expired"),
         ("wrong-host", "mismatch"),
         ("wrong-ca", "self-signed|unable to get local issuer"),
     ],
 )
-async def test_a_certificate_that_is_not_good_is_refused(
-    kit: Kit, certificates: Certificates, name: str, words: str
+async def test_an_invalid_certificate_is_refused(
+    kit: Kit, certificates: Certificates, name: str, expected: str
 ) -> None:
     with LocalServer(config=certificates.config(name)) as server:
         queue = kit.queue(
             port=server.port, tls=certificates.context(), user="planted", password="secret"
         )
         assert await queue.connect() is False
-        with pytest.raises(TLSError, match=words):
+        with pytest.raises(TLSError, match=expected):
             async with queue:
                 pass
         assert isinstance(queue.last_error, ConnectionError)
 
 
-async def test_the_systems_trust_store_does_not_know_the_tests_ca(
+async def test_a_certificate_unknown_to_the_system_is_refused(
     kit: Kit, tls_server: LocalServer
 ) -> None:
     for options in ({"tls": True}, {}):
@@ -100,7 +100,7 @@ async def test_the_systems_trust_store_does_not_know_the_tests_ca(
         assert isinstance(queue.last_error, TLSError)
 
 
-async def test_tls_asked_for_and_not_offered_is_refused(
+async def test_a_server_without_tls_is_refused_when_tls_is_required(
     kit: Kit, certificates: Certificates
 ) -> None:
     for options in (
@@ -113,7 +113,9 @@ async def test_tls_asked_for_and_not_offered_is_refused(
         assert "does not offer it" in str(queue.last_error)
 
 
-async def test_reconnecting_never_downgrades(kit: Kit, certificates: Certificates) -> None:
+async def test_reconnecting_never_falls_back_to_plaintext(
+    kit: Kit, certificates: Certificates
+) -> None:
     with LocalServer(config=certificates.config()) as server:
         port = server.port
         queue = kit.queue(port=port, tls=certificates.context(), user="planted", password="secret")
@@ -128,10 +130,10 @@ async def test_reconnecting_never_downgrades(kit: Kit, certificates: Certificate
 
 
 class Listener:
-    """A raw TCP server that says something and keeps what it hears."""
+    """A plain TCP server that sends a greeting and records what it receives."""
 
     def __init__(self, greeting: bytes, context: ssl.SSLContext | None = None) -> None:
-        self.heard = b""
+        self.received = b""
         self._greeting = greeting
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -157,27 +159,26 @@ class Listener:
                 try:
                     sock.sendall(self._greeting)
                     while data := sock.recv(65536):
-                        self.heard += data
+                        self.received += data
                 except OSError:
                     pass
 
 
-async def test_bytes_behind_info_before_the_handshake_are_refused(kit: Kit) -> None:
+async def test_plaintext_between_info_and_the_handshake_is_refused(kit: Kit) -> None:
     greeting = b'INFO {"tls_required":true,"headers":true}\r\nMSG a 1 2\r\nhi\r\n'
     with Listener(greeting) as listener:
         queue = kit.queue(port=listener.port, user="planted", password="secret")
         assert await queue.connect() is False
         assert isinstance(queue.last_error, RemoteProtocolError)
         assert "after INFO" in str(queue.last_error)
-    assert b"secret" not in listener.heard
+    assert b"secret" not in listener.received
 
 
-async def test_garbage_instead_of_a_handshake_is_a_typed_error(kit: Kit) -> None:
+async def test_silence_instead_of_a_handshake_is_a_typed_error(kit: Kit) -> None:
     with Listener(b'INFO {"tls_required":true}\r\n') as listener:
-        listener._greeting += b""
         queue = kit.queue(port=listener.port, connect_timeout=1.0, user="u", password="secret")
         assert await queue.connect() is False
         assert isinstance(queue.last_error, NASQError)
         assert "TLS" in str(queue.last_error)
-    assert b"secret" not in listener.heard
-    assert listener.heard[:1] == b"\x16", "it got a ClientHello and nothing else"
+    assert b"secret" not in listener.received
+    assert listener.received[:1] == b"\x16", "the client did not send a ClientHello first"

@@ -26,19 +26,19 @@ from tests.e2e.test_tls import exchange
 
 
 def websocket_port(server: LocalServer) -> int:
-    """The port that the server chose; it says so in its log."""
+    """Return the port that the server chose, from its log."""
     match = re.search(r"Listening for websocket clients on wss?://[^:]+:(\d+)", server.log)
     assert match is not None, server.log
     return int(match[1])
 
 
-async def test_ws(kit: Kit) -> None:
+async def test_messages_go_over_ws(kit: Kit) -> None:
     config = 'websocket { listen: "127.0.0.1:-1", no_tls: true }'
     with LocalServer(config=config) as server:
         await exchange(kit, servers=[f"ws://127.0.0.1:{websocket_port(server)}"])
 
 
-async def test_wss(kit: Kit, tmp_path: Path) -> None:
+async def test_messages_go_over_wss(kit: Kit, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     config = f'websocket {{ listen: "127.0.0.1:-1", {certificates.config()} }}'
     with LocalServer(config=config) as server:
@@ -46,7 +46,7 @@ async def test_wss(kit: Kit, tmp_path: Path) -> None:
         await exchange(kit, servers=[url], tls=certificates.context())
 
 
-async def test_ws_reconnects(kit: Kit) -> None:
+async def test_a_ws_connection_is_restored(kit: Kit) -> None:
     config = 'websocket { listen: "127.0.0.1:-1", no_tls: true }'
     with LocalServer(config=config) as server:
         port = websocket_port(server)
@@ -64,15 +64,15 @@ async def test_ws_reconnects(kit: Kit) -> None:
         await queue.disconnect()
 
 
-async def test_a_server_that_speaks_no_websocket_is_a_typed_error(kit: Kit) -> None:
+async def test_a_server_without_websocket_is_a_typed_error(kit: Kit) -> None:
     queue = kit.queue(servers=[f"ws://127.0.0.1:{kit.server.port}"])
     assert await queue.connect() is False
     assert isinstance(queue.last_error, NASQError)
     assert isinstance(queue.last_error, (RemoteProtocolError, ConnectionError))
 
 
-def answer(accept: bytes) -> Script:
-    """A WebSocket server that answers a handshake with this, and goes on as if all was well."""
+def answer_with(accept: bytes) -> Script:
+    """A WebSocket server that answers the opening handshake with `accept`, then reads."""
 
     def script(victim: Victim) -> None:
         victim.read_until(b"\r\n\r\n")
@@ -85,23 +85,23 @@ def answer(accept: bytes) -> Script:
     return script
 
 
-NO_ASCII = (
+NOT_ASCII = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
     b"Connection: Upgr\xe4de\r\nSec-WebSocket-Accept: KEY\r\n\r\n"
 )
 
 
-async def test_a_bad_answer_is_a_failed_attempt_and_not_the_end(kit: Kit) -> None:
-    """The byte that is no ASCII came out of wsproto as a UnicodeDecodeError."""
+async def test_an_invalid_handshake_response_is_a_failed_attempt(kit: Kit) -> None:
+    """A non-ASCII byte used to raise UnicodeDecodeError from wsproto."""
     config = 'websocket { listen: "127.0.0.1:-1", no_tls: true }'
     with LocalServer(config=config) as server, HostileServer(websocket_port(server)) as hostile:
         queue = kit.queue(servers=[f"ws://127.0.0.1:{hostile.port}"])
-        hostile.hostile(answer(NO_ASCII))
+        hostile.hostile(answer_with(NOT_ASCII))
         assert await queue.connect() is False
         assert isinstance(queue.last_error, RemoteProtocolError)
         hostile.good()
         assert await queue.connect()
-        hostile.hostile(answer(NO_ASCII))
+        hostile.hostile(answer_with(NOT_ASCII))
         await kit.until(lambda: len(hostile.victims) >= 2)
         hostile.good()
         assert await queue.wait_connected(20.0)
@@ -109,13 +109,13 @@ async def test_a_bad_answer_is_a_failed_attempt_and_not_the_end(kit: Kit) -> Non
         await queue.disconnect()
 
 
-def test_ws_with_tls_says_wss() -> None:
+def test_the_error_for_ws_with_tls_suggests_wss() -> None:
     with pytest.raises(InvalidOptionError, match="wss://"):
         NASQueue(servers=["ws://localhost"], tls=True)
 
 
-def floods_with_short_frames(victim: Victim) -> None:
-    """A NATS server that sends its stream byte by byte, each in a frame, with a PING behind it."""
+def flood_with_short_frames(victim: Victim) -> None:
+    """Send a NATS stream in WebSocket frames of one byte, with a WebSocket PING after each."""
     peer = WSConnection(ConnectionType.SERVER)
     sent = 0
     while True:
@@ -144,9 +144,9 @@ def floods_with_short_frames(victim: Victim) -> None:
 
 
 async def test_a_flood_of_short_frames_is_read_in_order(kit: Kit) -> None:
-    """The layer reads a part of them in each turn; nothing is lost, and nothing waits for more."""
+    """The layer reads some frames in each turn. It loses none and does not wait for more input."""
     with HostileServer(kit.server.port) as hostile:
-        hostile.hostile(floods_with_short_frames)
+        hostile.hostile(flood_with_short_frames)
         async with kit.queue(servers=[f"ws://127.0.0.1:{hostile.port}"]) as queue:
             await queue.subscribe_and_queue("a")
             texts: list[str] = []

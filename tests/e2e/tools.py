@@ -1,4 +1,4 @@
-"""What the tests of faults share: the inside of a queue, threads beside a loop, scaled counts."""
+"""Helpers of the fault tests: access to a queue's internals, threads, and scaled counts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -24,19 +24,19 @@ LONG = os.environ.get("NASQ_LONG") == "1"
 
 
 def facade(queue: NASQueue) -> NASQueue:
-    """The `NASQueue` behind whatever a kit gave."""
+    """Return the `NASQueue` behind a kit's queue."""
     blocking = getattr(queue, "blocking", None)
     inner: NASQueue = queue if blocking is None else blocking._queue
     return inner
 
 
 def client_of(queue: NASQueue) -> Client:
-    """The client that does the work."""
+    """Return the queue's `Client`."""
     return facade(queue)._client
 
 
 def unsent_bytes(queue: NASQueue) -> int:
-    """What this process holds of a queue's output: the client's list, and the transport's."""
+    """Return the queue's unsent output in bytes: the client's list and the transport's buffer."""
     inner = facade(queue)
     transport: Any = inner._transport
     held = inner._client.output.size
@@ -50,8 +50,8 @@ def unsent_bytes(queue: NASQueue) -> int:
     return held
 
 
-def without_slowness(stderr: str) -> str:
-    """What a program under `-X dev` has written, but for asyncio's word on a busy machine."""
+def without_slow_callback_warnings(stderr: str) -> str:
+    """Return what a program under `-X dev` wrote, without asyncio's warnings of slow callbacks."""
     lines = stderr.splitlines(keepends=True)
     return "".join(
         line
@@ -60,15 +60,15 @@ def without_slowness(stderr: str) -> str:
     )
 
 
-async def beside(kit: Kit, call: Callable[[], T]) -> T:
-    """Run a call that blocks, and let a loop run on meanwhile."""
+async def run_blocking(kit: Kit, call: Callable[[], T]) -> T:
+    """Run a blocking call without blocking the event loop."""
     if kit.backend == "blocking":
         return call()
     return await anyio.to_thread.run_sync(call)
 
 
 def start_and_see_the_port_open(server: LocalServer) -> float:
-    """Start a server; the moment when its port took the first connection."""
+    """Start a server; return the time when its port accepted the first connection."""
     opened: list[float] = []
     ended = threading.Event()
 
@@ -88,12 +88,3 @@ def start_and_see_the_port_open(server: LocalServer) -> float:
         ended.set()
         prober.join()
     return opened[0]
-
-
-@contextmanager
-def nothing_left_at(port: int) -> Iterator[None]:
-    """Nobody listens at `port` when this begins and ends."""
-    for _ in range(2):
-        with socket.socket() as sock:
-            assert sock.connect_ex(("127.0.0.1", port)) != 0
-        yield
