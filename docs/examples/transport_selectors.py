@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from nasq import NASQueue
 from nasq_proto import NeedCredentials, Op, Server, UsageError
-from nasq_transports import BaseTransport, read_credentials
+from nasq_transports import BaseTransport
 
 T = TypeVar("T")
 Callback = Callable[[], object]
@@ -133,7 +133,7 @@ class SelectorsTransport(BaseTransport):
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _nudge(self) -> None:
+    def _kick_from_anywhere(self) -> None:
         self._loop.call_from_thread(self._turn)
 
     def _turn(self, report: Callable[..., object] | None = None, *arguments: object) -> None:
@@ -221,7 +221,7 @@ class SelectorsTransport(BaseTransport):
         else:
             self._lost(self._broken)
 
-    def _read_on(self, reading: bool) -> None:
+    def _set_reading(self, reading: bool) -> None:
         self._watch()
 
     def _can_write(self) -> bool:
@@ -272,7 +272,10 @@ class SelectorsTransport(BaseTransport):
     # Credentials
 
     def _read_credentials(self, need: NeedCredentials) -> None:
-        fields = self._loop.spawn(read_credentials(need))
+        async def read() -> dict[str, str]:
+            return await need
+
+        fields = self._loop.spawn(read())
         fields.on_done(lambda: self._turn(self._credentials_read, need, fields))
 
     def _credentials_read(self, need: NeedCredentials, fields: Op[dict[str, str]]) -> None:
