@@ -18,6 +18,7 @@ from nasq_proto import (
     parse_headers,
 )
 from nasq_proto.encoder import raw_publish_head
+from nasq_proto.subjects import decode_text
 
 from .namespace import Namespace
 from .payload import Payload, encode_payload
@@ -128,7 +129,7 @@ class Message(Mapping[str, Any]):
         reply = self._held[0].reply
         if reply is None:
             return None
-        return self._origin.namespace.shorten(reply.decode("utf-8", "surrogateescape"))
+        return self._origin.namespace.shorten(decode_text(reply))
 
     @property
     def raw_reply(self) -> bytes | None:

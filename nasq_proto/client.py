@@ -103,6 +103,7 @@ from .output import (
 from .requests import PendingReply, Requests
 from .servers import Server
 from .states import ConnectionState
+from .subjects import decode_text
 from .subscriptions import Deliver, Subscription, Subscriptions
 
 __all__ = ["Client", "ClientState"]
@@ -292,7 +293,7 @@ class Client:
         current = self._current(attempt)
         if current is None:
             return
-        if current.connection.has_rest:
+        if current.connection.has_unread:
             # Once that is read. The first report counts: a layer's reason comes before the end of
             # the stream that it has closed.
             current.ended = current.ended or (error,)
@@ -312,9 +313,9 @@ class Client:
         """`next_timeout()` has come."""
         self._now = now
         current = self._attempt
-        if current is not None and current.connection.has_rest:
+        if current is not None and current.connection.has_unread:
             self.receive_data(current.number, b"", now)
-            if current.ended is not None and not current.connection.has_rest:
+            if current.ended is not None and not current.connection.has_unread:
                 self.transport_closed(current.number, *current.ended, now)
         if self._report_at is not None and now >= self._report_at:
             self._report_at = None
@@ -375,7 +376,7 @@ class Client:
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
         if self._attempt is not None:
-            if self._attempt.connection.has_rest:
+            if self._attempt.connection.has_unread:
                 return self._now  # others have had their turn by then
             due: float | None = self._answers.ping_at if self._live else self._attempt.deadline
         else:
@@ -396,7 +397,7 @@ class Client:
         False also until what was read last is taken in: that happens by and by, at the times that
         `next_timeout` gives, so that no call takes long. A handshake is read in any case.
         """
-        if self._attempt is not None and self._attempt.connection.has_rest:
+        if self._attempt is not None and self._attempt.connection.has_unread:
             return False
         return not (
             self._overflowing and self._live and any(inbox.blocked for inbox in self._watched)
@@ -524,7 +525,7 @@ class Client:
             output.frames += (line, body, CRLF)
             output.credit -= size + COST
             return False
-        return output.publish(line, body, subject.decode("utf-8", "surrogateescape"))
+        return output.publish(line, body, decode_text(subject))
 
     def publisher(self, subject: str) -> Publisher:
         """Publishes to one subject: the fast way for many messages without headers or reply.

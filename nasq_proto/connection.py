@@ -16,83 +16,115 @@ built on it. See docs/embedding.md for a walk through.
 
 from __future__ import annotations
 
-from .decoder import Decoder, Frame, Role, unfold
+from typing import Final
+
+from .decoder import Decoder
 from .encoder import encode
 from .errors import LocalProtocolError, RemoteProtocolError
-from .events import ConnectionClosed, Event, Msg, ProtocolFailed
+from .events import ConnectionClosed, Event, Msg, ProtocolFailed, Role
 from .limits import Limits
+from .messages import Frame, unfold
 from .states import TRANSITIONS, ConnectionState
 
 __all__ = ["Connection"]
 
+_CLOSED: Final = ConnectionState.CLOSED  # a look-up of an enum member takes longer
+
 
 class Connection:
-    """A connection's codec and order of events.
+    """The codec and the state machine of one connection.
 
     Args:
         role: which side this is.
         limits: bounds on what the peer may send.
-        sparing: bound the time of one call of `receive_frames`; see `has_rest`. Only for a client.
+        bounded: limit the work of one call of `receive_frames`; see `has_unread`. Only for a
+            client.
     """
 
-    def __init__(self, role: Role, *, limits: Limits | None = None, sparing: bool = False) -> None:
+    def __init__(self, role: Role, *, limits: Limits | None = None, bounded: bool = False) -> None:
         self.role = role
         self.state = ConnectionState.AWAIT_INFO
         self._peer = Role.SERVER if role is Role.CLIENT else Role.CLIENT
-        self._decoder = Decoder(role, limits, sparing=sparing)
+        self._decoder = Decoder(role, limits, bounded=bounded)
+        self._decode = self._decoder.receive
+        # What the peer may send in this state: a look-up by two enum members takes longer.
+        self._allowed = TRANSITIONS[self.state][self._peer]
         self._out: list[bytes] = []
 
     @property
     def buffered(self) -> int:
-        """Bytes received of a frame that is not complete yet."""
+        """How many bytes were received that belong to no event yet."""
         return self._decoder.buffered
 
     @property
-    def has_rest(self) -> bool:
-        """Whether `receive_frames` has left something unread; call it with no data to go on."""
-        return bool(self._decoder.rest) and self.state is not ConnectionState.CLOSED
+    def has_unread(self) -> bool:
+        """Whether `receive_frames` has left data unread; call it with no data to continue."""
+        return bool(self._decoder.unread) and self.state is not _CLOSED
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
-        """The events that `data` completes.
+        """Return the events that `data` completes.
 
         Bad input gives the good events before it, then one `ProtocolFailed`.
 
         Raises:
             RemoteProtocolError: the stream has ended or failed before.
         """
-        frames = self.receive_frames(bytes(data))
-        while self.has_rest:
+        if self.state is _CLOSED:
+            raise self._ended()
+        frames = self._decode(data if type(data) is bytes else bytes(data))
+        if not frames:
+            return []
+        frames = self._checked(frames)
+        while self.has_unread:
             frames += self.receive_frames(b"")
-        return [event for frame in frames for event in unfold(frame)]
+        if len(frames) == 1:
+            return unfold(frames[0])
+        events: list[Event] = []
+        for frame in frames:
+            if isinstance(frame, tuple):
+                events += unfold(frame)
+            else:
+                events.append(frame)
+        return events
 
     def receive_frames(self, data: bytes) -> list[Frame]:
-        """As `receive_data`, with messages left in runs (see `nasq_proto.decoder`)."""
-        if self.state is ConnectionState.CLOSED:
-            raise RemoteProtocolError("the stream has ended; nothing more can be read")
-        frames = self._decoder.receive(data)
-        allowed = TRANSITIONS[self.state][self._peer]
+        """Return what `receive_data` returns, with messages left in runs; see `decoder`."""
+        if self.state is _CLOSED:
+            raise self._ended()
+        return self._checked(self._decode(data))
+
+    def _checked(self, frames: list[Frame]) -> list[Frame]:
+        """Return the frames up to the first that is illegal, which closes the stream."""
         for index, frame in enumerate(frames):
             kind = Msg if isinstance(frame, tuple) else type(frame)
-            state = allowed.get(kind)
+            state = self._allowed.get(kind)
+            if state is self.state:
+                continue
             if state is None:
                 error = RemoteProtocolError(
                     f"{kind.__name__.upper()} is not allowed now: {self.state.value}"
                 )
-                self.state = ConnectionState.CLOSED
+                self.state = _CLOSED
                 return [*frames[:index], ProtocolFailed(error)]
-            if state is not self.state:
-                self.state = state
-                allowed = TRANSITIONS[state][self._peer]
+            self._enter(state)
         return frames
 
-    def receive_eof(self) -> list[Event]:
-        """The peer closed its side. A frame that was under way is lost, and said to be.
+    def _enter(self, state: ConnectionState) -> None:
+        self.state = state
+        self._allowed = TRANSITIONS[state][self._peer]
 
-        Idempotent: a second call gives nothing.
+    @staticmethod
+    def _ended() -> RemoteProtocolError:
+        return RemoteProtocolError("the stream has ended; nothing more can be read")
+
+    def receive_eof(self) -> list[Event]:
+        """Report that the peer closed its side. An incomplete frame is lost: `ProtocolFailed`.
+
+        Idempotent: a second call returns no event.
         """
-        if self.state is ConnectionState.CLOSED:
+        if self.state is _CLOSED:
             return []
-        self.state = ConnectionState.CLOSED
+        self.state = _CLOSED
         if self._decoder.buffered:
             return [
                 ProtocolFailed(
@@ -118,7 +150,8 @@ class Connection:
                 f"{self.state.value}"
             )
         self._out.append(encode(event))
-        self.state = state
+        if state is not self.state:
+            self._enter(state)
 
     def data_to_send(self) -> bytes:
         """Everything queued since the last call, to be written to the peer in full."""

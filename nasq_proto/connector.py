@@ -142,7 +142,7 @@ class Connector:
             return candidate.not_before
         self._waiting_for = None
         self.attempts += 1
-        connection = Connection(Role.CLIENT, limits=self._limits, sparing=True)
+        connection = Connection(Role.CLIENT, limits=self._limits, bounded=True)
         seconds = self.pool.begin(candidate, now)
         return Attempt(self.attempts, candidate, connection, now=now, seconds=seconds)
 

@@ -1,306 +1,216 @@
-"""Bytes in, frames out: the one reader of the NATS wire format, for both roles.
+"""Bytes in, frames out: the reader of the NATS wire format, and its fast path for clients.
 
 Theory of operation
 -------------------
-`Decoder.receive` takes a chunk and gives the frames that are now complete. A frame is an `Event`
-or, for a client's MSG and HMSG, a *run*: `(sid, [head, …], [body, …])`, consecutive messages for
-one subscription. Whatever is done once for a run, and not for each message, costs next to nothing,
-which is why the `Client` works on runs; `Connection.receive_data` unfolds them into `Msg` events.
+A *chunk* is the bytes of one read from the network. Its borders mean nothing: a chunk may end in
+the middle of a message, and may contain a thousand messages. A message on the wire is a control
+line, a body of the size that the line announces, and CRLF. The parsed control line is a `Head`.
 
-Cost per byte is constant however the stream is cut. An incomplete control line waits in `_line`,
-and is looked at again when a line feed is there. A message whose body is incomplete is `_underway`:
-its pieces are gathered, and joined once it is there in full, with no look at them before.
+`Decoder.receive` takes a chunk and returns the *frames* that are now complete. INFO, PING and so on
+are frames that are events. Messages are returned in *runs*. A run is consecutive messages of one
+subscription, as a tuple of its sid, a list of heads and a list of bodies. With each line break
+standing for CRLF, this chunk
 
-The fast path (a client's messages) rests on one observation: the slice that would be the next
-control line *if it is as long as the last two*, with the CRLF on both of its sides, is a
-dictionary key. A hit proves the previous terminator and the whole line with no find, split, int
-or decode; messages behind it whose control line is the same to the byte are cut in one go. On a
-miss the line is looked for, and looked up; one that is new is parsed, by `_usual_head` if it is
-written as servers do. `fast=False` switches all of this off: the plain path is the oracle of the
-property tests.
+    MSG a 1 2
+    hi
+    MSG a 1 2
+    ho
+    MSG b 1 3
+    hey
+    PING
+    MSG a 1 9
+    hel
 
-What a chunk costs is bounded, whatever a peer sends: with `sparing`, `receive` stops after a number
-of steps and keeps the rest of the chunk, which `receive(b"")` reads on. The `Client` asks for that,
+gives the frames `(b"1", [A, A, B], [b"hi", b"ho", b"hey"])` and `Ping()`, where A is the head of
+`MSG a 1 2` and B that of `MSG b 1 3`. The head of `MSG a 1 9` and the first three bytes of its body
+are kept until the next chunk.
+
+Whatever is done once for a run costs nearly nothing for each message. That is why the `Client`
+works on runs. `Connection.receive_data` unfolds them into `Msg` events.
+
+What both paths share is in `plaindecoder`, and the fields of a control line are parsed in `lines`.
+The fast path below avoids parsing, because most control lines of a stream repeat:
+
+1. A cache maps control lines that were parsed before to their heads. A key is a line together with
+   the CRLF before it, which ends the previous frame: `\\r\\nMSG a 1 2\\r\\n` in the chunk above.
+   The first message puts A into the cache, and the second one finds it there.
+2. When two lines in a row had the same length, the decoder guesses that the next one has it too,
+   and looks up the slice of that length. A *hit* proves at once where the line ends, what its head
+   is, and that the message before it ends with CRLF. Nothing is searched, split or converted.
+3. After such a hit the messages behind it are compared with the same key, and all that match are
+   cut out together (`_cut_equal`): first one by one, then 32 at a time.
+4. Otherwise the decoder searches for the end of the line, and looks up the line. On a *miss*, a
+   line that is written the way servers write it is parsed with one regular expression.
+5. Where every subject is new, lookups only cost time. After 64 misses in a row the decoder stops
+   them, and tries 8 lines again after every 256.
+
+With `bounded`, one call of `receive` does a limited amount of work whatever the peer sends. It
+keeps the rest of the chunk in `unread`, and `receive(b"")` continues there. The `Client` uses this
 so that no turn of an event loop takes long.
 
-Known imperfections: a peer that sends garbage without a line end is noticed at the line limit or
-by the handshake's deadline, not at the first byte.
+Known imperfections: garbage without a line feed is noticed at the limit for a control line, or at
+the deadline of the handshake, and not at its first byte.
 """
 
 from __future__ import annotations
 
-import enum
+import re
 import sys
 from functools import lru_cache
 from itertools import repeat
 from struct import Struct
 from typing import Final
 
-from .errors import RemoteProtocolError
-from .events import (
-    Connect,
-    Err,
-    Event,
-    Info,
-    Msg,
-    Ok,
-    Ping,
-    Pong,
-    ProtocolFailed,
-    Pub,
-    Sub,
-    Unsub,
-)
+from .events import Event, Role
 from .limits import MAX_DIGITS, Limits
-from .underway import Head, Underway, bad_terminator
+from .lines import OK, PING, PONG
+from .messages import Frame, Head, Run, bad_terminator, unfold
+from .plaindecoder import PlainDecoder, run_for
 
 __all__ = ["Decoder", "Frame", "Head", "Role", "Run", "unfold"]
 
-
-class Role(enum.Enum):
-    """Which side of the connection this is."""
-
-    CLIENT = "client"
-    SERVER = "server"
-
-
-# The subscription of all of them, and one head and one body for each message.
-Run = tuple[bytes, list[Head], list[bytes]]
-Frame = Event | Run
-
+# Lines in the cache.
 _CACHED_LINES: Final = 1024
-# A guess costs a copy of its own length at each frame. Longer lines are not worth one, and from a
-# hostile peer they would make a chunk of PINGs cost its square, and the cache a quarter of a GiB.
-_CACHED_LINE: Final = 512
-# Looking lines up is given up after so many that were new in a row, and tried again, for a few,
-# after as many that were not looked up: where every subject is unique it costs more than it brings.
-_LUCK: Final = 64
-_TRIES: Final = 8
-_PATIENCE: Final = 256
-# Messages with one control line that are cut in one go; PINGs that are compared in one go.
+# The longest line that is cached. Each guess copies a slice of that length: with longer lines a
+# hostile peer could make a chunk of PINGs cost its square, and the cache a quarter of a GiB.
+_LONGEST_CACHED_LINE: Final = 512
+# After this many misses in a row lines are not looked up any more …
+_MISSES: Final = 64
+# … but for this many lines …
+_TRIED_AGAIN: Final = 8
+# … after every so many that were not looked up.
+_PAUSE: Final = 256
+# How many equal messages are cut in one step, and how many equal PINGs are compared in one step.
 _BLOCK: Final = 32
-# What `sparing` allows for one call: runs of messages (each of which the client delivers by a call
-# of its own), and control lines that no cache and no short cut helps with (up to 10 µs each).
-_RUNS: Final = 1024
-_LINES: Final = 256
-# So many lines that are the same as the one before cost as much as one of these.
+# The work of one call with `bounded`: how many runs or other frames (the client delivers each with
+# a call), and how many lines that the parser has to read (up to 10 µs each).
+_STEPS: Final = 1024
+_PARSED_LINES: Final = 256
+# This many PINGs that repeat the one before them cost as much as one parsed line.
 _EQUAL_LINES: Final = 32
-_PING: Final = Ping()
-_PONG: Final = Pong()
-_OK: Final = Ok()
+
+# MSG and HMSG as servers write them: upper case, one blank between arguments, CRLF at the end. The
+# groups are subject, sid, reply, header size and size. Any other line is left to the parser.
+_SIZE: Final = rb"([0-9]{1,%d})" % MAX_DIGITS
+_MSG: Final = re.compile(rb"MSG (\S++) (\S++) (?:(\S++) )?+()" + _SIZE + rb"\r\n").match
+_HMSG: Final = re.compile(
+    rb"HMSG (\S++) (\S++) (?:(\S++) )??" + _SIZE + rb" " + _SIZE + rb"\r\n"
+).match
 
 
-def unfold(frame: Frame) -> list[Event]:
-    """The events of a frame: itself, or one `Msg` for each body of a run."""
-    if not isinstance(frame, tuple):
-        return [frame]
-    sid = _text(frame[0])
-    messages: list[Event] = []
-    for head, body in zip(frame[1], frame[2], strict=True):
-        cut = head.header_size
-        headers = body[:cut] if cut else None
-        reply = None if head.reply is None else _text(head.reply)
-        messages.append(Msg(head.subject, sid, body[cut:], reply, headers))
-    return messages
-
-
-class Decoder:
-    """Reads what a peer sends to `role`.
+class Decoder(PlainDecoder):
+    """Reads what a peer sends to `role`; a client's messages take the fast path.
 
     Args:
         role: this side's role: a CLIENT reads what a server sends.
         limits: bounds, checked before a buffer grows past them.
-        fast: whether the client's fast path is used; the frames are the same either way.
-        sparing: stop `receive` after a bounded number of steps (only with `fast`).
-
-    Attributes:
-        rest: what was received and not read yet, since a call of `receive` has stopped.
+        bounded: limit the work of one call of `receive`; see `unread`. Only for a CLIENT.
     """
 
-    def __init__(
-        self,
-        role: Role,
-        limits: Limits | None = None,
-        *,
-        fast: bool = True,
-        sparing: bool = False,
-    ) -> None:
-        self._role = role
-        self._limits = limits or Limits()
-        self._fast = fast and role is Role.CLIENT
-        self.rest = b""
-        self._runs, self._heavy = (_RUNS, _LINES) if sparing else (sys.maxsize, sys.maxsize)
-        self._line: bytes | bytearray = b""
-        self._underway: Underway | None = None
-        self._failed = False
-        self._lines: dict[bytes, Head] = {}
+    def __init__(self, role: Role, limits: Limits | None = None, *, bounded: bool = False) -> None:
+        super().__init__(role, limits)
+        self._fast = role is Role.CLIENT
+        self._steps, self._parsed_lines = (
+            (_STEPS, _PARSED_LINES) if bounded else (sys.maxsize, sys.maxsize)
+        )
+        self._heads: dict[bytes, Head] = {}
+        # The length of the last line, and whether the one before it had the same length.
         self._guess = 0
         self._steady = False
-        self._luck = _LUCK
+        # While it is positive, lines are looked up: it is how many more may miss in a row. From 0
+        # on it counts down the lines of a pause.
+        self._lookups = _MISSES
         self._block = _BLOCK
 
-    @property
-    def buffered(self) -> int:
-        """Bytes of the frame under way, and of what was not read yet."""
-        held = len(self._line) if self._underway is None else self._underway.held
-        return held + len(self.rest)
-
-    def receive(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes. After bad input the last one is `ProtocolFailed`.
-
-        Raises:
-            RemoteProtocolError: this stream has failed before.
-        """
-        if self._failed:
-            raise RemoteProtocolError("the stream has failed before; nothing more can be read")
-        if self.rest:
-            data, self.rest = self.rest + data, b""
-        underway = self._underway
-        if underway is not None and underway.missing > len(data):
-            underway.add(data)
-            return []
-        frames: list[Frame] = []
-        at = 0
-        try:
-            if underway is not None:
-                at = underway.missing
-                self._underway = None
-                self._take(underway.head, underway.complete(data), frames)
-            elif self._line:
-                if self._still_no_line(data):
-                    return frames
-                data = b"".join((self._line, data))
-                self._line = b""
-            at = self._decode(data, at, frames)
-            if at < len(data) and not self.rest:
-                self._line = data[at:] if at else data
-        except RemoteProtocolError as error:
-            self._failed = True
-            self._line = self.rest = b""
-            frames.append(ProtocolFailed(error))
-        return frames
-
-    def _still_no_line(self, data: bytes) -> bool:
-        if b"\n" in data:
-            return False
-        if len(self._line) + len(data) > self._limits.control_line:
-            raise self._line_too_long()
-        if not isinstance(self._line, bytearray):
-            self._line = bytearray(self._line)
-        self._line += data
-        return True
-
-    def _wait_for_body(self, head: Head, data: bytes, at: int, end: int) -> int:
-        """The message at `at`, with its body from `end` on, is incomplete."""
-        self._underway = Underway(head, end - at, memoryview(data)[end:])
-        return len(data)
-
-    def _take(self, head: Head, body: bytes, frames: list[Frame]) -> None:
-        """A message is complete."""
-        if self._role is Role.CLIENT:
-            heads, bodies = _run_for(head.sid, frames)
-            heads.append(head)
-            bodies.append(body)
-        else:
-            cut = head.header_size
-            reply = None if head.reply is None else _text(head.reply)
-            frames.append(Pub(head.subject, body[cut:], reply, body[:cut] if cut else None))
-
     def _decode(self, data: bytes, at: int, frames: list[Frame]) -> int:
-        if self._fast:
-            return self._decode_fast(data, at, frames)
-        return self._decode_plain(data, at, frames)
-
-    def _decode_plain(self, data: bytes, at: int, frames: list[Frame]) -> int:
-        """Append the frames of `data` from `at` on; give where an incomplete line starts."""
+        """Append the frames of `data` from `at` on; return where an incomplete line starts."""
+        if not self._fast:
+            return super()._decode(data, at, frames)
         size = len(data)
-        while at < size:
-            end = self._end_of_line(data, at)
-            if end < 0:
-                return at
-            head = self._control_line(data[at:end], frames)
-            if head is None:
-                at = end
-                continue
-            stop = end + head.size
-            if stop + 2 > size:
-                return self._wait_for_body(head, data, at, end)
-            if data[stop : stop + 2] != b"\r\n":
-                raise bad_terminator(head, data[stop : stop + 2])
-            self._take(head, data[end:stop], frames)
-            at = stop + 2
-        return at
-
-    def _decode_fast(self, data: bytes, at: int, frames: list[Frame]) -> int:
-        """The same for a client, with the lines of messages looked up where that pays."""
-        size = len(data)
-        lines = self._lines
-        longest, most = self._limits
-        luck = self._luck
+        cache = self._heads
+        longest_line, largest_body = self._longest_line, self._largest_body
+        lookups = self._lookups
         guess, steady = self._guess, self._steady
+        parsed_lines = self._parsed_lines
         sid: bytes | None = None
         heads: list[Head] = []
         bodies: list[bytes] = []
-        heavy = self._heavy
-        for _ in repeat(None, self._runs):
+        for _ in repeat(None, self._steps):
             if at >= size:
                 break
-            if heavy < 0:
-                self.rest = data[at:]
+            if parsed_lines < 0:
+                self.unread = data[at:]
                 break
-            if steady and luck > 0 and at > 1:
-                # The two bytes before `at` end the previous frame, already checked.
+            if steady and lookups > 0 and at > 1:
+                # The two bytes before `at` end the previous frame and were checked with it.
                 key = data[at - 2 : at + guess]
-                head = lines.get(key)
+                head = cache.get(key)
                 if head is not None:
-                    luck = _LUCK
-                    equal = self._equal(data, at, key, head)
+                    lookups = _MISSES
+                    equal = self._cut_equal(data, at, key, head)
                     if not equal:
                         at = self._wait_for_body(head, data, at, at + guess)
                         break
                     if head.sid != sid:
                         sid = head.sid
-                        heads, bodies = _run_for(sid, frames)
+                        heads, bodies = run_for(sid, frames)
                     bodies += equal
                     heads += [head] * len(equal)
                     at += (guess + head.size + 2) * len(equal)
                     continue
-            end = data.find(b"\n", at) + 1
-            if (end - 1 if end else size) - at > longest:
-                raise self._line_too_long()
-            if not end:
-                break
-            if luck > 0:
+            head = None
+            looked_up = lookups > 0
+            if looked_up:
+                end = data.find(b"\n", at) + 1
+                if (end - 1 if end else size) - at > longest_line:
+                    raise self._line_too_long()
+                if not end:
+                    break
                 key = data[at - 2 : end] if at > 1 else b"\r\n" + data[at:end]
-                head = lines.get(key)
+                head = cache.get(key)
                 if head is not None:
-                    luck = _LUCK
+                    lookups = _MISSES
                     steady = end - at == guess
                     guess = end - at
-                else:
-                    line = data[at:end]
-                    head = _usual_head(line, most)
-                    if head is None:
-                        heavy -= 1
-                        head = self._control_line(line, frames)
-                    if head is not None:
-                        luck -= 1
-                        self._remember(key, head)
             else:
-                luck = luck - 1 if luck > -_PATIENCE else _TRIES
-                line = data[at:end]
-                head = _usual_head(line, most)
-                if head is None:
-                    heavy -= 1
-                    head = self._control_line(line, frames)
+                lookups = lookups - 1 if lookups > -_PAUSE else _TRIED_AGAIN
             if head is None:
-                sid = None
-                at = end
-                if data.startswith(line, at):
-                    count = self._same_again(data, at, line, frames, _EQUAL_LINES * max(1, heavy))
-                    at += count * len(line)
-                    heavy -= count // _EQUAL_LINES
-                continue
+                match = _MSG(data, at) or _HMSG(data, at)
+                if match is not None:
+                    end = match.end()
+                    subject, raw_sid, reply, header_size, body_size = match.groups()
+                    head = Head(
+                        subject.decode("utf-8", "surrogateescape"),
+                        raw_sid,
+                        reply,
+                        int(header_size or 0),
+                        int(body_size),
+                    )
+                if (
+                    head is None
+                    or not head.header_size <= head.size <= largest_body
+                    or end - 1 - at > longest_line
+                ):
+                    end = self._end_of_line(data, at)
+                    if end < 0:
+                        break
+                    line = data[at:end]
+                    parsed_lines -= 1
+                    found = self._parser.parse(line)
+                    if isinstance(found, Event):
+                        frames.append(found)
+                        sid = None
+                        at = end
+                        if data.startswith(line, at):
+                            most = _EQUAL_LINES * max(1, parsed_lines)
+                            count = self._repeat_event(found, data, at, line, frames, most)
+                            at += count * len(line)
+                            parsed_lines -= count // _EQUAL_LINES
+                        continue
+                    head = found
+                if looked_up:
+                    lookups -= 1
+                    self._remember(key, head)
             stop = end + head.size
             if stop + 2 > size:
                 at = self._wait_for_body(head, data, at, end)
@@ -309,42 +219,39 @@ class Decoder:
                 raise bad_terminator(head, data[stop : stop + 2])
             if head.sid != sid:
                 sid = head.sid
-                heads, bodies = _run_for(sid, frames)
+                heads, bodies = run_for(sid, frames)
             heads.append(head)
             bodies.append(data[end:stop])
             at = stop + 2
         else:
-            self.rest = data[at:]
-        self._luck = luck
+            self.unread = data[at:]
+        self._lookups = lookups
         self._guess, self._steady = guess, steady
         return at
 
-    def _end_of_line(self, data: bytes, at: int) -> int:
-        """Where the line that starts at `at` ends, its line feed included; -1: not in `data`."""
-        end = data.find(b"\n", at)
-        longest = self._limits.control_line
-        if (len(data) if end < 0 else end) - at > longest:
-            raise self._line_too_long()
-        return end + 1 if end >= 0 else -1
-
     def _remember(self, key: bytes, head: Head) -> None:
-        # A line with a reply subject is new each time: caching it would only fill the cache.
-        if head.reply is None and len(key) <= _CACHED_LINE and key[:2] == key[-2:] == b"\r\n":
-            if len(self._lines) >= _CACHED_LINES:
-                self._lines.clear()
-            self._lines[key] = head
+        # A line with a reply subject is new each time and would only fill the cache.
+        if (
+            head.reply is None
+            and len(key) <= _LONGEST_CACHED_LINE
+            and key[:2] == key[-2:] == b"\r\n"
+        ):
+            if len(self._heads) >= _CACHED_LINES:
+                self._heads.clear()
+            self._heads[key] = head
 
-    def _same_again(self, data: bytes, at: int, line: bytes, frames: list[Frame], most: int) -> int:
-        """Append the last event once more for each line at `at` that is the same as its `line`.
+    def _repeat_event(
+        self, event: Event, data: bytes, at: int, line: bytes, frames: list[Frame], most: int
+    ) -> int:
+        """Append `event` again for each line at `at` that equals its `line`.
 
-        A peer can put 40,000 PINGs into one chunk; they are compared a block at a time. INFO and
-        -ERR are read one by one: an event with fields is not to be shared.
+        A peer can put 40,000 PINGs into one chunk, so they are compared a block at a time. INFO and
+        -ERR are read one by one, because an event with fields must not be shared.
 
         Returns:
-            How many lines these are; about `most`, where there are more.
+            The number of these lines, or about `most` if there are more.
         """
-        event = frames[-1]
-        if event is not _PING and event is not _PONG and event is not _OK:
+        if event is not PING and event is not PONG and event is not OK:
             return 0
         start, step = at, len(line)
         end = start + most * step
@@ -357,12 +264,15 @@ class Decoder:
         frames += [event] * count
         return count
 
-    def _equal(self, data: bytes, at: int, key: bytes, head: Head) -> list[bytes]:
-        """The bodies of the message at `at`, and of those behind it with the same line: `key`, with
-        the end of the message before it. Empty when the first is incomplete."""
+    def _cut_equal(self, data: bytes, at: int, key: bytes, head: Head) -> list[bytes]:
+        """Return the bodies of the message at `at` and of those behind it with the same line.
+
+        `key` is that line with the CRLF before it. The list is empty if the body of the first
+        message is incomplete.
+        """
         length = head.size
         step = len(key) + length
-        # From key to key: the end of a message is a part of the next key.
+        # Positions below are those of keys, which begin with the end of the message before.
         first = at - 2
         room = len(data) - step - 2
         if first > room:
@@ -373,12 +283,12 @@ class Decoder:
         most = min(room, first + (block - 1) * step)
         while next_ <= most and startswith(key, next_):
             next_ += step
-        # Up to the last body's start, not to its end: without payload the two are the same.
+        # Up to the start of the last body and not to its end: an empty body has but one of them.
         starts = range(first + len(key), next_ - length + 1, step)
         bodies = [data[i : i + length] for i in starts]
         last = room - (block - 1) * step
         if len(bodies) == block and next_ <= last:
-            # Many: from here on a block at a time is cut, and its keys compared, in one go.
+            # There are many: from here on, cut a block and compare its keys in one step each.
             cut, keys = _cutter(len(key), length, block).unpack_from, (key,) * block
             while next_ <= last:
                 pieces = cut(data, next_)
@@ -389,165 +299,11 @@ class Decoder:
         if data[next_ : next_ + 2] != b"\r\n":
             if len(bodies) == 1:
                 raise bad_terminator(head, data[next_ : next_ + 2])
-            bodies.pop()  # the next look at it finds it first
+            bodies.pop()  # the next iteration finds this message first, and raises
         return bodies
-
-    def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
-        """Read one control line: append its event, or give the head of a frame with a body."""
-        # One CR in front of the line feed is part of the line's end; any other one is a byte like
-        # any other: the server relays it within a subject or a reply.
-        line = line[:-2] if line[-2:] == b"\r\n" else line[:-1]
-        verb = line[:4].upper()
-        if self._role is Role.CLIENT:
-            if verb in (b"MSG ", b"MSG\t"):
-                return self._message_head(line, with_headers=False)
-            if verb == b"HMSG" and line[4:5] in _BLANK:
-                return self._message_head(line, with_headers=True)
-            if verb == b"INFO" and line[4:5] in _AFTER_VERB:
-                frames.append(Info.from_json(line[4:]))
-                return None
-            if verb == b"-ERR" and line[4:5] in _AFTER_VERB:
-                text = line[4:].strip(b" \t").decode("utf-8", "replace")
-                if len(text) > 1 and text[0] == text[-1] == "'":
-                    text = text[1:-1]
-                frames.append(Err(text))
-                return None
-            if verb[:3] == b"+OK":
-                frames.append(_OK)
-                return None
-        else:
-            if verb in (b"PUB ", b"PUB\t"):
-                return self._publish_head(line, with_headers=False)
-            if verb == b"HPUB" and line[4:5] in _BLANK:
-                return self._publish_head(line, with_headers=True)
-            if verb in (b"SUB ", b"SUB\t"):
-                fields = _arguments(line, 2, 3)
-                group = _text(fields[2]) if len(fields) == 4 else None
-                frames.append(Sub(_text(fields[1]), _text(fields[-1]), group))
-                return None
-            if verb == b"UNSU" and line[4:6].upper() in (b"B ", b"B\t"):
-                fields = _arguments(line, 1, 2)
-                most = _number(fields[2], "UNSUB maximum") if len(fields) == 3 else 0
-                # To the server a maximum of 0 is none: the subscription ends at once.
-                frames.append(Unsub(_text(fields[1]), most or None))
-                return None
-            # As the server does, with or without a blank in front of the JSON.
-            if line[:7].upper() == b"CONNECT":
-                frames.append(Connect.from_json(line[7:]))
-                return None
-        # Whatever follows PING and PONG up to the end of the line is ignored, as the server does.
-        if verb == b"PING":
-            frames.append(_PING)
-            return None
-        if verb == b"PONG":
-            frames.append(_PONG)
-            return None
-        # A CONNECT that is misspelled is shown without its JSON, which may hold credentials.
-        raise RemoteProtocolError(f"unknown protocol operation {line[:40].partition(b'{')[0]!r}")
-
-    def _message_head(self, line: bytes, *, with_headers: bool) -> Head:
-        counts = 1 + with_headers
-        fields = _arguments(line, 2 + counts, 3 + counts)
-        reply = fields[3] if len(fields) == 4 + counts else None
-        header_size, size = self._sizes(line, fields, with_headers)
-        return Head(_text(fields[1]), fields[2], reply, header_size, size)
-
-    def _publish_head(self, line: bytes, *, with_headers: bool) -> Head:
-        counts = 1 + with_headers
-        fields = _arguments(line, 1 + counts, 2 + counts)
-        reply = fields[2] if len(fields) == 3 + counts else None
-        header_size, size = self._sizes(line, fields, with_headers)
-        return Head(_text(fields[1]), b"", reply, header_size, size)
-
-    def _sizes(self, line: bytes, fields: list[bytes], with_headers: bool) -> tuple[int, int]:
-        size = _number(fields[-1], "message size")
-        if size > self._limits.message:
-            raise RemoteProtocolError(
-                f"message of {size} bytes is larger than the limit of {self._limits.message}"
-            )
-        header_size = _number(fields[-2], "header size") if with_headers else 0
-        if header_size > size:
-            raise RemoteProtocolError(
-                f"header size {header_size} is larger than the message size {size}: {line[:80]!r}"
-            )
-        return header_size, size
-
-    def _line_too_long(self) -> RemoteProtocolError:
-        return RemoteProtocolError(
-            f"control line is longer than the limit of {self._limits.control_line} bytes"
-        )
-
-
-_BLANK: Final = (b" ", b"\t")
-# INFO and -ERR may also stand alone; what stands behind PING, PONG and +OK is not looked at.
-_AFTER_VERB: Final = (*_BLANK, b"")
 
 
 @lru_cache(maxsize=64)
 def _cutter(key_size: int, body_size: int, count: int) -> Struct:
-    """Cuts so many keys and bodies, in turn."""
+    """Return a Struct that cuts `count` pairs of a key and a body."""
     return Struct(f"{key_size}s{body_size}s" * count)
-
-
-def _run_for(sid: bytes, frames: list[Frame]) -> tuple[list[Head], list[bytes]]:
-    """Where the next message for this subscription goes: the run that comes last, or a new one."""
-    last = frames[-1] if frames else None
-    if not isinstance(last, tuple) or last[0] != sid:
-        last = (sid, [], [])
-        frames.append(last)
-    return last[1], last[2]
-
-
-def _usual_head(line: bytes, most: int) -> Head | None:
-    """The head of a MSG as servers write it: one blank between fields, CRLF. None for any else."""
-    fields = line.split()
-    count = len(fields)
-    if count == 4:
-        verb, subject, sid, number = fields
-        reply = None
-        size_of_all = len(subject) + len(sid) + len(number) + 8
-    elif count == 5:
-        verb, subject, sid, reply, number = fields
-        size_of_all = len(subject) + len(sid) + len(reply) + len(number) + 9
-    else:
-        return None
-    if (
-        verb != b"MSG"
-        # Nothing but the fields, one blank between any two of them, and CRLF. `split` takes VT, FF
-        # and CR for separators as well; a line with one of these is read by `_control_line`.
-        or size_of_all != len(line)
-        or line.count(b" ") != count - 1
-        or line[-2] != 13
-        or len(number) > MAX_DIGITS
-        or not number.isdigit()
-    ):
-        return None
-    size = int(number)
-    if size > most:
-        return None
-    try:
-        return Head(subject.decode(), sid, reply, 0, size)
-    except UnicodeDecodeError:
-        return None
-
-
-def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
-    """The verb and its arguments: blanks and tabs separate them, runs of these collapse."""
-    fields = [field for field in line.replace(b"\t", b" ").split(b" ") if field]
-    if not least <= len(fields) - 1 <= most:
-        raise RemoteProtocolError(
-            f"{_text(fields[0])[:8].upper()} takes {least} to {most} arguments, "
-            f"not {len(fields) - 1}: {line[:80]!r}"
-        )
-    return fields
-
-
-def _number(field: bytes, what: str) -> int:
-    # More digits would only be a way to make int() work hard.
-    if not field.isdigit() or len(field) > MAX_DIGITS:
-        raise RemoteProtocolError(f"{what} {field[:20]!r} is not a number of one to nine digits")
-    return int(field)
-
-
-def _text(field: bytes) -> str:
-    return field.decode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ sent back byte for byte. Header blocks stay raw bytes: `nasq_proto.headers` read
 
 from __future__ import annotations
 
+import enum
 import json
 from typing import Any, Final, NoReturn
 
@@ -27,9 +28,17 @@ __all__ = [
     "Pong",
     "ProtocolFailed",
     "Pub",
+    "Role",
     "Sub",
     "Unsub",
 ]
+
+
+class Role(enum.Enum):
+    """A side of a connection."""
+
+    CLIENT = "client"
+    SERVER = "server"
 
 
 class Event:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from .decoder import Role
 from .events import (
     Connect,
     ConnectionClosed,
@@ -28,6 +27,7 @@ from .events import (
     Pong,
     ProtocolFailed,
     Pub,
+    Role,
     Sub,
     Unsub,
 )

@@ -19,6 +19,7 @@ __all__ = [
     "check_raw_subject",
     "check_subject",
     "check_word",
+    "decode_text",
     "encode_text",
     "subject_matches",
 ]
@@ -28,6 +29,11 @@ __all__ = [
 _FORBIDDEN: Final = re.compile(r"[\x00\t\n\v\f\r ]")
 # Non-empty tokens without wildcards or whitespace: nearly every subject that a server relays.
 _PLAIN: Final = re.compile(rb"[^\x00\t\n\v\f\r .*>]++(?:\.[^\x00\t\n\v\f\r .*>]++)*+")
+
+
+def decode_text(encoded: bytes) -> str:
+    """Decode what was received; `encode_text` gives the same bytes again."""
+    return encoded.decode("utf-8", "surrogateescape")
 
 
 def encode_text(text: str, what: str) -> bytes:
@@ -134,7 +140,7 @@ def check_raw_subject(subject: bytes) -> None:
     >>> check_raw_subject(b"_INBOX.a.7")
     """
     if not _PLAIN.fullmatch(subject):
-        check_subject(subject.decode("utf-8", "surrogateescape"), wildcards=False)
+        check_subject(decode_text(subject), wildcards=False)
 
 
 def check_queue_group(queue_group: str) -> bytes:

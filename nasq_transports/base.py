@@ -221,12 +221,12 @@ class BaseTransport(ABC):
                 return
         self._written_early = False
         self._pump_output()
-        has_rest = stream.has_rest
-        if (client.wants_read and not has_rest) is not self._reading:
+        has_unread = stream.has_unread
+        if (client.wants_read and not has_unread) is not self._reading:
             self._reading = not self._reading
             self._set_reading(self._reading)
         # Input that was left unread is read after others have had their turn.
-        self._arm(self.now() if has_rest else client.next_timeout())
+        self._arm(self.now() if has_unread else client.next_timeout())
 
     def _pump_output(self) -> None:
         """Write the client's output if the stream accepts it."""
@@ -249,7 +249,7 @@ class BaseTransport(ABC):
         """Call `handle_timeout` if the client's deadline has passed, and read what was left."""
         if self._stopped:
             return
-        if self._stream.has_rest:
+        if self._stream.has_unread:
             self._received(self._stream.attempt, b"")
         now = self.now()
         due = self.client.next_timeout()

@@ -21,12 +21,12 @@ class Layer(Protocol):
 
     Attributes:
         closed: the peer has ended this layer.
-        has_rest: `receive` has bounded its work and left some input unread; calling it with no
+        has_unread: `receive` has bounded its work and left some input unread; calling it with no
             data continues.
     """
 
     closed: bool
-    has_rest: bool
+    has_unread: bool
 
     @property
     def ready(self) -> bool:
@@ -73,14 +73,14 @@ class Stack:
         return data
 
     @property
-    def has_rest(self) -> bool:
-        """Whether some input is still unread: call `receive_rest` soon.
+    def has_unread(self) -> bool:
+        """Whether some input is still unread: call `receive_unread` soon.
 
         Only WebSocket leaves input unread, and it is always the topmost layer.
         """
-        return self._layers[-1].has_rest
+        return self._layers[-1].has_unread
 
-    def receive_rest(self) -> bytes:
+    def receive_unread(self) -> bytes:
         """Read more of the unread input, and return the bytes for the client."""
         return self._layers[-1].receive(b"")
 
@@ -196,7 +196,7 @@ class LayeredStream:
         """
         stack = self.stack
         assert stack is not None, "without layers the bytes are the client's"
-        plain = stack.receive(data) if data else stack.receive_rest()
+        plain = stack.receive(data) if data else stack.receive_unread()
         if self._action is not None and stack.ready:
             self._handshake_done(now)
         if plain:
@@ -212,7 +212,7 @@ class LayeredStream:
             self._client.transport_opened(self.attempt, now)
 
     @property
-    def has_rest(self) -> bool:
+    def has_unread(self) -> bool:
         """Whether the layers have left input unread that the client still wants."""
         stack = self.stack
-        return stack is not None and stack.has_rest and self._client.wants(self.attempt)
+        return stack is not None and stack.has_unread and self._client.wants(self.attempt)

@@ -25,7 +25,7 @@ class TLSLayer:
 
     def __init__(self, server: Server, context: Any) -> None:
         self.closed = False
-        self.has_rest = False
+        self.has_unread = False
         self._handshake_done = False
         # Bytes that TLS did not accept. With TLS 1.2 the peer can ask for another handshake at any
         # time, and nothing can be written until its answers have been read.

@@ -35,7 +35,7 @@ class WebSocketLayer:
     def __init__(self, server: Server) -> None:
         self.ready = False
         self.closed = False
-        self.has_rest = False
+        self.has_unread = False
         self._server = server
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._out = b""
@@ -55,7 +55,7 @@ class WebSocketLayer:
         if self.closed:
             return b""  # data after a Close frame is ignored (RFC 6455 5.5.1)
         try:
-            if data or not self.has_rest:
+            if data or not self.has_unread:
                 self._ws.receive_data(data)
             return b"".join(self._events())
         except RemoteProtocolError:
@@ -65,7 +65,7 @@ class WebSocketLayer:
 
     def _events(self) -> list[bytes]:
         plain: list[bytes] = []
-        self.has_rest = False
+        self.has_unread = False
         # wsproto parses a frame when its event is asked for.
         for count, event in enumerate(self._ws.events(), start=1):
             if isinstance(event, BytesMessage):
@@ -85,7 +85,7 @@ class WebSocketLayer:
                     f"{self._server.address} refused the WebSocket: HTTP status {event.status_code}"
                 )
             if count == _MAX_FRAMES:
-                self.has_rest = True
+                self.has_unread = True
                 break
         return plain
 

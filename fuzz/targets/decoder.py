@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Final
 
 from nasq_proto import Decoder, Frame, Limits, ProtocolFailed, Pub, RemoteProtocolError, Role
+from nasq_proto.plaindecoder import PlainDecoder
 
 __all__ = ["ALLOWED", "test_one_input"]
 
@@ -30,13 +31,13 @@ def _chunks(data: bytes, small: int, large: int) -> Iterable[bytes]:
         at += small + large
 
 
-def _read(decoder: Decoder, chunks: Iterable[bytes], most: int) -> list[object]:
+def _read(decoder: PlainDecoder, chunks: Iterable[bytes], most: int) -> list[object]:
     """What the chunks hold, flat, and what was left over."""
     events: list[object] = []
     receive = decoder.receive
     for chunk in chunks:
         frames = receive(chunk)
-        while decoder.rest:
+        while decoder.unread:
             frames += receive(b"")
         if frames:
             _flatten(frames, events)
@@ -49,7 +50,7 @@ def _read(decoder: Decoder, chunks: Iterable[bytes], most: int) -> list[object]:
     return events
 
 
-def _check_failed(decoder: Decoder) -> None:
+def _check_failed(decoder: PlainDecoder) -> None:
     try:
         decoder.receive(b"PING\r\n")
     except RemoteProtocolError:
@@ -83,18 +84,18 @@ def test_one_input(data: bytes) -> Hashable:
     # So that short streams come to blocks of messages, and to lines that are not looked up.
     in_blocks, unlucky = Decoder(role, limits), Decoder(role, limits)
     in_blocks._block = 1 + (how >> 2 & 1)
-    unlucky._luck = 1
-    sparing = Decoder(role, limits, sparing=True)
-    sparing._runs, sparing._heavy = 1 + (how >> 2 & 3), how >> 4 & 3
+    unlucky._lookups = 1
+    bounded = Decoder(role, limits, bounded=True)
+    bounded._steps, bounded._parsed_lines = 1 + (how >> 2 & 3), how >> 4 & 3
     whole = _read(in_blocks, (stream,), most)
     for name, decoder, chunks in (
         ("byte by byte", Decoder(role, limits), map(_SINGLE.__getitem__, stream)),
         ("in chunks", unlucky, _chunks(stream, small, large)),
-        ("a few frames at a time", sparing, (stream,)),
+        ("a few frames at a time", bounded, (stream,)),
         # A server's reader has no fast path: then other chunks instead.
         (
             "without the fast path",
-            Decoder(role, limits, fast=False),
+            PlainDecoder(role, limits),
             (stream,) if role is Role.CLIENT else _chunks(stream, large, small),
         ),
     ):

@@ -33,8 +33,9 @@ Feed = Callable[[list[bytes]], Awaitable[Span]]
 class _Nasq:
     def __init__(self, *, fast: bool) -> None:
         from nasq_proto import Decoder, Role
+        from nasq_proto.plaindecoder import PlainDecoder
 
-        self._decoder = Decoder(Role.CLIENT, fast=fast)
+        self._decoder = (Decoder if fast else PlainDecoder)(Role.CLIENT)
 
     async def feed(self, chunks: list[bytes]) -> Span:
         receive = self._decoder.receive

@@ -22,8 +22,8 @@ from nasq.server import LocalServer
 
 from .pages import EXAMPLES, PAGES, Block, blocks, program, sources
 
-# The embedding guide shows this program in parts. tests/transports/test_example_transport.py compares
-# the parts with the file, and runs it.
+# The embedding guide shows this program in parts. The parts are compared with the file, and the
+# program is run, by tests/transports/test_example_transport.py.
 SHOWN_IN_PARTS = "transport_selectors.py"
 SNIPPETS = [block for block in blocks("python") if not block.title]
 PROGRAMS = [block for block in blocks("python") if block.title]

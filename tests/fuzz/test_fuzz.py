@@ -20,7 +20,8 @@ from fuzz.engines import Result, builtin
 from fuzz.targets import TARGETS, Target
 from fuzz.targets.client import ALLOWED, OPERATIONS
 from fuzz.watchdog import TooMuchMemoryError, TooSlowError, memory_of, time_limit
-from nasq_proto import Decoder, InvalidHeaderError
+from nasq_proto import InvalidHeaderError
+from nasq_proto.plaindecoder import PlainDecoder
 from nasq_proto.strategies import Command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +86,7 @@ def test_the_same_seed_makes_the_same_inputs(monkeypatch: pytest.MonkeyPatch) ->
 _MEASURE = """
 import sys
 import coverage
-names = ["nasq_proto/decoder.py", "nasq_proto/headers.py"]
+names = ["nasq_proto/" + n + ".py" for n in ("decoder", "plaindecoder", "lines", "headers")]
 measured = coverage.Coverage(
     branch=True, data_file=None, config_file=False, include=["*/" + name for name in names]
 )
@@ -111,7 +112,7 @@ def test_every_branch_of_decoder_and_headers_is_reached_from_the_corpus(tmp_path
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         for start, end in measured["missing_branches"]:
             missing.append(f"{name}: {start} -> {end}: {lines[start - 1].strip()}")
-    assert len(files) == 2
+    assert len(files) == 4
     assert missing == []
 
 
@@ -120,12 +121,12 @@ def test_every_branch_of_decoder_and_headers_is_reached_from_the_corpus(tmp_path
 
 def test_a_fault_of_the_decoder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A harness that finds nothing may be blind: this fault is one that only cutting shows."""
-    original = Decoder._still_no_line
+    original = PlainDecoder._lengthen_line
 
-    def forgets_a_line_feed(self: Decoder, data: bytes) -> bool:
-        return original(self, data) or (data == b"\n" and self.buffered > 5)
+    def forgets_a_blank(self: PlainDecoder, data: bytes) -> None:
+        original(self, b"" if data == b" " else data)
 
-    monkeypatch.setattr(Decoder, "_still_no_line", forgets_a_line_feed)
+    monkeypatch.setattr(PlainDecoder, "_lengthen_line", forgets_a_blank)
     result = builtin.run(TARGETS["decoder"], 20.0, 1, lambda result: None, keep=False, most=20_000)
     assert result.crashes
     assert "byte by byte" in result.crashes[0]

@@ -32,6 +32,8 @@ from nasq_proto import (
     Unsub,
     unfold,
 )
+from nasq_proto.lines import LineParser
+from nasq_proto.plaindecoder import PlainDecoder
 from nasq_proto.strategies import (
     awkward_streams,
     broken_streams,
@@ -56,15 +58,14 @@ def events_of(
     limits: Limits | None = None,
     *,
     fast: bool = True,
-    luck: int | None = None,
+    lookups: int | None = None,
     block: int | None = None,
 ) -> list[Event]:
     """The events of a stream in these chunks, up to the failure if there is one."""
-    decoder = Decoder(role, limits, fast=fast)
-    if luck is not None:
-        decoder._luck = luck
-    if block is not None:
-        decoder._block = block
+    decoder = Decoder(role, limits) if fast else PlainDecoder(role, limits)
+    if isinstance(decoder, Decoder):
+        decoder._lookups = decoder._lookups if lookups is None else lookups
+        decoder._block = decoder._block if block is None else block
     events: list[Event] = []
     for chunk in chunks:
         events += [event for frame in decoder.receive(chunk) for event in unfold(frame)]
@@ -207,10 +208,10 @@ def test_consecutive_messages_for_one_subscription_make_one_run() -> None:
     assert [head.subject for head in heads] == ["a", "a", "a", "b"]
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_a_run_ends_where_another_subscription_or_an_event_comes(fast: bool) -> None:
+@pytest.mark.parametrize("kind", [Decoder, PlainDecoder])
+def test_a_run_ends_at_another_subscription_and_at_an_event(kind: type[PlainDecoder]) -> None:
     one, two = b"MSG a 1 1\r\nx\r\n", b"MSG a 2 1\r\nx\r\n"
-    frames = Decoder(CLIENT, fast=fast).receive(one * 3 + two * 3 + one + b"PING\r\n" + one * 3)
+    frames = kind(CLIENT).receive(one * 3 + two * 3 + one + b"PING\r\n" + one * 3)
     runs = [(frame[0], len(frame[2])) if isinstance(frame, tuple) else frame for frame in frames]
     assert runs == [(b"1", 3), (b"2", 3), (b"1", 1), Ping(), (b"1", 3)]
 
@@ -273,19 +274,19 @@ UNREADABLE: list[tuple[Role, bytes, str]] = [
     (SERVER, b"SUB a b c d\r\n", "SUB takes 2 to 3 arguments, not 4"),
     (SERVER, b"UNSUB \r\n", "UNSUB takes 1 to 2 arguments, not 0"),
     (SERVER, b"UNSUB 1 2 3\r\n", "UNSUB takes 1 to 2 arguments, not 3"),
-    (CLIENT, b"MSG a 1 x\r\n", "message size b'x' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 -1\r\n", "message size b'-1' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 +1\r\n", "message size b'+1' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 1_0\r\n", "message size b'1_0' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 1.0\r\n", "message size b'1.0' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 0x1\r\n", "message size b'0x1' is not a number of one to nine digits"),
-    (CLIENT, "MSG a 1 ٣\r\n".encode(), "is not a number of one to nine digits"),
+    (CLIENT, b"MSG a 1 x\r\n", "message size b'x' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 -1\r\n", "message size b'-1' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 +1\r\n", "message size b'+1' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 1_0\r\n", "message size b'1_0' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 1.0\r\n", "message size b'1.0' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 0x1\r\n", "message size b'0x1' is not a number of 1 to 9 digits"),
+    (CLIENT, "MSG a 1 ٣\r\n".encode(), "is not a number of 1 to 9 digits"),
     (CLIENT, b"MSG a 1 1234567890\r\n", "message size b'1234567890' is not a number"),
     (CLIENT, b"MSG a 1 " + b"9" * 5000 + b"\r\n", f"message size {b'9' * 20!r} is not a number"),
-    (CLIENT, b"HMSG a 1 x 5\r\n", "header size b'x' is not a number of one to nine digits"),
-    (SERVER, b"PUB a x\r\n", "message size b'x' is not a number of one to nine digits"),
-    (SERVER, b"HPUB a x 5\r\n", "header size b'x' is not a number of one to nine digits"),
-    (SERVER, b"UNSUB 1 x\r\n", "UNSUB maximum b'x' is not a number of one to nine digits"),
+    (CLIENT, b"HMSG a 1 x 5\r\n", "header size b'x' is not a number of 1 to 9 digits"),
+    (SERVER, b"PUB a x\r\n", "message size b'x' is not a number of 1 to 9 digits"),
+    (SERVER, b"HPUB a x 5\r\n", "header size b'x' is not a number of 1 to 9 digits"),
+    (SERVER, b"UNSUB 1 x\r\n", "UNSUB maximum b'x' is not a number of 1 to 9 digits"),
     (SERVER, b"UNSUB 1 1000000000\r\n", "UNSUB maximum b'1000000000' is not a number"),
     (CLIENT, b"HMSG a 1 6 5\r\n", "header size 6 is larger than the message size 5: b'HMSG a 1"),
     (SERVER, b"HPUB a 6 5\r\n", "header size 6 is larger than the message size 5: b'HPUB a 6 5'"),
@@ -313,9 +314,9 @@ UNREADABLE: list[tuple[Role, bytes, str]] = [
     (CLIENT, b"MSG\x0ba 1 5\r\n", "unknown protocol operation b'MSG\\x0ba 1 5'"),
     (CLIENT, b"MSG a\r1 5\r\n", "MSG takes 3 to 4 arguments, not 2: b'MSG a\\r1 5'"),
     (CLIENT, b"MSG a\x0b1 5\r\n", "MSG takes 3 to 4 arguments, not 2"),
-    (CLIENT, b"MSG a 1 5\r\r\n", "message size b'5\\r' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 5\x0b\r\n", "message size b'5\\x0b' is not a number of one to nine digits"),
-    (CLIENT, b"MSG a 1 \x0c5\r\n", "message size b'\\x0c5' is not a number of one to nine digits"),
+    (CLIENT, b"MSG a 1 5\r\r\n", "message size b'5\\r' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 5\x0b\r\n", "message size b'5\\x0b' is not a number of 1 to 9 digits"),
+    (CLIENT, b"MSG a 1 \x0c5\r\n", "message size b'\\x0c5' is not a number of 1 to 9 digits"),
     (CLIENT, b'INFO {"port":"x"}\r\n', "INFO field 'port' must be int, not str"),
     (SERVER, b"CONNECT\r\n", "CONNECT is not valid JSON"),
     (SERVER, b"CONNECT null\r\n", "CONNECT must hold a JSON object, not NoneType"),
@@ -573,28 +574,29 @@ def test_bytes_are_buffered_exactly_while_a_frame_is_under_way(
 # ---------------------------------------------------------------------- one line again and again
 
 
-class Counting(Decoder):
-    """Counts the lines that it reads one by one."""
+class Counting(LineParser):
+    """Counts the lines that it parses."""
 
     lines = 0
 
-    def _control_line(self, line: bytes, frames: list[Frame]) -> Head | None:
+    def parse(self, line: bytes) -> Event | Head:
         self.lines += 1
-        return super()._control_line(line, frames)
+        return super().parse(line)
 
 
 @pytest.mark.parametrize("line", [b"PING\r\n", b"PING\n", b"ping  x\r\n", b"PONG\r\n", b"+OK\r\n"])
 @pytest.mark.parametrize("times", [1, 2, 31, 32, 33, 34, 64, 65, 97, 43_690])
 def test_a_flood_of_one_line_is_read_a_block_at_a_time(line: bytes, times: int) -> None:
     """256 KiB of PINGs, read one by one, stopped everything else for 40 ms."""
-    decoder = Counting(CLIENT)
+    decoder = Decoder(CLIENT)
+    decoder._parser = parser = Counting(CLIENT, Limits())
     (event,) = events_of(CLIENT, [line])
     message = b"MSG a 1 1\r\nx\r\n"
     stream = message + line * times + message + line[:2]
     events = [event for frame in decoder.receive(stream) for event in unfold(frame)]
     assert events == [Msg("a", "1", b"x"), *[event] * times, Msg("a", "1", b"x")]
     assert decoder.buffered == 2
-    assert decoder.lines <= 1
+    assert parser.lines <= 1
 
 
 @pytest.mark.parametrize("chunk", [5, 6, 7, 1000])
@@ -622,7 +624,7 @@ def test_the_fast_path_reads_repetitive_streams_as_the_plain_one(
     assert events_of(CLIENT, [stream]) == plain
     assert events_of(CLIENT, data.draw(chunks_of(stream))) == plain
     for few in (0, 1, 2):
-        assert events_of(CLIENT, data.draw(chunks_of(stream)), luck=few) == plain
+        assert events_of(CLIENT, data.draw(chunks_of(stream)), lookups=few) == plain
         assert events_of(CLIENT, data.draw(chunks_of(stream)), block=few + 1) == plain
 
 
@@ -663,7 +665,7 @@ def test_lines_that_are_new_each_time_are_no_longer_looked_up_until_they_repeat(
 
     decoder = Decoder(CLIENT)
     decoder.receive(numbered(500))
-    assert len(decoder._lines) < 100, "it went on remembering what does not come again"
+    assert len(decoder._heads) < 100, "it went on remembering what does not come again"
     ((_, heads, _),) = (
         frame for frame in decoder.receive(_msg(b"MSG b 1", b"x") * 700) if isinstance(frame, tuple)
     )
@@ -728,7 +730,7 @@ def test_no_split_misleads_the_fast_path_on(stream: bytes) -> None:
 @pytest.mark.parametrize("stream", MISLEADING.values(), ids=MISLEADING.keys())
 def test_no_truncation_misleads_the_fast_path_on(stream: bytes) -> None:
     for at in range(len(stream)):
-        fast, plain = Decoder(CLIENT), Decoder(CLIENT, fast=False)
+        fast, plain = Decoder(CLIENT), PlainDecoder(CLIENT)
         assert [e for f in fast.receive(stream[:at]) for e in unfold(f)] == [
             e for f in plain.receive(stream[:at]) for e in unfold(f)
         ], f"cut at {at}"
@@ -796,8 +798,8 @@ def test_a_payload_that_drips_in_is_gathered_in_one_place() -> None:
     for at in range(len(stream) - 1):
         decoder.receive(stream[at : at + 1])
         if at > 20:
-            assert decoder._underway is not None
-            places.update(map(id, decoder._underway._pieces))
+            assert decoder._incomplete is not None
+            places.update(map(id, decoder._incomplete._pieces))
     # One bytearray that grows in place; a new object per byte would copy the payload each time.
     assert len(places) == 1
 
@@ -808,8 +810,8 @@ def test_buffering_a_payload_takes_little_more_than_its_size() -> None:
     for at in range(0, len(stream) - 1, 100):
         decoder.receive(stream[at : min(at + 100, len(stream) - 1)])
     assert decoder.buffered == len(stream) - 1
-    assert decoder._underway is not None
-    assert sum(map(sys.getsizeof, decoder._underway._pieces)) < 1.5 * len(stream)
+    assert decoder._incomplete is not None
+    assert sum(map(sys.getsizeof, decoder._incomplete._pieces)) < 1.5 * len(stream)
 
 
 def test_a_large_payload_in_pieces_comes_out_whole_wherever_it_is_cut() -> None:
@@ -834,13 +836,13 @@ def test_remembered_lines_take_a_bounded_space() -> None:
     decoder = Decoder(CLIENT)
     for i in range(3000):
         decoder.receive(b"MSG %b.%d 1 0\r\n\r\n" % (b"a" * (5000 if i % 2 else 400), i))
-    assert 0 < sum(map(len, decoder._lines)) < 1024 * 520
+    assert 0 < sum(map(len, decoder._heads)) < 1024 * 520
 
 
 def test_lines_with_a_reply_are_not_remembered() -> None:
     decoder = Decoder(CLIENT)
     decoder.receive(b"MSG a 1 r.1 0\r\n\r\n")
-    assert decoder._lines == {}
+    assert decoder._heads == {}
 
 
 def test_a_line_behind_a_bare_line_feed_is_no_pattern_for_the_end_of_a_body() -> None:

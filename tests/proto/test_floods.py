@@ -156,13 +156,13 @@ def test_the_frames_are_the_same_a_few_at_a_time(
     stream: tuple[list[Event], bytes], data: st.DataObject
 ) -> None:
     written, raw = stream
-    sparing = Decoder(Role.CLIENT, sparing=True)
-    sparing._runs, sparing._heavy = 3, 2
+    bounded = Decoder(Role.CLIENT, bounded=True)
+    bounded._steps, bounded._parsed_lines = 3, 2
     events = []
     for chunk in data.draw(chunks_of(raw)):
-        events += [event for frame in sparing.receive(chunk) for event in unfold(frame)]
-    while sparing.rest:
-        events += [event for frame in sparing.receive(b"") for event in unfold(frame)]
+        events += [event for frame in bounded.receive(chunk) for event in unfold(frame)]
+    while bounded.unread:
+        events += [event for frame in bounded.receive(b"") for event in unfold(frame)]
     assert events == written
 
 
