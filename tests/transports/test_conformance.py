@@ -33,6 +33,8 @@ class AsyncHarness(Harness):
 
 
 class BlockingHarness(Harness):
+    can_await = False
+
     def __init__(self) -> None:
         self.lock = threading.RLock()
 
@@ -44,6 +46,8 @@ class BlockingHarness(Harness):
 
 
 class MemoryHarness(Harness):
+    can_await = False
+
     def __init__(self, **options: Any) -> None:
         self.simulation = Simulation(**options)
 
