@@ -80,7 +80,17 @@ def test_the_docstrings_of(name: str, server: LocalServer) -> None:
     assert result.failed == 0
 
 
+def anchors(page: Path) -> set[str]:
+    """What links can name in a page: its headings, as GitHub and mkdocs spell them."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        text = page.read_text(encoding="utf-8")
+        for name, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name} links to {name}"
+            if anchor:
+                assert anchor in anchors(target), f"{page.name} links to {name}#{anchor}"
