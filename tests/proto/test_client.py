@@ -1,4 +1,4 @@
-"""The reconnecting client, played on a virtual clock against the server role. No sockets."""
+"""The reconnecting client on a virtual clock, with the server role as its peer and no sockets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from nasq_proto.testing import Broker, Link, ServerSession
 
 
 class Rig:
-    """A client, its network and its broker."""
+    """A client with its network and its broker."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Rig:
         return [body for _, body, _ in self.inbox.items]
 
 
-def test_connects_and_tells_the_server_who_it_is() -> None:
+def test_connect_sends_the_options_and_credentials() -> None:
     rig = Rig(name="me", user="u", password=lambda: "p").connect()
     assert rig.client.state is ClientState.CONNECTED
     options = rig.session.options
@@ -106,13 +106,13 @@ def test_connects_and_tells_the_server_who_it_is() -> None:
 
 @pytest.mark.parametrize("headers", [True, False])
 def test_a_server_without_headers_is_not_asked_to_report_no_responders(headers: bool) -> None:
-    """nats-server hangs up on `no_responders` without `headers`."""
+    """nats-server closes the connection if `no_responders` is set without `headers`."""
     rig = Rig(Broker(info={"headers": headers})).connect()
     assert rig.session.options["headers"] is headers
     assert rig.session.options["no_responders"] is headers
 
 
-def test_credentials_of_the_url_win_over_the_options() -> None:
+def test_credentials_in_the_url_take_precedence_over_the_options() -> None:
     client = Client(
         ClientOptions([Server("a", 1, user="x", password="y")], user="u", password="p"),
         rng=random.Random(1),
@@ -137,7 +137,7 @@ def test_a_credential_callable_that_raises_fails_the_attempt() -> None:
 
 
 @pytest.mark.parametrize("chop", [None, 1, 3])
-def test_what_is_published_comes_back_in_order(chop: int | None) -> None:
+def test_published_messages_come_back_in_order(chop: int | None) -> None:
     rig = Rig(chop=chop).connect()
     rig.subscribe("a.*")
     sent = [b"%d" % n for n in range(50)]
@@ -181,7 +181,7 @@ def test_bad_input_is_refused_before_a_byte_is_sent(
     assert rig.client.output.messages_out == 0
 
 
-def test_headers_are_refused_where_the_server_takes_none() -> None:
+def test_headers_are_refused_if_the_server_does_not_support_them() -> None:
     rig = Rig(Broker(info={"headers": False})).connect()
     with pytest.raises(InvalidHeaderError, match="takes no headers"):
         rig.client.publish("a", b"", None, {"k": "v"})
@@ -196,7 +196,7 @@ def test_max_payload_follows_a_later_info() -> None:
     rig.client.publish("a", b"x" * 10)
 
 
-def test_commands_before_open_say_to_connect() -> None:
+def test_the_error_for_a_command_before_open_says_to_connect() -> None:
     rig = Rig()
     for call in (
         lambda: rig.client.publish("a", b""),
@@ -212,7 +212,7 @@ def test_commands_before_open_say_to_connect() -> None:
 # ---------------------------------------------------------------------- first connection
 
 
-def test_open_fails_when_no_server_answers_and_names_each() -> None:
+def test_open_fails_when_no_server_answers_and_the_error_names_each() -> None:
     rig = Rig(servers=2)
     rig.link.refuse = ConnectionRefusedError("nobody there")
     opened = rig.client.open(0.0)
@@ -225,7 +225,7 @@ def test_open_fails_when_no_server_answers_and_names_each() -> None:
     assert rig.link.finished
 
 
-def test_open_goes_on_to_the_next_server() -> None:
+def test_open_tries_the_next_server() -> None:
     def by_name(server: Server) -> Broker:
         if server.host == "s1":
             raise ConnectionRefusedError
@@ -273,7 +273,7 @@ def test_a_silent_server_fails_the_attempt_at_its_deadline(
     assert phase in str(opened.error)
 
 
-def test_wrong_credentials_fail_with_the_servers_words() -> None:
+def test_wrong_credentials_fail_with_an_authorization_error() -> None:
     rig = Rig(Broker(users={"u": "p"}), user="u", password="wrong")
     opened = rig.client.open(0.0)
     rig.link.pump()
@@ -317,7 +317,7 @@ def test_garbage_instead_of_info_is_a_typed_error(greeting: bytes) -> None:
     assert isinstance(opened.error, RemoteProtocolError)
 
 
-def test_info_and_ping_within_the_handshake_are_served() -> None:
+def test_info_and_ping_during_the_handshake_are_handled() -> None:
     broker = Broker()
 
     def script(session: ServerSession) -> bool:
@@ -344,7 +344,7 @@ def test_pings_are_answered() -> None:
     assert repr(rig.session.received[before:]) == "[Pong()]"
 
 
-def test_pings_at_its_interval_even_under_steady_traffic() -> None:
+def test_pings_are_sent_at_the_interval_even_under_steady_traffic() -> None:
     rig = Rig(ping_interval=10.0).connect()
     before = len(rig.received(Ping))
     for _ in range(100):
@@ -354,7 +354,7 @@ def test_pings_at_its_interval_even_under_steady_traffic() -> None:
     assert len(rig.received(Ping)) - before == 5
 
 
-def test_a_black_hole_is_noticed_within_the_stated_time() -> None:
+def test_a_silent_server_is_noticed_within_the_documented_time() -> None:
     rig = Rig(ping_interval=10.0, max_pings_out=2).connect()
     flushed = rig.client.flush()
     rig.link.pump()
@@ -369,7 +369,7 @@ def test_a_black_hole_is_noticed_within_the_stated_time() -> None:
     assert isinstance(flushed.error, ConnectionLostError)
 
 
-def test_any_pong_clears_the_count() -> None:
+def test_a_pong_resets_the_count_of_unanswered_pings() -> None:
     rig = Rig(ping_interval=10.0, max_pings_out=1).connect()
     rig.link.advance(1000.0)
     assert rig.client.is_connected
@@ -379,7 +379,7 @@ def test_any_pong_clears_the_count() -> None:
 # ---------------------------------------------------------------------- flush, request
 
 
-def test_flushes_end_in_order_and_each_with_its_own_pong() -> None:
+def test_each_flush_ends_with_its_own_pong() -> None:
     rig = Rig().connect()
     rig.session.mute = True
     first, second = rig.client.flush(), rig.client.flush()
@@ -404,7 +404,7 @@ def test_an_abandoned_flush_keeps_its_place_in_the_order() -> None:
     assert second.done
 
 
-def test_a_flush_never_reports_a_success_that_was_not() -> None:
+def test_a_flush_fails_if_the_connection_is_lost_before_its_pong() -> None:
     rig = Rig().connect()
     rig.session.mute = True
     flushed = rig.client.flush()
@@ -430,7 +430,7 @@ def test_a_flush_while_disconnected_waits_for_the_next_connection() -> None:
     assert [pub.payload for pub in rig.received(Pub)] == [b"kept"]
 
 
-def test_request_gets_its_own_reply() -> None:
+def test_each_request_gets_its_own_reply() -> None:
     rig = Rig().connect()
     first, second = rig.client.request("svc", b"1"), rig.client.request("svc", b"2")
     rig.session.mute = True
@@ -443,7 +443,7 @@ def test_request_gets_its_own_reply() -> None:
     assert second.result()[1] == b"to 2"
 
 
-def test_request_without_responders_fails_at_once() -> None:
+def test_a_request_without_responders_fails_at_once() -> None:
     rig = Rig().connect()
     reply = rig.client.request("nobody", b"")
     rig.link.pump()
@@ -451,7 +451,7 @@ def test_request_without_responders_fails_at_once() -> None:
     assert "'nobody'" in str(reply.error)
 
 
-def test_a_late_reply_is_counted_and_harms_nothing() -> None:
+def test_a_late_reply_is_counted_and_ignored() -> None:
     rig = Rig().connect()
     rig.session.mute = True
     reply = rig.client.request("svc", b"")
@@ -490,7 +490,7 @@ def test_requests_work_after_a_reconnect() -> None:
 # ---------------------------------------------------------------------- subscriptions
 
 
-def test_a_subscription_is_confirmed_by_the_pong_behind_it() -> None:
+def test_a_subscription_is_confirmed_by_the_pong_after_it() -> None:
     rig = Rig().connect()
     rig.session.mute = True
     sub = rig.subscribe("a")
@@ -500,7 +500,7 @@ def test_a_subscription_is_confirmed_by_the_pong_behind_it() -> None:
     assert sub.confirmed.done
 
 
-def test_a_denied_subscription_fails_and_the_connection_lives() -> None:
+def test_a_denied_subscription_fails_and_keeps_the_connection() -> None:
     rig = Rig(Broker(deny_subscribe=("secret.>",))).connect()
     sub = rig.subscribe("secret.a")
     error = sub.confirmed.error
@@ -510,7 +510,7 @@ def test_a_denied_subscription_fails_and_the_connection_lives() -> None:
     assert len(rig.client.subscriptions) == 0
 
 
-def test_a_denied_publish_is_a_notice_and_the_connection_lives() -> None:
+def test_a_denied_publish_is_reported_and_keeps_the_connection() -> None:
     rig = Rig(Broker(deny_publish=("secret.>",))).connect()
     rig.client.take_notices()
     rig.client.publish("secret.a", b"x")
@@ -521,7 +521,7 @@ def test_a_denied_publish_is_a_notice_and_the_connection_lives() -> None:
     assert rig.client.is_connected
 
 
-def test_messages_under_way_at_unsubscribe_still_come() -> None:
+def test_messages_sent_before_unsubscribe_are_still_delivered() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     rig.client.publish("a", b"before")
@@ -549,7 +549,7 @@ def test_a_maximum_counts_from_the_start_across_reconnects() -> None:
     assert sub.ended.done
 
 
-def test_a_maximum_set_while_disconnected_counts_from_the_start_too() -> None:
+def test_a_maximum_set_while_disconnected_counts_from_the_start() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a", "g")
     rig.client.publish("a", b"1")
@@ -571,7 +571,7 @@ def test_a_message_for_an_unknown_sid_is_counted() -> None:
 # ---------------------------------------------------------------------- reconnecting
 
 
-def test_reconnects_replays_and_sends_what_was_pushed_meanwhile_in_order() -> None:
+def test_after_a_reconnect_subscriptions_are_replayed_before_kept_messages() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     rig.client.take_notices()
@@ -600,7 +600,7 @@ def test_order_of_push_subscribe_push_is_kept_while_disconnected() -> None:
     assert [type(e) for e in rig.session.received if isinstance(e, (Pub, Sub))] == [Pub, Sub, Pub]
 
 
-def test_unsubscribe_while_disconnected_keeps_its_place_too() -> None:
+def test_unsubscribe_while_disconnected_keeps_its_place() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     rig.link.cut()
@@ -612,7 +612,7 @@ def test_unsubscribe_while_disconnected_keeps_its_place_too() -> None:
     assert sub.ended.done
 
 
-def test_an_unsubscribe_that_was_sent_is_not_undone_by_a_reconnect() -> None:
+def test_a_reconnect_does_not_undo_an_unsubscribe() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     rig.session.mute = True
@@ -624,7 +624,7 @@ def test_an_unsubscribe_that_was_sent_is_not_undone_by_a_reconnect() -> None:
     assert rig.received(Sub) == []
 
 
-def test_what_a_connection_had_taken_is_never_sent_again() -> None:
+def test_output_that_was_handed_over_is_never_sent_again() -> None:
     rig = Rig().connect()
     rig.client.publish("a", b"taken")
     assert rig.client.data_to_send() == b"PUB a 5\r\ntaken\r\n"
@@ -634,7 +634,7 @@ def test_what_a_connection_had_taken_is_never_sent_again() -> None:
     assert [pub.payload for pub in rig.received(Pub)] == [b"kept"]
 
 
-def test_the_reconnect_buffer_is_bounded_by_a_typed_error() -> None:
+def test_a_full_reconnect_buffer_raises_buffer_full_error() -> None:
     rig = Rig(reconnect_buffer=100).connect()
     rig.link.refuse = ConnectionRefusedError("down")
     rig.link.cut()
@@ -670,7 +670,7 @@ def test_kept_messages_too_large_for_the_new_server_are_dropped_and_reported() -
     )
 
 
-def test_the_first_try_is_at_once_and_the_next_ones_are_spread() -> None:
+def test_the_first_reconnect_is_immediate_and_later_ones_are_delayed() -> None:
     policy = ReconnectPolicy(delay=1.0, max_delay=8.0)
     rig = Rig(reconnect=policy).connect()
     rig.link.advance(60.0)
@@ -683,7 +683,7 @@ def test_the_first_try_is_at_once_and_the_next_ones_are_spread() -> None:
     assert 100 / 8 < rig.link.opened - start < 100
 
 
-def test_a_server_that_accepts_and_drops_is_paced() -> None:
+def test_reconnecting_to_a_server_that_hangs_up_is_paced() -> None:
     rig = Rig(reconnect=ReconnectPolicy(delay=1.0, max_delay=4.0)).connect()
     for _ in range(200):
         if rig.link.session is not None:
@@ -692,7 +692,7 @@ def test_a_server_that_accepts_and_drops_is_paced() -> None:
     assert rig.link.opened < 40
 
 
-def test_reconnect_none_closes_at_the_first_loss() -> None:
+def test_without_reconnect_the_client_closes_at_the_first_loss() -> None:
     rig = Rig(reconnect=None).connect()
     rig.link.cut()
     rig.link.pump()
@@ -702,7 +702,7 @@ def test_reconnect_none_closes_at_the_first_loss() -> None:
         rig.client.publish("a", b"")
 
 
-def test_max_attempts_gives_up_and_says_why() -> None:
+def test_after_max_attempts_the_client_closes_with_a_reason() -> None:
     rig = Rig(reconnect=ReconnectPolicy(max_attempts=3)).connect()
     waiting = rig.inbox.waiter()
     rig.client.closed.on_done(rig.inbox.wake_all)
@@ -714,7 +714,7 @@ def test_max_attempts_gives_up_and_says_why() -> None:
     assert waiting.done
 
 
-def test_a_protocol_error_reconnects_after_the_good_messages_before_it() -> None:
+def test_messages_before_a_protocol_error_are_delivered_and_the_client_reconnects() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     rig.session.say(b"MSG a %d 2\r\nok\r\nMSG a %d 2\r\nbroken\r\n" % (sub.sid, sub.sid))
@@ -726,7 +726,7 @@ def test_a_protocol_error_reconnects_after_the_good_messages_before_it() -> None
 
 
 @pytest.mark.parametrize("text", ["Stale Connection", "Maximum Payload Violation"])
-def test_an_error_that_closes_reconnects_with_it_as_the_reason(text: str) -> None:
+def test_an_err_that_ends_the_connection_is_the_reason_for_the_reconnect(text: str) -> None:
     rig = Rig().connect()
     rig.session.refuse(text)
     rig.link.advance(2.0)
@@ -735,7 +735,7 @@ def test_an_error_that_closes_reconnects_with_it_as_the_reason(text: str) -> Non
     assert rig.client.is_connected
 
 
-def test_an_unknown_error_is_reported_and_the_socket_decides() -> None:
+def test_an_unknown_err_is_reported_and_keeps_the_connection() -> None:
     rig = Rig().connect()
     rig.client.take_notices()
     rig.session.say(Err("Something New"))
@@ -750,7 +750,7 @@ def test_an_unknown_error_is_reported_and_the_socket_decides() -> None:
     assert lost.error.text == "Something New"
 
 
-def test_lame_duck_is_told() -> None:
+def test_lame_duck_mode_is_reported() -> None:
     rig = Rig().connect()
     rig.client.take_notices()
     rig.session.say(Info({"ldm": True}))
@@ -758,7 +758,7 @@ def test_lame_duck_is_told() -> None:
     assert rig.client.take_notices() == [LameDuck("s1:4222")]
 
 
-def test_reports_of_an_attempt_that_was_given_up_are_ignored() -> None:
+def test_reports_about_an_earlier_attempt_are_ignored() -> None:
     rig = Rig().connect()
     rig.link.cut()
     rig.link.advance(2.0)
@@ -772,7 +772,7 @@ def test_reports_of_an_attempt_that_was_given_up_are_ignored() -> None:
 # ---------------------------------------------------------------------- closing
 
 
-def test_close_ends_everything_that_waits() -> None:
+def test_close_ends_every_wait() -> None:
     rig = Rig().connect()
     rig.session.mute = True
     ops: list[Op[Any]] = [
@@ -788,7 +788,7 @@ def test_close_ends_everything_that_waits() -> None:
     assert rig.link.finished
 
 
-def test_close_while_reconnecting_counts_what_was_never_sent() -> None:
+def test_close_while_reconnecting_counts_unsent_messages() -> None:
     rig = Rig().connect()
     rig.link.refuse = ConnectionRefusedError("down")
     rig.link.cut()
@@ -803,7 +803,7 @@ def test_close_while_reconnecting_counts_what_was_never_sent() -> None:
 
 
 @pytest.mark.parametrize("connected", [True, False])
-def test_a_transport_that_can_not_go_on_closes_the_client_with_its_reason(connected: bool) -> None:
+def test_fail_closes_the_client_with_the_transports_reason(connected: bool) -> None:
     rig = Rig()
     opened = rig.client.open(rig.link.now)
     if connected:
@@ -815,13 +815,13 @@ def test_a_transport_that_can_not_go_on_closes_the_client_with_its_reason(connec
     assert rig.client.state is ClientState.CLOSED
     assert rig.client.last_error is reason
     assert rig.client.stopped.done
-    assert rig.client.next_action() is None, "there is nobody to serve it"
+    assert rig.client.next_action() is None, "there is no transport to take an action"
     assert rig.client.take_notices() == [Closed(reason, 0)]
     assert (str(opened.error) == str(reason)) is not connected
     assert isinstance(flush.error, ConnectionClosedError)
     rig.client.fail(None)
     assert rig.client.last_error is reason
-    # What the streams still report is nobody's business any more.
+    # Later reports of the transport have no effect.
     rig.client.transport_closed(1, None, rig.link.now)
     assert rig.client.next_action() is None
     again = rig.client.open(rig.link.now)
@@ -829,13 +829,13 @@ def test_a_transport_that_can_not_go_on_closes_the_client_with_its_reason(connec
     again.result()
 
 
-def test_a_transport_may_fail_before_anything_was_asked_of_it() -> None:
+def test_fail_before_open_changes_nothing() -> None:
     client = Rig().client
     client.fail(None)
     assert client.state is ClientState.IDLE
 
 
-def test_a_close_that_was_not_served_is_done_when_the_transport_fails() -> None:
+def test_fail_completes_a_pending_close() -> None:
     rig = Rig().connect()
     stopped = rig.client.close()
     assert not stopped.done
@@ -853,7 +853,7 @@ def test_close_is_idempotent_and_harmless_before_open() -> None:
     assert sum(isinstance(n, Closed) for n in rig.client.take_notices()) == 1
 
 
-def test_close_while_the_first_connection_is_made_fails_open() -> None:
+def test_close_during_the_first_connection_fails_open() -> None:
     rig = Rig()
     opened = rig.client.open(0.0)
     rig.client.close()
@@ -862,7 +862,7 @@ def test_close_while_the_first_connection_is_made_fails_open() -> None:
     assert rig.link.finished
 
 
-def test_drain_takes_in_what_is_under_way_and_ends_the_subscriptions() -> None:
+def test_drain_receives_messages_in_flight_and_ends_the_subscriptions() -> None:
     rig = Rig().connect()
     rig.subscribe("a")
     rig.client.publish("a", b"under way")
@@ -890,7 +890,7 @@ def test_drain_fails_when_the_connection_breaks_first() -> None:
 # ---------------------------------------------------------------------- backpressure
 
 
-def test_writers_wait_above_the_mark_and_wake_when_the_output_is_taken() -> None:
+def test_publishers_wait_above_the_high_water_mark_until_the_output_is_taken() -> None:
     rig = Rig().connect()
     payload = b"x" * 1024 * 1024
     rig.client.publish("a", payload)
@@ -902,7 +902,7 @@ def test_writers_wait_above_the_mark_and_wake_when_the_output_is_taken() -> None
     assert not rig.client.congested
 
 
-def test_writers_wake_when_the_connection_breaks() -> None:
+def test_waiting_publishers_wake_when_the_connection_breaks() -> None:
     rig = Rig().connect()
     rig.client.publish("a", b"x" * 1024 * 1024)
     writable = rig.client.writable()
@@ -920,13 +920,13 @@ def test_writers_wake_when_the_connection_breaks() -> None:
         {"reconnect_buffer": -1},
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match=next(iter(options))):
         Rig(**options)
 
 
 @pytest.mark.parametrize("at", range(0, 321, 5))
-def test_a_cut_anywhere_in_the_servers_stream_delivers_whole_messages_once(at: int) -> None:
+def test_a_cut_at_any_byte_delivers_whole_messages_once(at: int) -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     stream = b"".join(b"MSG a %d 3\r\n%03d\r\n" % (sub.sid, n) for n in range(20))
