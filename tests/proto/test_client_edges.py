@@ -1,4 +1,4 @@
-"""Cases of the client that lie between two of its parts: each was a fault that no test saw."""
+"""Cases that involve two parts of the client. Each was once a fault that no test found."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .test_client import Rig
 
 
 def blocked(rig: Rig, broker: Broker) -> Inbox:
-    """An inbox of this client that has had the reading stopped."""
+    """Return an inbox of this client that is full and has stopped the reading."""
     inbox = Inbox(1, None, Overflow.BLOCK)
     rig.client.watch(inbox)
     rig.connect()
@@ -46,21 +46,21 @@ def blocked(rig: Rig, broker: Broker) -> Inbox:
     return inbox
 
 
-def test_a_client_that_blocks_reading_is_not_stale_by_its_own_keepalive() -> None:
-    """No PONG is read then, so that none comes proves nothing."""
+def test_a_connection_is_not_stale_while_the_client_does_not_read() -> None:
+    """While the client does not read, a missing PONG does not mean that the server is gone."""
     broker = Broker()
     rig = Rig(broker, ping_interval=5.0, max_pings_out=1)
     inbox = blocked(rig, broker)
     pings = len(rig.received(Ping))
     session = rig.session
-    session.mute = True  # as if its PONGs were not read
+    session.mute = True  # as if the client did not read the PONGs
     for _ in range(10):
         due = rig.client.next_timeout()
         assert due is not None
         rig.link.advance(due - rig.link.now)
     assert rig.client.is_connected
-    assert len(rig.received(Ping)) == pings, "PINGs whose answers nobody reads are not sent"
-    # When it reads again, silence counts again.
+    assert len(rig.received(Ping)) == pings, "no PINGs are sent while their PONGs are not read"
+    # When the client reads again, missing PONGs count again.
     inbox.clear()
     assert rig.client.wants_read
     session.mute = False
@@ -72,7 +72,7 @@ def test_a_client_that_blocks_reading_is_not_stale_by_its_own_keepalive() -> Non
     assert any(isinstance(notice, Disconnected) for notice in rig.client.take_notices())
 
 
-def test_drain_lets_replies_under_way_come() -> None:
+def test_drain_receives_pending_replies() -> None:
     broker = Broker()
     service, rig = Rig(broker).connect(), Rig(broker).connect()
     service.subscribe("svc")
@@ -91,16 +91,16 @@ def test_drain_lets_replies_under_way_come() -> None:
     service.link.pump()
     rig.link.pump()
     assert [op.result()[1] for op in (request, later)] == [b"answer"] * 2
-    assert len(rig.received(Unsub)) == 1, "the subscription to a, and not the one to replies"
+    assert len(rig.received(Unsub)) == 1, "only the subscription to a ends, not that to replies"
 
 
-def test_a_loss_is_not_blamed_on_a_publish_that_was_refused_before() -> None:
+def test_an_earlier_refused_publish_is_not_the_reason_for_a_loss() -> None:
     rig = Rig(Broker(deny_publish=("secret",))).connect()
     rig.client.publish("secret", b"x")
     rig.link.pump()
-    told = rig.client.take_notices()[-1]
-    assert isinstance(told, ServerErrorReceived)
-    assert isinstance(told.error, PermissionsViolationError)
+    refused = rig.client.take_notices()[-1]
+    assert isinstance(refused, ServerErrorReceived)
+    assert isinstance(refused.error, PermissionsViolationError)
     rig.session.close()
     rig.link.advance(2.0)
     (lost, again) = rig.client.take_notices()
@@ -109,7 +109,7 @@ def test_a_loss_is_not_blamed_on_a_publish_that_was_refused_before() -> None:
     assert isinstance(again, Reconnected)
 
 
-def test_a_request_that_is_refused_leaves_no_place_behind() -> None:
+def test_an_invalid_request_leaves_no_pending_reply() -> None:
     rig = Rig(Broker(info={"headers": False, "max_payload": 10})).connect()
     attempts: list[tuple[Any, ...]] = [
         ("svc", b"x" * 11),
@@ -125,7 +125,7 @@ def test_a_request_that_is_refused_leaves_no_place_behind() -> None:
     assert " 0 requests," in repr(rig.client)
 
 
-def test_a_request_that_finds_no_room_while_disconnected_leaves_no_place_behind() -> None:
+def test_a_request_that_does_not_fit_the_buffer_leaves_no_pending_reply() -> None:
     rig = Rig(reconnect_buffer=60).connect()
     rig.link.refuse = OSError("down")
     rig.link.cut()
@@ -135,14 +135,14 @@ def test_a_request_that_finds_no_room_while_disconnected_leaves_no_place_behind(
 
 
 @pytest.mark.parametrize("headers", [True, False])
-def test_connect_asks_for_no_responders_where_the_server_has_headers(headers: bool) -> None:
-    """Such an answer is a status line, so nats-server closes a connection that wants it without."""
+def test_connect_asks_for_no_responders_if_the_server_supports_headers(headers: bool) -> None:
+    """A no-responders answer has a header block, so nats-server requires both options together."""
     rig = Rig(Broker(info={"headers": headers})).connect()
     assert rig.session.options["headers"] is headers
     assert rig.session.options["no_responders"] is headers
 
 
-def test_publishes_with_headers_that_were_never_sent_are_counted() -> None:
+def test_unsent_publishes_with_headers_are_counted() -> None:
     rig = Rig().connect()
     rig.link.refuse = OSError("down")
     rig.link.cut()
@@ -157,7 +157,7 @@ def test_publishes_with_headers_that_were_never_sent_are_counted() -> None:
 
 @pytest.mark.parametrize("named", ["reply", "subject"])
 def test_a_refusal_that_names_the_reply_subject_fails_the_request(named: str) -> None:
-    """nats-server: a user who may publish to svc, and not with such a reply subject."""
+    """nats-server sends this to a user who may publish to svc, but not with this reply subject."""
     broker = Broker()
     service, rig = Rig(broker).connect(), Rig(broker).connect()
     service.subscribe("svc")
@@ -173,13 +173,13 @@ def test_a_refusal_that_names_the_reply_subject_fails_the_request(named: str) ->
     rig.session.say(Err(text))
     rig.link.pump()
     assert isinstance(request.error, PermissionsViolationError)
-    assert not other.done, "only the request with that reply subject fails"
-    assert rig.client.take_notices() == [], "who asked is told, nobody else"
+    assert not other.done, "only the request with that reply subject may fail"
+    assert rig.client.take_notices() == [], "the caller gets the error, so it is not reported"
     assert rig.client.is_connected
 
 
 def test_a_reply_with_status_503_and_a_payload_is_a_reply() -> None:
-    """No responders is an empty message: what a service sends itself is its answer."""
+    """Only an empty message means no responders; with a payload it is the service's answer."""
     broker = Broker()
     service, rig = Rig(broker).connect(), Rig(broker).connect()
     service.subscribe("svc")
@@ -193,8 +193,8 @@ def test_a_reply_with_status_503_and_a_payload_is_a_reply() -> None:
     assert isinstance(requests[1].error, NoRespondersError)
 
 
-def test_taking_a_message_wakes_everyone_who_waits_for_room() -> None:
-    """One large message may leave room for many small ones."""
+def test_taking_a_message_wakes_every_waiter_for_room() -> None:
+    """One large message may make room for many small ones."""
     inbox = Inbox(None, 100, Overflow.BLOCK)
     inbox.put(Head("a", b"1", None, 0, 100), b"x" * 100, 0.0)
     waiting = [inbox.room() for _ in range(3)]
@@ -202,8 +202,8 @@ def test_taking_a_message_wakes_everyone_who_waits_for_room() -> None:
     assert all(op.done for op in waiting)
 
 
-def test_what_is_taken_back_before_a_seal_lets_nothing_behind_it_through() -> None:
-    """The seal is a place in a list: what is taken back in front of it must not move it."""
+def test_removing_a_frame_before_a_seal_keeps_later_frames_sealed() -> None:
+    """The seal is a position in a list, so removing a frame before it must not move it."""
     output = Output(lambda size: None)
     limit = ControlFrame(b"UNSUB 1 5\r\n")
     output.add(ControlFrame(b"SUB a 1\r\n"))
