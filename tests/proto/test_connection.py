@@ -1,4 +1,4 @@
-"""`Connection`: what may be said when, by either role, and how a stream ends."""
+"""`Connection`: which events each role may send in each state, and how a stream ends."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ON_THE_WIRE: list[Event] = [
     Msg("a", "1", b"x"),
     Msg("a", "1", b"x", None, b"H"),
 ]
-# Written down a second time, by hand: state, who speaks, what may be said, where that leads.
+# The table once more, written by hand: state, sender, legal events and the state after each.
 LEGAL: dict[tuple[ConnectionState, Role], dict[type[Event], ConnectionState]] = {
     (AWAIT_INFO, SERVER): {Info: AWAIT_CONNECT, Err: AWAIT_INFO},
     (AWAIT_INFO, CLIENT): {},
@@ -80,13 +80,13 @@ def peer(role: Role) -> Role:
 
 
 def connection_in(state: ConnectionState, role: Role, limits: Limits | None = None) -> Connection:
-    """A connection that has come to `state` as connections do, with nothing left to send."""
+    """Return a connection that reached `state` in the usual way and has nothing left to send."""
     connection = Connection(role, limits=limits)
     if state is CLOSED:
         connection.receive_eof()
     elif state is not AWAIT_INFO:
-        said: list[tuple[Role, Event]] = [(SERVER, Info({})), (CLIENT, Connect({}))]
-        for sender, event in said[: 1 if state is AWAIT_CONNECT else 2]:
+        handshake: list[tuple[Role, Event]] = [(SERVER, Info({})), (CLIENT, Connect({}))]
+        for sender, event in handshake[: 1 if state is AWAIT_CONNECT else 2]:
             if sender is role:
                 connection.send(event)
             else:
@@ -99,7 +99,7 @@ def connection_in(state: ConnectionState, role: Role, limits: Limits | None = No
 # ---------------------------------------------------------------------- the table
 
 
-def test_the_table_is_the_one_written_down_by_hand() -> None:
+def test_the_table_equals_the_one_written_by_hand() -> None:
     ends = {ConnectionClosed: CLOSED, ProtocolFailed: CLOSED}
     by_hand = {
         state: {sender: LEGAL[state, sender] | ({} if state is CLOSED else ends) for sender in Role}
@@ -109,7 +109,7 @@ def test_the_table_is_the_one_written_down_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("state", "sender", "event", "after"), ALLOWED)
-def test_what_is_legal_can_be_sent(
+def test_a_legal_event_can_be_sent(
     state: ConnectionState, sender: Role, event: Event, after: ConnectionState
 ) -> None:
     connection = connection_in(state, sender)
@@ -119,7 +119,7 @@ def test_what_is_legal_can_be_sent(
 
 
 @pytest.mark.parametrize(("state", "sender", "event", "after"), ALLOWED)
-def test_what_is_legal_can_be_received(
+def test_a_legal_event_can_be_received(
     state: ConnectionState, sender: Role, event: Event, after: ConnectionState
 ) -> None:
     connection = connection_in(state, peer(sender))
@@ -128,7 +128,7 @@ def test_what_is_legal_can_be_received(
 
 
 @pytest.mark.parametrize(("state", "sender", "event"), FORBIDDEN)
-def test_sending_what_is_illegal_is_a_local_error_and_changes_nothing(
+def test_sending_an_illegal_event_is_a_local_error_and_changes_nothing(
     state: ConnectionState, sender: Role, event: Event
 ) -> None:
     connection = connection_in(state, sender)
@@ -142,7 +142,7 @@ def test_sending_what_is_illegal_is_a_local_error_and_changes_nothing(
 @pytest.mark.parametrize(
     ("state", "sender", "event"), [case for case in FORBIDDEN if case[0] is not CLOSED]
 )
-def test_receiving_what_is_illegal_fails_the_stream(
+def test_receiving_an_illegal_event_fails_the_stream(
     state: ConnectionState, sender: Role, event: Event
 ) -> None:
     connection = connection_in(state, peer(sender))
@@ -161,31 +161,31 @@ def test_nothing_can_be_received_after_the_end(role: Role, data: bytes) -> None:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("state", ConnectionState)
 @pytest.mark.parametrize("event", [ConnectionClosed(), ProtocolFailed(RemoteProtocolError("x"))])
-def test_the_end_of_a_stream_is_nothing_to_send(
+def test_the_end_of_a_stream_can_not_be_sent(
     role: Role, state: ConnectionState, event: Event
 ) -> None:
     with pytest.raises(LocalProtocolError, match="can't send"):
         connection_in(state, role).send(event)
 
 
-def test_a_failure_of_order_says_what_came_too_early() -> None:
+def test_the_error_for_a_premature_event_names_what_is_missing() -> None:
     (failed,) = Connection(CLIENT).receive_data(b"PING\r\n")
     assert str(failed) == (
         "ProtocolFailed(PING is not allowed now: the server has not said INFO yet)"
     )
 
 
-def test_good_events_before_an_illegal_one_survive() -> None:
+def test_legal_events_before_an_illegal_one_are_returned() -> None:
     events = Connection(CLIENT).receive_data(b"INFO {}\r\n+OK\r\nMSG a 1 1\r\nx\r\nPING\r\n")
     assert [type(event) for event in events] == [Info, Ok, ProtocolFailed]
 
 
-def test_good_events_before_unreadable_bytes_survive() -> None:
+def test_legal_events_before_unreadable_bytes_are_returned() -> None:
     events = Connection(CLIENT).receive_data(b"INFO {}\r\n+OK\r\nNONSENSE\r\n")
     assert [type(event) for event in events] == [Info, Ok, ProtocolFailed]
 
 
-def test_an_illegal_event_counts_before_unreadable_bytes_behind_it() -> None:
+def test_an_illegal_event_is_reported_before_unreadable_bytes_after_it() -> None:
     (failed,) = Connection(CLIENT).receive_data(b"PING\r\nNONSENSE\r\n")
     assert "PING is not allowed now" in str(failed)
 
@@ -196,7 +196,7 @@ def test_unreadable_bytes_close_the_connection() -> None:
     assert connection.state is CLOSED
 
 
-def test_a_state_changes_within_a_chunk() -> None:
+def test_the_state_can_change_within_a_chunk() -> None:
     connection = connection_in(AWAIT_CONNECT, SERVER)
     events = connection.receive_data(b"CONNECT {}\r\nSUB a 1\r\nPUB a 1\r\nx\r\n")
     assert [type(event) for event in events] == [Connect, Sub, Pub]
@@ -210,7 +210,7 @@ def test_a_second_connect_is_legal() -> None:
 # ---------------------------------------------------------------------- sending
 
 
-def test_what_is_sent_is_handed_over_once_and_in_order() -> None:
+def test_sent_events_are_handed_over_once_and_in_order() -> None:
     connection = connection_in(OPEN, CLIENT)
     connection.send(Ping())
     connection.send(Pub("a"))
@@ -236,7 +236,7 @@ def test_a_bad_subject_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
-def test_any_bytes_like_chunk_is_taken(make: type[bytes] | type[bytearray]) -> None:
+def test_a_chunk_may_be_any_bytes_like_object(make: type[bytes] | type[bytearray]) -> None:
     assert Connection(CLIENT).receive_data(make(b"INFO {}\r\n")) == [Info({})]
 
 
@@ -248,7 +248,7 @@ def test_a_chunk_may_be_changed_after_it_was_received() -> None:
     assert connection.receive_data(b"\r\n") == [Msg("a", "1", b"hi")]
 
 
-def test_frames_leave_messages_in_runs() -> None:
+def test_receive_frames_does_not_unfold_runs() -> None:
     connection = connection_in(OPEN, CLIENT)
     frames = connection.receive_frames(b"MSG a 1 1\r\nx\r\n" * 3)
     assert sum(len(frame[2]) for frame in frames if isinstance(frame, tuple)) == 3
@@ -260,7 +260,7 @@ def test_limits_reach_the_decoder() -> None:
     assert "larger than the limit of 5" in str(failed)
 
 
-def test_buffered_counts_the_bytes_of_the_frame_under_way() -> None:
+def test_buffered_counts_the_bytes_of_the_incomplete_frame() -> None:
     connection = connection_in(OPEN, CLIENT)
     connection.receive_data(b"PING\r\nMSG a 1 5\r\nhe")
     assert connection.buffered == len(b"MSG a 1 5\r\nhe")
@@ -271,14 +271,14 @@ def test_buffered_counts_the_bytes_of_the_frame_under_way() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("state", [AWAIT_INFO, AWAIT_CONNECT, OPEN])
-def test_an_end_between_frames_is_a_closed_connection(role: Role, state: ConnectionState) -> None:
+def test_eof_between_frames_is_a_closed_connection(role: Role, state: ConnectionState) -> None:
     connection = connection_in(state, role)
     assert connection.receive_eof() == [ConnectionClosed()]
     assert connection.state is CLOSED
 
 
 @pytest.mark.parametrize("partial", [b"P", b"PING\r", b"MSG a 1 5\r\n", b"MSG a 1 5\r\nhello\r"])
-def test_an_end_within_a_frame_is_a_failure_that_says_where(partial: bytes) -> None:
+def test_eof_within_a_frame_is_an_error_that_names_the_position(partial: bytes) -> None:
     connection = connection_in(OPEN, CLIENT)
     connection.receive_data(partial)
     (failed,) = connection.receive_eof()
@@ -288,18 +288,18 @@ def test_an_end_within_a_frame_is_a_failure_that_says_where(partial: bytes) -> N
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_second_end_gives_nothing(role: Role) -> None:
+def test_a_second_eof_returns_no_events(role: Role) -> None:
     connection = connection_in(CLOSED, role)
     assert connection.receive_eof() == []
 
 
-def test_an_end_after_a_failure_gives_nothing() -> None:
+def test_eof_after_a_failure_returns_no_events() -> None:
     connection = connection_in(OPEN, CLIENT)
     connection.receive_data(b"NONSENSE\r\nMSG a")
     assert connection.receive_eof() == []
 
 
-def test_what_was_sent_before_the_end_is_still_handed_over() -> None:
+def test_output_from_before_eof_is_still_handed_over() -> None:
     connection = connection_in(OPEN, CLIENT)
     connection.send(Ping())
     connection.receive_eof()
@@ -310,7 +310,7 @@ def test_what_was_sent_before_the_end_is_still_handed_over() -> None:
 
 
 @given(data=st.data())
-def test_a_client_and_a_server_that_keep_to_the_table_understand_each_other(
+def test_a_client_and_a_server_that_follow_the_table_understand_each_other(
     data: st.DataObject,
 ) -> None:
     ends = {role: Connection(role) for role in Role}
@@ -335,7 +335,7 @@ def test_a_client_and_a_server_that_keep_to_the_table_understand_each_other(
                 sent[role].append(event)
                 under_way[role] += ends[role].data_to_send()
         else:
-            # Part of what is under way arrives: both sides may speak at once.
+            # Part of the bytes under way arrives, so both sides can send at the same time.
             cut = data.draw(st.integers(0, len(under_way[role])))
             deliver(peer(role), under_way[role][:cut])
             under_way[role] = under_way[role][cut:]
