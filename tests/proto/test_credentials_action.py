@@ -29,7 +29,7 @@ def a_client(**options: Any) -> Client:
 
 
 def until_credentials(client: Client) -> NeedCredentials:
-    """Connect up to the point where the client asks who it is."""
+    """Connect up to the point where the client needs credentials."""
     client.open(0.0)
     action = client.next_action()
     assert isinstance(action, OpenTransport)
@@ -40,7 +40,7 @@ def until_credentials(client: Client) -> NeedCredentials:
     return need
 
 
-def test_nothing_is_sent_before_they_are_there() -> None:
+def test_connect_is_sent_once_and_only_after_credentials_are_given() -> None:
     called: list[str] = []
 
     def password() -> str:
@@ -61,7 +61,7 @@ def test_nothing_is_sent_before_they_are_there() -> None:
     assert client.data_to_send() == b""
 
 
-def test_fixed_credentials_ask_for_nothing() -> None:
+def test_fixed_credentials_need_no_action() -> None:
     client = a_client(user="u", password="p")
     client.open(0.0)
     client.next_action()
@@ -100,7 +100,7 @@ class _Suspends:
         yield
 
 
-def test_a_coroutine_function_that_has_nothing_to_wait_for_is_read_at_once() -> None:
+def test_a_coroutine_function_that_does_not_suspend_can_be_read_at_once() -> None:
     async def token() -> str:
         return "t"
 
@@ -111,7 +111,7 @@ def test_a_coroutine_function_that_has_nothing_to_wait_for_is_read_at_once() -> 
     assert need.read_now() == {"auth_token": "t", "nkey": "k"}
 
 
-def test_what_has_to_be_waited_for_can_not_be_read_at_once() -> None:
+def test_a_coroutine_function_that_suspends_can_not_be_read_at_once() -> None:
     async def token() -> str:
         await _Suspends()
         return "t"
@@ -122,19 +122,19 @@ def test_what_has_to_be_waited_for_can_not_be_read_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "why"),
+    ("secret", "expected"),
     [(lambda: 5, "expected str for 'auth_token', not int"), (lambda: b"t", "not bytes")],
 )
 def test_credentials_of_the_wrong_type_fail_the_attempt(
-    secret: Callable[[], Any], why: str
+    secret: Callable[[], Any], expected: str
 ) -> None:
     client = a_client(token=secret, reconnect=ReconnectPolicy())
     need = until_credentials(client)
-    with pytest.raises(InvalidOptionError, match=why) as caught:
+    with pytest.raises(InvalidOptionError, match=expected) as caught:
         need.read_now()
     client.credentials_failed(need.attempt, caught.value, 0.0)
     assert isinstance(client.last_error, InvalidOptionError)
-    assert why in str(client.last_error)
+    assert expected in str(client.last_error)
 
 
 def test_fixed_credentials_of_the_wrong_type_are_refused_at_once() -> None:
@@ -142,13 +142,13 @@ def test_fixed_credentials_of_the_wrong_type_are_refused_at_once() -> None:
         a_client(token=5)
 
 
-def test_credentials_that_never_come_end_with_the_attempts_deadline() -> None:
+def test_credentials_that_are_never_given_time_out_the_attempt() -> None:
     client = a_client(token=lambda: "t", connect_timeout=2.0)
     need = until_credentials(client)
     client.handle_timeout(2.0)
     assert isinstance(client.last_error, OperationTimeoutError)
     assert "waiting for the credentials" in str(client.last_error)
-    # Too late: nobody asks any more.
+    # The attempt is over, so late credentials have no effect.
     client.credentials_given(need.attempt, {"auth_token": "t"}, 3.0)
     client.credentials_failed(need.attempt, OSError(), 3.0)
     assert client.data_to_send() == b""
