@@ -1,4 +1,4 @@
-"""The connection breaks anywhere: no frame is sent twice or in part, no message comes twice."""
+"""A connection may break at any byte: no frame is sent twice or in part, none arrives twice."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from nasq_proto import (
 from nasq_proto.output import HIGH_WATER
 from nasq_proto.testing import Broker, Link, ServerSession
 
-# ------------------------------------------------------------------------------ every byte
+# ------------------------------------------------------------------------------ at every byte
 
 
 class Rig:
-    """A client that is connected, and every session that its broker ever had."""
+    """A connected client, and all sessions that its broker has had."""
 
     def __init__(self, *, chop: int | None = None) -> None:
         self.broker = Broker()
@@ -66,12 +66,12 @@ class Rig:
         assert self.client.is_connected
 
     def received(self, session: ServerSession) -> list[Event]:
-        """What the client said behind its CONNECT and PING."""
+        """Return the client's events after its CONNECT and PING."""
         return session.received[2:]
 
 
-def say_twenty_frames(rig: Rig) -> list[Op[None]]:
-    """PUB, HPUB, SUB, UNSUB and PING, 20 of them, each PUB with another body."""
+def send_twenty_frames(rig: Rig) -> list[Op[None]]:
+    """Send at least 20 frames: PUB, HPUB, SUB, UNSUB and PING, each PUB with a different body."""
     client = rig.client
     subs: list[Subscription] = []
     ops: list[Op[None]] = []
@@ -91,9 +91,9 @@ def published(events: list[Event]) -> list[tuple[str, bytes]]:
     return [(event.subject, event.payload) for event in events if isinstance(event, Pub)]
 
 
-def test_the_client_stream_is_cut_at_every_byte() -> None:
+def test_the_client_stream_may_be_cut_at_every_byte() -> None:
     rig = Rig()
-    say_twenty_frames(rig)
+    send_twenty_frames(rig)
     stream = rig.client.data_to_send()
     reference = Rig()
     reference.session.receive_data(stream)
@@ -101,12 +101,12 @@ def test_the_client_stream_is_cut_at_every_byte() -> None:
     assert len(whole) >= 20
     everything = published(whole)
     assert len(everything) == 13
-    # Where each frame ends, found by the server's own reader.
+    # Cut the stream after each byte; the server session shows which frames arrived.
     for cut in range(len(stream) + 1):
         rig = Rig()
-        ops = say_twenty_frames(rig)
+        ops = send_twenty_frames(rig)
         assert rig.client.data_to_send() == stream
-        # Never handed over: another ten, said before anyone knows of the break.
+        # Ten more messages, published before the client notices the break, are not handed over.
         late = [b"late %d" % n for n in range(10)]
         for body in late:
             rig.client.publish("late", body)
@@ -120,20 +120,20 @@ def test_the_client_stream_is_cut_at_every_byte() -> None:
         second = rig.session
         assert [type(e) for e in first.received if isinstance(e, ProtocolFailed)] == []
         assert [type(e) for e in second.received if isinstance(e, ProtocolFailed)] == []
-        # What arrived of the first stream is a head of it, frame by frame.
+        # The frames that arrived from the first stream are its first frames.
         before = rig.received(first)
         assert before == whole[: len(before)]
-        # Whatever had been handed over is not said again; the rest is, once and in order.
+        # Frames that were handed over are not sent again. The others are, once and in order.
         assert published(rig.received(second)) == [("late", body) for body in late]
-        # Every subscription that still lives is there, once, with what is left of its maximum.
+        # Each subscription that still exists is replayed once, with the rest of its maximum.
         sids = [event.sid for event in rig.received(second) if isinstance(event, Sub)]
         assert sorted(sids) == ["1", "3", "4"]
         assert [e for e in rig.received(second) if isinstance(e, Unsub)] == [Unsub("1", 3)]
 
 
 @pytest.mark.parametrize("handed", range(0, 21, 4))
-def test_what_was_not_handed_over_keeps_its_order_among_subscriptions(handed: int) -> None:
-    """Frames are taken one by one up to some point; the cut is there."""
+def test_frames_not_handed_over_keep_their_order_across_a_reconnect(handed: int) -> None:
+    """Output is taken at one point, and the connection breaks after it."""
     rig = Rig()
     accepted: list[bytes] = []
     taken = b""
@@ -181,7 +181,7 @@ SERVER_STREAM = [
 
 
 def bodies_of(stream: bytes) -> list[bytes]:
-    """The payloads for subscription 1 of a stream of whole frames, read naively."""
+    """Return the payloads for subscription 1 in a stream of whole frames, with a simple parser."""
     found = []
     at = 0
     while at < len(stream):
@@ -197,7 +197,7 @@ def bodies_of(stream: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("step", [1, 7, 10_000])
-def test_the_server_stream_is_cut_at_every_byte(step: int) -> None:
+def test_the_server_stream_may_be_cut_at_every_byte(step: int) -> None:
     stream = b"".join(SERVER_STREAM)
     ends = [sum(map(len, SERVER_STREAM[:n])) for n in range(len(SERVER_STREAM) + 1)]
     for cut in range(len(stream) + 1):
@@ -212,7 +212,7 @@ def test_the_server_stream_is_cut_at_every_byte(step: int) -> None:
         assert [body for _, body, _ in rig.inbox.items] == expected
         rig.link.cut()
         rig.reconnect()
-        # The next connection starts anew: nothing of the half frame is glued to it.
+        # The next connection starts fresh and ignores the incomplete frame.
         assert rig.session.subs.keys() == {"1"}
         rig.session.say(b"MSG a.x 1 4\r\nanew\r\n")
         rig.link.pump()
@@ -223,32 +223,32 @@ def test_the_server_stream_is_cut_at_every_byte(step: int) -> None:
         late.result()
 
 
-def test_the_handshake_is_cut_at_every_byte() -> None:
-    said = b'INFO {"server_id":"X","headers":true}\r\n+OK\r\nPING\r\nPONG\r\n'
-    for cut in range(len(said) + 1):
+def test_the_handshake_may_be_cut_at_every_byte() -> None:
+    handshake = b'INFO {"server_id":"X","headers":true}\r\n+OK\r\nPING\r\nPONG\r\n'
+    for cut in range(len(handshake) + 1):
         rig = Rig()
         rig.client.publish("a", b"kept")
         rig.link.cut()
 
         def script(session: ServerSession, cut: int = cut) -> bool:
             session.mute = True
-            session.say(said[:cut])
+            session.say(handshake[:cut])
             return True
 
         rig.broker.script = script
         while rig.link.session is None:
             rig.link.advance(0.01)
         connected = rig.client.is_connected
-        assert connected is (cut == len(said))
+        assert connected is (cut == len(handshake))
         rig.link.cut()
         rig.broker.script = rig._remember
         rig.reconnect()
-        # Said once, to the first that was up, whatever became of it.
+        # The message is sent once, on the first connection that was up, whether it arrived or not.
         assert published(rig.session.received) == ([] if connected else [("a", b"kept")])
 
 
-def says(data: bytes) -> Callable[[ServerSession], bool]:
-    """A server that says this and no more."""
+def only_says(data: bytes) -> Callable[[ServerSession], bool]:
+    """Return a script for a server that sends `data` and nothing else."""
 
     def script(session: ServerSession) -> bool:
         session.mute = True
@@ -259,18 +259,18 @@ def says(data: bytes) -> Callable[[ServerSession], bool]:
 
 
 @pytest.mark.parametrize(
-    "behind",
+    "rest",
     [b"nonsense\r\n", b"MSG a 1 1000000000000\r\n", b"INFO []\r\n", b"MSG a 1 1\r\nx\r\n", b"PONG"],
 )
-def test_info_and_what_breaks_the_protocol_in_one_chunk(behind: bytes) -> None:
-    """Inputs never raise: neither does the CONNECT that INFO asks for on a stream that is dead."""
+def test_info_and_a_protocol_violation_in_one_chunk_raise_nothing(rest: bytes) -> None:
+    """Inputs never raise, not even when INFO requires a CONNECT on a stream that has failed."""
     broker = Broker()
-    broker.script = says(b"INFO {}\r\n" + behind)
+    broker.script = only_says(b"INFO {}\r\n" + rest)
     client = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
     link = Link(client, broker)
     opened = client.open(0.0)
     link.pump()
-    if behind == b"PONG":
+    if rest == b"PONG":
         assert not opened.done
         link.advance(6.0)
     else:
@@ -280,19 +280,19 @@ def test_info_and_what_breaks_the_protocol_in_one_chunk(behind: bytes) -> None:
 
 
 def flood(rig: Rig, attempt: int) -> None:
-    """Give the client 50,000 PINGs, as a transport that has read them does."""
+    """Feed the client 50,000 PINGs, as a transport that has read them would."""
     rig.client.receive_data(attempt, b"PING\r\n" * 50_000, rig.link.now)
     while not rig.client.wants_read:
         rig.client.handle_timeout(rig.link.now)
 
 
-def test_a_server_that_pings_and_reads_no_answers_is_given_up() -> None:
+def test_a_server_that_sends_pings_and_reads_no_pongs_is_disconnected() -> None:
     rig = Rig()
     for _ in range(3):
         flood(rig, 1)
     assert rig.client.is_connected
     assert rig.client.output.size <= HIGH_WATER
-    # They are taken: and PINGs are answered as before.
+    # After the transport takes the PONGs, the client answers PINGs as before.
     assert rig.client.data_to_send() == b"PONG\r\n" * 150_000
     rig.client.receive_data(1, b"PING\r\n" * 3, rig.link.now)
     assert rig.client.data_to_send() == b"PONG\r\n" * 3
@@ -303,10 +303,10 @@ def test_a_server_that_pings_and_reads_no_answers_is_given_up() -> None:
     assert "does not read the answers" in str(rig.client.last_error)
 
 
-def test_a_flood_of_pings_in_the_handshake_ends_it() -> None:
+def test_a_flood_of_pings_during_the_handshake_ends_the_attempt() -> None:
     rig = Rig()
     rig.link.cut()
-    rig.broker.script = says(b"INFO {}\r\n")
+    rig.broker.script = only_says(b"INFO {}\r\n")
     rig.link.advance(1.0)
     attempt = rig.link.opened
     for _ in range(4):
@@ -315,11 +315,11 @@ def test_a_flood_of_pings_in_the_handshake_ends_it() -> None:
     assert rig.client.data_to_send() == b""
 
 
-def test_what_the_handshake_has_left_to_say_goes_out_with_the_rest() -> None:
+def test_output_of_the_handshake_is_sent_with_the_kept_messages() -> None:
     rig = Rig()
     rig.client.publish("a", b"kept")
     rig.link.cut()
-    rig.broker.script = says(b"INFO {}\r\n")
+    rig.broker.script = only_says(b"INFO {}\r\n")
     rig.link.advance(1.0)
     attempt = rig.link.opened
     rig.client.receive_data(attempt, b"PING\r\nPONG\r\n", rig.link.now)
@@ -330,7 +330,7 @@ def test_what_the_handshake_has_left_to_say_goes_out_with_the_rest() -> None:
 
 
 class CheckedClient(Client):
-    """Looks at each output as a transport does."""
+    """A client that checks each of its outputs as a transport would use it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.handed: list[int] = []
@@ -339,7 +339,7 @@ class CheckedClient(Client):
     def handle_timeout(self, now: float) -> None:
         super().handle_timeout(now)
         due = self.next_timeout()
-        assert due is None or due > now, "a transport would spin"
+        assert due is None or due > now, "a transport would run in a busy loop"
 
     def data_to_send(self) -> bytes:
         data = super().data_to_send()
@@ -364,8 +364,8 @@ NOISE = [
 ]
 
 
-class AnythingAtAnyTime(RuleBasedStateMachine):
-    """A client, two servers, and a network that does what it likes."""
+class AnyOperationAtAnyTime(RuleBasedStateMachine):
+    """A client, two servers, and an unreliable network."""
 
     subs = Bundle("subs")
 
@@ -446,7 +446,7 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         op.on_done(lambda: self._request_over(number))
 
     def _request_over(self, number: int) -> None:
-        """From now on it must not be handed over."""
+        """The request is over, so it must not be handed over any more."""
         if number not in self.client.handed:
             self.accepted.remove(number)
 
@@ -477,8 +477,8 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         self.link.cut()
 
     @rule(share=st.floats(0.0, 1.0))
-    def cut_within(self, share: float) -> None:
-        """What is on the way to the server is cut somewhere."""
+    def cut_within_output(self, share: float) -> None:
+        """Cut the connection while output is on its way to the server."""
         session = self.link.session
         if session is not None:
             data = self.client.data_to_send()
@@ -487,8 +487,8 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
             self.link.cut()
 
     @rule(share=st.floats(0.0, 1.0))
-    def cut_what_comes(self, share: float) -> None:
-        """What is on the way to the client is cut somewhere."""
+    def cut_within_input(self, share: float) -> None:
+        """Cut the connection while input is on its way to the client."""
         session = self.link.session
         if session is not None and not self.link.black_hole:
             data = session.data_to_send()
@@ -520,7 +520,7 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         if self.link.session is not None:
             self.link.session.mute = mute
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def handed_over_in_order_and_once(self) -> None:
@@ -553,11 +553,11 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
             assert all(body.strip(b"x").endswith(b">") for body in bodies)
 
     @invariant()
-    def it_is_bounded(self) -> None:
+    def it_never_closes(self) -> None:
         assert self.client.state in (ClientState.CONNECTED, ClientState.RECONNECTING)
 
     def teardown(self) -> None:
-        # All is well again: what was accepted is handed over, and the server says so.
+        # The network recovers: all accepted messages are handed over, and the server confirms it.
         self.link.refuse = None
         self.link.black_hole = False
         self.link.advance(60.0)
@@ -569,7 +569,7 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         assert flushed.done
         flushed.result()
         assert self.client.handed == self.accepted
-        # Every Op has come to its end when the client closes.
+        # Every Op is resolved when the client closes.
         self.ops.append(self.client.close())
         self.link.pump()
         assert all(op.done for op in self.ops), [op for op in self.ops if not op.done]
@@ -578,8 +578,8 @@ class AnythingAtAnyTime(RuleBasedStateMachine):
         assert self.client.next_timeout() is None
 
 
-TestAnythingAtAnyTime = AnythingAtAnyTime.TestCase
-TestAnythingAtAnyTime.settings = settings(
+TestAnyOperationAtAnyTime = AnyOperationAtAnyTime.TestCase
+TestAnyOperationAtAnyTime.settings = settings(
     max_examples=10_000 if os.environ.get("NASQ_LONG") == "1" else 200,
     stateful_step_count=50,
     deadline=None,
