@@ -1,4 +1,4 @@
-"""The decoder: what it reads, what it refuses and in which words, however the stream is cut."""
+"""The decoder: what it reads, what it refuses and with which errors, in chunks of any size."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def bytewise(stream: bytes) -> list[bytes]:
 
 
 def failure(role: Role, stream: bytes, limits: Limits | None = None) -> str:
-    """The text of the one error that `stream` ends with."""
+    """Return the text of the error that `stream` ends with."""
     *_, last = events_of(role, [stream], limits)
     assert isinstance(last, ProtocolFailed)
     return str(last.error)
@@ -117,7 +117,7 @@ FROM_A_SERVER: list[tuple[bytes, Event]] = [
     (b"MSG a.b 1 r.1 5\r\nhello\r\n", Msg("a.b", "1", b"hello", "r.1")),
     (b"msg\ta.b  1 \t 5\t\nhello\r\n", Msg("a.b", "1", b"hello")),
     (b"MSG a.b 1 000000005\r\nhello\r\n", Msg("a.b", "1", b"hello")),
-    # The server relays every byte but these: blank, tab, line feed. Only they separate.
+    # The server relays every byte except space, tab and line feed, so only these are separators.
     (b"MSG a.b\r1 1 5\r\nhello\r\n", Msg("a.b\r1", "1", b"hello")),
     (b"MSG a\r 1 5\r\nhello\r\n", Msg("a\r", "1", b"hello")),
     (b"MSG \r 1 \r\r 5\r\nhello\r\n", Msg("\r", "1", b"hello", "\r\r")),
@@ -164,7 +164,7 @@ FROM_A_CLIENT: list[tuple[bytes, Event]] = [
     (b"UNSUB 1\r\n", Unsub("1")),
     (b"UNSUB 1 999999999\r\n", Unsub("1", 999_999_999)),
     (b"unsub\t1  5 \n", Unsub("1", 5)),
-    # The server takes a maximum of 0 for none.
+    # The server treats a maximum of 0 as none.
     (b"UNSUB 1 0\r\n", Unsub("1")),
     (b"PUB a\rb \r 5\r\nhello\r\n", Pub("a\rb", b"hello", "\r")),
     (b"PUB a\x0bb \0\x0c 5\r\nhello\r\n", Pub("a\x0bb", b"hello", "\0\x0c")),
@@ -176,12 +176,12 @@ READABLE = [(CLIENT, *case) for case in FROM_A_SERVER] + [(SERVER, *case) for ca
 
 
 @pytest.mark.parametrize(("role", "stream", "event"), READABLE)
-def test_a_frame_gives_its_event(role: Role, stream: bytes, event: Event) -> None:
+def test_a_frame_is_read_as_its_event(role: Role, stream: bytes, event: Event) -> None:
     assert events_of(role, [stream]) == [event]
 
 
 @pytest.mark.parametrize(("role", "stream", "event"), READABLE)
-def test_a_frame_gives_its_event_behind_another_one(
+def test_repeated_frames_are_read_as_repeated_events(
     role: Role, stream: bytes, event: Event
 ) -> None:
     assert events_of(role, [stream * 3]) == [event] * 3
@@ -195,7 +195,9 @@ def test_nothing_is_read_before_a_frame_is_complete(
 
 
 @pytest.mark.parametrize(("role", "stream", "event"), READABLE)
-def test_the_independent_reader_agrees(role: Role, stream: bytes, event: Event) -> None:
+def test_the_independent_reader_reads_the_same_event(
+    role: Role, stream: bytes, event: Event
+) -> None:
     assert read(stream, role) == ([event], End.CLEAN)
 
 
@@ -216,7 +218,7 @@ def test_a_run_ends_at_another_subscription_and_at_an_event(kind: type[PlainDeco
     assert runs == [(b"1", 3), (b"2", 3), (b"1", 1), Ping(), (b"1", 3)]
 
 
-def test_a_head_says_what_its_control_line_said() -> None:
+def test_a_head_has_the_arguments_of_its_control_line() -> None:
     ((_, (head,), bodies),) = (
         frame
         for frame in Decoder(CLIENT).receive(b"HMSG a.b 7 r 3 5\r\nH\r\nhi\r\n")
@@ -232,16 +234,16 @@ def test_a_head_says_what_its_control_line_said() -> None:
     assert bodies == [b"H\r\nhi"]
 
 
-def test_unfolding_a_run_cuts_headers_from_payloads() -> None:
+def test_unfolding_a_run_separates_headers_from_payloads() -> None:
     run: Frame = (b"1", [Head("a", b"1", None, 2, 3)] * 2, [b"H1x", b"H2y"])
     assert unfold(run) == [Msg("a", "1", b"x", None, b"H1"), Msg("a", "1", b"y", None, b"H2")]
 
 
-def test_unfolding_an_event_gives_the_event() -> None:
+def test_unfolding_an_event_returns_the_event() -> None:
     assert unfold(Ping()) == [Ping()]
 
 
-# ---------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------- refused streams
 
 UNREADABLE: list[tuple[Role, bytes, str]] = [
     (CLIENT, b"\r\n", "unknown protocol operation b''"),
@@ -325,29 +327,33 @@ UNREADABLE: list[tuple[Role, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("role", "stream", "text"), UNREADABLE)
-def test_an_error_says_what_is_wrong_and_where(role: Role, stream: bytes, text: str) -> None:
+def test_the_error_names_the_problem_and_the_bytes(role: Role, stream: bytes, text: str) -> None:
     assert text in failure(role, stream)
 
 
 @pytest.mark.parametrize(("role", "stream", "text"), UNREADABLE)
-def test_the_independent_reader_refuses_it_too(role: Role, stream: bytes, text: str) -> None:
+def test_the_independent_reader_also_refuses_the_stream(
+    role: Role, stream: bytes, text: str
+) -> None:
     assert read(stream, role) == ([], End.BROKEN)
 
 
 @pytest.mark.parametrize(("role", "stream", "text"), UNREADABLE)
-def test_good_events_before_a_bad_one_survive(role: Role, stream: bytes, text: str) -> None:
+def test_valid_events_before_an_invalid_frame_are_returned(
+    role: Role, stream: bytes, text: str
+) -> None:
     before, last = events_of(role, [b"PING\r\nPONG\r\n" + stream])[:2], failure(role, stream)
     assert before == [Ping(), Pong()]
     assert text in last
 
 
 @pytest.mark.parametrize(("role", "stream", "text"), UNREADABLE)
-def test_what_comes_behind_a_bad_one_is_not_read(role: Role, stream: bytes, text: str) -> None:
+def test_nothing_after_an_invalid_frame_is_read(role: Role, stream: bytes, text: str) -> None:
     events = events_of(role, [stream + b"PING\r\n" * 3])
     assert [type(event) for event in events] == [ProtocolFailed]
 
 
-def test_messages_of_a_run_before_a_bad_terminator_survive() -> None:
+def test_messages_before_a_bad_terminator_are_returned() -> None:
     stream = b"MSG a 1 1\r\nx\r\n" * 4 + b"MSG a 1 1\r\nx.."
     assert events_of(CLIENT, [stream])[:-1] == [Msg("a", "1", b"x")] * 4
 
@@ -360,7 +366,7 @@ def test_after_a_failure_nothing_can_be_read(more: bytes) -> None:
         decoder.receive(more)
 
 
-def test_a_failure_gives_the_buffer_back() -> None:
+def test_a_failure_frees_the_buffer() -> None:
     decoder = Decoder(CLIENT)
     decoder.receive(b"MSG a 1 9\r\nxxxx")
     decoder.receive(b"xxxxxxxxxxxx")
@@ -370,7 +376,7 @@ def test_a_failure_gives_the_buffer_back() -> None:
 @pytest.mark.parametrize(
     "start", ["CONNECT", "CONNECT\r", "CONNECT\x0b", " CONNECT ", "CONECT ", "C", "", "CONNECT {} "]
 )
-def test_an_error_shows_no_credentials_of_a_connect_however_it_is_misspelled(start: str) -> None:
+def test_an_error_shows_no_credentials_of_a_misspelled_connect(start: str) -> None:
     assert "s3cret" not in failure(SERVER, start.encode() + b'{"pass":"s3cret",}\r\n')
 
 
@@ -384,7 +390,7 @@ def test_a_control_line_at_the_limit_is_read(end: bytes) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_a_control_line_beyond_the_limit_is_refused(chunk: int) -> None:
+def test_a_control_line_over_the_limit_is_refused(chunk: int) -> None:
     stream = b"PING".ljust(61, b"x") + b"\r\n"
     chunks = [stream[i : i + chunk] for i in range(0, len(stream), chunk)]
     (failed,) = events_of(CLIENT, chunks, SMALL)
@@ -392,7 +398,7 @@ def test_a_control_line_beyond_the_limit_is_refused(chunk: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_a_line_without_end_is_refused_at_the_limit(chunk: int) -> None:
+def test_an_endless_line_is_refused_at_the_limit(chunk: int) -> None:
     decoder = Decoder(CLIENT, SMALL)
     received = 0
     while not decoder.receive(b"x" * chunk):
@@ -400,11 +406,11 @@ def test_a_line_without_end_is_refused_at_the_limit(chunk: int) -> None:
     assert received <= 60
 
 
-def test_the_line_limit_holds_behind_other_frames() -> None:
+def test_the_line_limit_also_applies_after_other_frames() -> None:
     assert "control line" in failure(CLIENT, b"MSG a 1 1\r\nx\r\n" * 2 + b"x" * 61, SMALL)
 
 
-def test_a_payload_is_no_line_however_long() -> None:
+def test_the_line_limit_does_not_apply_to_payloads() -> None:
     stream = b"MSG a 1 30\r\n" + b"x" * 30 + b"\r\n"
     assert events_of(CLIENT, bytewise(stream), Limits(control_line=12, message=30)) == [
         Msg("a", "1", b"x" * 30)
@@ -420,9 +426,7 @@ def test_a_payload_is_no_line_however_long() -> None:
         (SERVER, b"HPUB a 2 31\r\n"),
     ],
 )
-def test_a_message_beyond_the_limit_is_refused_when_it_is_announced(
-    role: Role, line: bytes
-) -> None:
+def test_a_message_over_the_limit_is_refused_at_its_control_line(role: Role, line: bytes) -> None:
     assert failure(role, line, SMALL) == "message of 31 bytes is larger than the limit of 30"
 
 
@@ -443,7 +447,7 @@ def test_a_huge_message_is_refused_before_anything_is_allocated() -> None:
     assert peak < 100_000
 
 
-def test_announcing_a_message_within_the_limit_allocates_nothing_yet() -> None:
+def test_the_control_line_of_a_large_message_allocates_nothing() -> None:
     decoder = Decoder(CLIENT)
     decoder.receive(b"MSG a 1 60000000\r\n")
     tracemalloc.start()
@@ -455,31 +459,31 @@ def test_announcing_a_message_within_the_limit_allocates_nothing_yet() -> None:
     assert peak < 100_000
 
 
-def test_the_default_limits_take_an_info_of_a_large_cluster() -> None:
+def test_the_default_limits_allow_the_info_of_a_large_cluster() -> None:
     urls = [f"10.0.{i // 256}.{i % 256}:4222" for i in range(5000)]
     line = b'INFO {"connect_urls":[%b]}\r\n' % ",".join(f'"{url}"' for url in urls).encode()
     assert events_of(CLIENT, [line]) == [Info({"connect_urls": urls})]
 
 
-# ---------------------------------------------------------------------- however it is cut
+# ---------------------------------------------------------------------- chunks
 
 SESSIONS = [(CLIENT, FROM_SERVER), (SERVER, FROM_CLIENT)]
 
 
 @pytest.mark.parametrize(("role", "stream"), SESSIONS)
-def test_a_recorded_session_reads_as_the_independent_reader_does(role: Role, stream: bytes) -> None:
+def test_the_independent_reader_reads_a_recorded_session_alike(role: Role, stream: bytes) -> None:
     assert read(stream, role) == (events_of(role, [stream]), End.CLEAN)
 
 
 @pytest.mark.parametrize(("role", "stream", "count"), [(*SESSIONS[0], 34), (*SESSIONS[1], 19)])
-def test_a_recorded_session_holds_as_many_events_as_were_counted_by_hand(
+def test_a_recorded_session_contains_the_known_number_of_events(
     role: Role, stream: bytes, count: int
 ) -> None:
     assert len(events_of(role, [stream])) == count
 
 
 @pytest.mark.parametrize(("role", "stream"), SESSIONS)
-def test_every_split_of_a_recorded_session_gives_the_same_events(role: Role, stream: bytes) -> None:
+def test_a_recorded_session_split_anywhere_gives_the_same_events(role: Role, stream: bytes) -> None:
     whole = events_of(role, [stream])
     different = [
         at for at in range(len(stream) + 1) if events_of(role, [stream[:at], stream[at:]]) != whole
@@ -497,9 +501,7 @@ def test_a_recorded_session_in_equal_chunks_gives_the_same_events(
 
 
 @pytest.mark.parametrize(("role", "stream"), SESSIONS)
-def test_every_truncation_of_a_recorded_session_gives_its_whole_frames(
-    role: Role, stream: bytes
-) -> None:
+def test_a_truncated_recorded_session_gives_its_whole_frames(role: Role, stream: bytes) -> None:
     different = [
         at
         for at in range(len(stream))
@@ -525,10 +527,10 @@ def test_a_stream_in_any_permitted_style_gives_its_events(role: Role, data: st.D
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @settings(max_examples=120)
 @given(data=st.data())
-def test_any_stream_ends_the_same_way_in_every_chunking(role: Role, data: st.DataObject) -> None:
+def test_any_stream_gives_the_same_events_in_any_chunks(role: Role, data: st.DataObject) -> None:
     stream = data.draw(broken_streams(peer(role)))
     whole = events_of(role, [stream])
-    # ProtocolFailed compares by the error's text.
+    # Two ProtocolFailed events are equal if the texts of their errors are.
     assert events_of(role, bytewise(stream)) == whole
     assert events_of(role, data.draw(chunks_of(stream))) == whole
 
@@ -536,9 +538,7 @@ def test_any_stream_ends_the_same_way_in_every_chunking(role: Role, data: st.Dat
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @settings(max_examples=100)
 @given(data=st.data())
-def test_small_limits_hit_at_the_same_place_in_every_chunking(
-    role: Role, data: st.DataObject
-) -> None:
+def test_limits_apply_at_the_same_place_in_any_chunks(role: Role, data: st.DataObject) -> None:
     stream = data.draw(broken_streams(peer(role)))
     limits = Limits(data.draw(st.integers(4, 40)), data.draw(st.integers(0, 30)))
     whole = events_of(role, [stream], limits)
@@ -549,7 +549,7 @@ def test_small_limits_hit_at_the_same_place_in_every_chunking(
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @settings(max_examples=120)
 @given(data=st.data())
-def test_any_stream_reads_as_the_independent_reader_does(role: Role, data: st.DataObject) -> None:
+def test_the_independent_reader_reads_any_stream_alike(role: Role, data: st.DataObject) -> None:
     stream = data.draw(broken_streams(peer(role)))
     limits = Limits(data.draw(st.integers(10, 200)), data.draw(st.integers(5, 200)))
     events = events_of(role, [stream], limits)
@@ -561,7 +561,7 @@ def test_any_stream_reads_as_the_independent_reader_does(role: Role, data: st.Da
 
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @given(data=st.data())
-def test_bytes_are_buffered_exactly_while_a_frame_is_under_way(
+def test_bytes_are_buffered_exactly_while_a_frame_is_incomplete(
     role: Role, data: st.DataObject
 ) -> None:
     stream = data.draw(streams_from(peer(role)))[1]
@@ -571,7 +571,7 @@ def test_bytes_are_buffered_exactly_while_a_frame_is_under_way(
     assert bool(decoder.buffered) == (read(stream[:cut], role).end is End.WITHIN)
 
 
-# ---------------------------------------------------------------------- one line again and again
+# ---------------------------------------------------------------------- repeated lines
 
 
 class Counting(LineParser):
@@ -600,7 +600,7 @@ def test_a_flood_of_one_line_is_read_a_block_at_a_time(line: bytes, times: int) 
 
 
 @pytest.mark.parametrize("chunk", [5, 6, 7, 1000])
-def test_a_flood_is_read_however_it_is_cut(chunk: int) -> None:
+def test_a_flood_is_read_in_chunks_of_any_size(chunk: int) -> None:
     stream = b"PING\r\n" * 500 + b"PONG\r\n" * 500 + b"PING\r\n"
     chunks = [stream[i : i + chunk] for i in range(0, len(stream), chunk)]
     assert events_of(CLIENT, chunks) == [*[Ping()] * 500, *[Pong()] * 500, Ping()]
@@ -617,7 +617,7 @@ def test_events_with_fields_are_not_shared() -> None:
 
 @settings(max_examples=200)
 @given(stream=repetitive_streams, data=st.data())
-def test_the_fast_path_reads_repetitive_streams_as_the_plain_one(
+def test_the_fast_path_reads_repetitive_streams_like_the_plain_one(
     stream: bytes, data: st.DataObject
 ) -> None:
     plain = events_of(CLIENT, [stream], fast=False)
@@ -630,7 +630,7 @@ def test_the_fast_path_reads_repetitive_streams_as_the_plain_one(
 
 @settings(max_examples=200)
 @given(stream=broken_streams(SERVER), data=st.data())
-def test_the_fast_path_reads_broken_streams_as_the_plain_one(
+def test_the_fast_path_reads_broken_streams_like_the_plain_one(
     stream: bytes, data: st.DataObject
 ) -> None:
     plain = events_of(CLIENT, [stream], fast=False)
@@ -642,7 +642,9 @@ def test_the_fast_path_reads_broken_streams_as_the_plain_one(
 @pytest.mark.parametrize("size", [0, 1, 128])
 @pytest.mark.parametrize("count", [31, 32, 33, 34, 64, 65, 66, 97, 98, 99, 131])
 @pytest.mark.parametrize("cut", [0, 1, 2, 5])
-def test_blocks_of_messages_read_as_the_plain_path_does(size: int, count: int, cut: int) -> None:
+def test_blocks_of_messages_are_read_like_on_the_plain_path(
+    size: int, count: int, cut: int
+) -> None:
     run = _msg(b"MSG a 1", *[bytes([n % 256]) * size for n in range(count)])
     for stream in (
         run[: len(run) - cut],
@@ -654,7 +656,7 @@ def test_blocks_of_messages_read_as_the_plain_path_does(size: int, count: int, c
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000, 1 << 20])
-def test_lines_that_are_new_each_time_are_no_longer_looked_up_until_they_repeat(step: int) -> None:
+def test_lines_are_looked_up_only_while_they_repeat(step: int) -> None:
     def numbered(count: int) -> bytes:
         return b"".join(_msg(b"MSG a.%d 1" % n, b"x") for n in range(count))
 
@@ -669,7 +671,7 @@ def test_lines_that_are_new_each_time_are_no_longer_looked_up_until_they_repeat(
     ((_, heads, _),) = (
         frame for frame in decoder.receive(_msg(b"MSG b 1", b"x") * 700) if isinstance(frame, tuple)
     )
-    assert len(set(map(id, heads))) < 350, "it did not begin to look up lines again"
+    assert len(set(map(id, heads))) < 350, "repeated lines are not looked up again"
 
 
 def _msg(line: bytes, *bodies: bytes) -> bytes:
@@ -716,19 +718,19 @@ MISLEADING: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("stream", MISLEADING.values(), ids=MISLEADING.keys())
-def test_the_fast_path_is_not_misled_by(stream: bytes) -> None:
+def test_the_fast_path_is_not_misled(stream: bytes) -> None:
     assert events_of(CLIENT, [stream]) == events_of(CLIENT, [stream], fast=False)
 
 
 @pytest.mark.parametrize("stream", MISLEADING.values(), ids=MISLEADING.keys())
-def test_no_split_misleads_the_fast_path_on(stream: bytes) -> None:
+def test_the_fast_path_is_not_misled_by_any_split(stream: bytes) -> None:
     plain = events_of(CLIENT, [stream], fast=False)
     for at in range(len(stream) + 1):
         assert events_of(CLIENT, [stream[:at], stream[at:]]) == plain, f"split at {at}"
 
 
 @pytest.mark.parametrize("stream", MISLEADING.values(), ids=MISLEADING.keys())
-def test_no_truncation_misleads_the_fast_path_on(stream: bytes) -> None:
+def test_the_fast_path_is_not_misled_by_any_truncation(stream: bytes) -> None:
     for at in range(len(stream)):
         fast, plain = Decoder(CLIENT), PlainDecoder(CLIENT)
         assert [e for f in fast.receive(stream[:at]) for e in unfold(f)] == [
@@ -737,27 +739,27 @@ def test_no_truncation_misleads_the_fast_path_on(stream: bytes) -> None:
         assert fast.buffered == plain.buffered, f"cut at {at}"
 
 
-def test_more_distinct_lines_than_are_remembered_read_the_same() -> None:
+def test_more_lines_than_the_cache_holds_are_read_correctly() -> None:
     lines = [_msg(b"MSG s%d 1" % (i % 1500), b"x", b"y") for i in range(4000)]
     stream = b"".join(lines)
     assert events_of(CLIENT, [stream]) == events_of(CLIENT, [stream], fast=False)
 
 
-def test_a_server_has_no_fast_path_to_be_misled() -> None:
+def test_the_server_role_reads_repeated_frames() -> None:
     stream = b"PUB a 1\r\nx\r\n" * 5
     assert events_of(SERVER, [stream]) == [Pub("a", b"x")] * 5
 
 
-# ---------------------------------------------------------------------- what it costs
+# ---------------------------------------------------------------------- cost
 
 
-class Weighed(Decoder):
-    """Counts the bytes that are looked at again when a frame may be complete."""
+class ScanCounting(Decoder):
+    """A decoder that counts the bytes that it scans when a frame may be complete."""
 
-    looked_at = 0
+    scanned = 0
 
     def _decode(self, data: bytes, at: int, frames: list[Frame]) -> int:
-        self.looked_at += len(data) - at
+        self.scanned += len(data) - at
         return super()._decode(data, at, frames)
 
 
@@ -766,32 +768,32 @@ def _long_stream(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000, 65536])
-def test_a_payload_that_drips_in_is_looked_at_a_few_times_only(chunk: int) -> None:
+def test_a_payload_in_small_pieces_is_scanned_a_few_times_only(chunk: int) -> None:
     stream = _long_stream(1 << 18)
-    decoder = Weighed(CLIENT)
+    decoder = ScanCounting(CLIENT)
     for at in range(0, len(stream), chunk):
         decoder.receive(stream[at : at + chunk])
-    assert decoder.looked_at < 3 * len(stream)
+    assert decoder.scanned < 3 * len(stream)
 
 
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
-def test_a_control_line_that_drips_in_is_looked_at_a_few_times_only(role: Role) -> None:
+def test_a_control_line_in_single_bytes_is_scanned_a_few_times_only(role: Role) -> None:
     stream = b"PING" + b"x" * 200_000 + b"\r\n"
-    decoder = Weighed(role)
+    decoder = ScanCounting(role)
     for at in range(len(stream)):
         decoder.receive(stream[at : at + 1])
-    assert decoder.looked_at < 3 * len(stream)
+    assert decoder.scanned < 3 * len(stream)
 
 
-def test_many_frames_cut_at_every_byte_are_looked_at_a_few_times_only() -> None:
+def test_many_frames_in_single_bytes_are_scanned_a_few_times_only() -> None:
     stream = b"MSG a 1 5\r\nhello\r\n" * 2000
-    decoder = Weighed(CLIENT)
+    decoder = ScanCounting(CLIENT)
     for at in range(len(stream)):
         decoder.receive(stream[at : at + 1])
-    assert decoder.looked_at < 4 * len(stream)
+    assert decoder.scanned < 4 * len(stream)
 
 
-def test_a_payload_that_drips_in_is_gathered_in_one_place() -> None:
+def test_a_payload_in_single_bytes_is_collected_in_one_object() -> None:
     stream = _long_stream(1 << 18)
     decoder = Decoder(CLIENT)
     places: set[int] = set()
@@ -804,7 +806,7 @@ def test_a_payload_that_drips_in_is_gathered_in_one_place() -> None:
     assert len(places) == 1
 
 
-def test_buffering_a_payload_takes_little_more_than_its_size() -> None:
+def test_buffering_a_payload_takes_little_more_memory_than_its_size() -> None:
     stream = _long_stream(1 << 20)
     decoder = Decoder(CLIENT)
     for at in range(0, len(stream) - 1, 100):
@@ -814,7 +816,7 @@ def test_buffering_a_payload_takes_little_more_than_its_size() -> None:
     assert sum(map(sys.getsizeof, decoder._incomplete._pieces)) < 1.5 * len(stream)
 
 
-def test_a_large_payload_in_pieces_comes_out_whole_wherever_it_is_cut() -> None:
+def test_a_large_payload_is_read_whole_in_chunks_of_any_size() -> None:
     payload = bytes(range(256)) * 100
     stream = _msg(b"MSG a 1", payload, payload) + b"PING\r\n"
     expected = events_of(CLIENT, [stream], fast=False)
@@ -825,14 +827,14 @@ def test_a_large_payload_in_pieces_comes_out_whole_wherever_it_is_cut() -> None:
             assert events_of(CLIENT, chunks) == expected, (chunk, first)
 
 
-def test_a_long_control_line_is_not_guessed_at_each_later_frame() -> None:
+def test_a_long_control_line_is_not_used_as_a_guess() -> None:
     decoder = Decoder(CLIENT)
     decoder.receive(b"MSG " + b"a" * 100_000 + b" 1 0\r\n\r\n")
-    # Each guess copies as many bytes: behind this line every six bytes of PING would cost 100 kB.
+    # Each guess copies this many bytes. After this line, a long guess would cost 100 kB per PING.
     assert decoder._guess <= 512
 
 
-def test_remembered_lines_take_a_bounded_space() -> None:
+def test_remembered_lines_take_a_limited_space() -> None:
     decoder = Decoder(CLIENT)
     for i in range(3000):
         decoder.receive(b"MSG %b.%d 1 0\r\n\r\n" % (b"a" * (5000 if i % 2 else 400), i))
@@ -845,7 +847,7 @@ def test_lines_with_a_reply_are_not_remembered() -> None:
     assert decoder._heads == {}
 
 
-def test_a_line_behind_a_bare_line_feed_is_no_pattern_for_the_end_of_a_body() -> None:
+def test_a_line_after_a_bare_line_feed_does_not_hide_a_bad_terminator() -> None:
     stream = b"PING\nMSG a 1 4\r\nbody\r\n" * 9
     stream += b"PING\nMSG a 1 4\r\nbodyG\nMSG a 1 4\r\nbody\r\n"
     events = events_of(CLIENT, [stream])
