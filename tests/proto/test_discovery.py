@@ -1,4 +1,4 @@
-"""Servers that announce one another, on a virtual clock."""
+"""Servers that announce each other, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from nasq_proto.testing import Broker, Link, ServerSession
 
 
 class Net:
-    """Brokers by address, and one client that was told of some of them."""
+    """Brokers by address, and a client that knows some of the addresses."""
 
     def __init__(self, *urls: str, seed: int = 1, **options: Any) -> None:
         self.brokers: dict[str, Broker] = {}
-        # Addresses where connections are taken and nothing is ever said.
-        self.deaf: set[str] = set()
+        # Addresses that accept connections and never send anything.
+        self.silent: set[str] = set()
         self.tried: list[str] = []
         self.servers: list[Server] = []
         self.client = Client(
@@ -47,7 +47,7 @@ class Net:
     def _resolve(self, server: Server) -> Broker:
         self.tried.append(server.address)
         self.servers.append(server)
-        if server.address in self.deaf:
+        if server.address in self.silent:
             broker = Broker()
             broker.script = lambda session: True
             return broker
@@ -56,7 +56,7 @@ class Net:
         return self.brokers[server.address]
 
     def up(self, address: str, *announced: str, **options: Any) -> Broker:
-        """A broker answers at `address`, and announces those."""
+        """Start a broker at `address` that announces `announced`."""
         broker = Broker(info={"connect_urls": list(announced)}, **options)
         self.brokers[address] = broker
         return broker
@@ -66,7 +66,7 @@ class Net:
         self.link.advance(0.0)
 
     def say(self, *announced: str, **fields: Any) -> None:
-        """The present server sends another INFO."""
+        """Let the current server send another INFO."""
         assert self.link.session is not None
         self.link.session.say(
             Info({"headers": True, "max_payload": 1000, "connect_urls": list(announced), **fields})
@@ -74,7 +74,7 @@ class Net:
         self.link.pump()
 
     def settle(self, seconds: float = 30.0) -> list[Notice]:
-        """Let time pass; what was told meanwhile."""
+        """Let time pass; return the notices of that time."""
         self.link.advance(seconds)
         return self.client.take_notices()
 
@@ -83,24 +83,24 @@ class Net:
         return [server.address for server in self.client._connector.pool.servers]
 
 
-def test_what_is_announced_is_added_once_and_forgotten_when_it_is_not() -> None:
+def test_announced_servers_are_added_once_and_removed_when_no_longer_announced() -> None:
     net = Net("nats://a:1", "nats://b:2")
     net.up("a:1", "a:1", "c:3", "b:2", "c:3", "[::1]:4")
     net.open()
     assert net.pool == ["a:1", "b:2", "c:3", "[::1]:4"]
     net.say("c:3")
-    assert net.pool == ["a:1", "b:2", "c:3"], "the user's own stay"
+    assert net.pool == ["a:1", "b:2", "c:3"], "the user's own servers stay"
     net.say("d:5")
     assert net.pool == ["a:1", "b:2", "d:5"]
     net.say()
-    assert net.pool == ["a:1", "b:2", "d:5"], "who says nothing says nothing of others"
+    assert net.pool == ["a:1", "b:2", "d:5"], "an empty list changes nothing"
 
 
 @pytest.mark.parametrize(
     "bad",
     ["", ":", "no port:x", "a:99999", "[::1:4", "a b:1", "\x00", "u:p@evil:1/x", "http://x:1"],
 )
-def test_an_address_that_is_none_is_passed_over(bad: str) -> None:
+def test_an_invalid_address_is_ignored(bad: str) -> None:
     net = Net("nats://a:1")
     net.up("a:1", bad, "b:2")
     net.open()
@@ -108,7 +108,7 @@ def test_an_address_that_is_none_is_passed_over(bad: str) -> None:
     assert net.pool == ["a:1", "b:2"]
 
 
-def test_the_connected_server_is_not_forgotten_by_itself() -> None:
+def test_the_connected_server_stays_in_the_pool_if_it_does_not_announce_itself() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "b:2")
     net.up("b:2", "c:3")
@@ -122,7 +122,7 @@ def test_the_connected_server_is_not_forgotten_by_itself() -> None:
     assert net.pool == ["a:1", "b:2", "c:3"]
 
 
-def test_a_discovered_server_is_reached_as_the_one_that_announced_it() -> None:
+def test_a_discovered_server_inherits_tls_and_credentials() -> None:
     net = Net("tls://u:p@name.example:1")
     net.up("name.example:1", users={"u": "p"})
     net.brokers["name.example:1"].info["tls_required"] = True
@@ -132,13 +132,13 @@ def test_a_discovered_server_is_reached_as_the_one_that_announced_it() -> None:
     by_ip, by_name = net.client._connector.pool.servers[1:]
     assert [s.scheme for s in (by_ip, by_name)] == ["tls", "tls"]
     assert (by_ip.user, by_ip.password) == ("u", "p")
-    assert by_ip.tls_name == "name.example", "what the user asked for is what is verified"
+    assert by_ip.tls_name == "name.example", "the certificate is checked against the user's name"
     assert by_name.tls_name == "other.example"
 
 
 @pytest.mark.parametrize("url", ["tls://a:1", "nats://a:1"])
-def test_what_is_announced_in_the_clear_counts_only_where_there_is_no_tls(url: str) -> None:
-    """Somebody in between can say it; what comes under TLS is the server's own."""
+def test_plaintext_announcements_are_ignored_when_tls_follows(url: str) -> None:
+    """A third party can forge plaintext; an INFO under TLS is the server's own."""
     net = Net(url)
     net.up("a:1", "evil:1").info["tls_required"] = True
     net.open()
@@ -148,7 +148,7 @@ def test_what_is_announced_in_the_clear_counts_only_where_there_is_no_tls(url: s
     assert net.pool == ["a:1", "b:2"]
 
 
-def test_a_handshake_that_fails_leads_nowhere_else() -> None:
+def test_a_failed_tls_handshake_leads_to_no_announced_server() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "evil:1").info["tls_required"] = True
     net.up("evil:1")
@@ -159,14 +159,14 @@ def test_a_handshake_that_fails_leads_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize("options", [{"tls_first": True}, {"tls": True, "tls_first": True}])
-def test_with_tls_first_the_first_info_counts(options: dict[str, Any]) -> None:
+def test_with_tls_first_the_first_info_is_used(options: dict[str, Any]) -> None:
     net = Net("nats://a:1", **options)
     net.up("a:1", "b:2")
     net.open()
     assert net.pool == ["a:1", "b:2"]
 
 
-def test_over_websocket_the_websocket_addresses_count() -> None:
+def test_over_websocket_the_websocket_addresses_are_used() -> None:
     net = Net("ws://a:1")
     broker = net.up("a:1", "raw:2")
     broker.info["ws_connect_urls"] = ["b:8080"]
@@ -175,7 +175,7 @@ def test_over_websocket_the_websocket_addresses_count() -> None:
     assert net.client._connector.pool.servers[1].scheme == "ws"
 
 
-def test_those_found_are_tried_in_the_first_round_too() -> None:
+def test_discovered_servers_are_tried_in_the_first_round() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "b:2", users={"x": "y"})
     net.up("b:2", "a:1")
@@ -184,13 +184,13 @@ def test_those_found_are_tried_in_the_first_round_too() -> None:
     assert net.client.is_connected
 
 
-def test_those_found_have_one_timeout_in_all_in_the_first_round() -> None:
+def test_discovered_servers_share_one_timeout_in_the_first_round() -> None:
     net = Net("nats://a:1", "nats://b:1", connect_timeout=5.0)
     net.up("a:1", *(f"s{n}:1" for n in range(1000)), users={"x": "y"})
-    net.deaf.update(f"s{n}:1" for n in range(1000))
+    net.silent.update(f"s{n}:1" for n in range(1000))
     opened = net.client.open(net.link.now)
     net.link.pump()
-    # Refused by a, refused by b; then the first of those found swallows everything.
+    # Servers a and b fail at once; the first discovered one accepts the connection and is silent.
     net.link.advance(4.9)
     assert not opened.done
     net.link.advance(0.2)
@@ -199,14 +199,14 @@ def test_those_found_have_one_timeout_in_all_in_the_first_round() -> None:
     assert net.tried == ["a:1", "b:1", "s0:1"]
 
 
-# ---------------------------------------------------------------------- unreachable ones
+# ---------------------------------------------------------------------- unreachable servers
 
 
 def connected_net(*announced: str, **options: Any) -> Net:
-    """Connected to a:1 for a while, which announces some that nothing answers for."""
+    """Connect to a:1 for a while; it announces servers that accept connections and stay silent."""
     net = Net("nats://a:1", **options)
     net.up("a:1", "a:1", *announced)
-    net.deaf.update(announced)
+    net.silent.update(announced)
     net.open()
     assert net.client.is_connected
     net.link.advance(5.0)
@@ -215,20 +215,20 @@ def connected_net(*announced: str, **options: Any) -> Net:
     return net
 
 
-def test_two_unreachable_peers_do_not_keep_a_client_from_its_one_good_server() -> None:
+def test_two_unreachable_servers_do_not_delay_reconnecting() -> None:
     net = connected_net("10.0.0.2:1", "10.0.0.3:1")
     for _ in range(5):
         net.link.cut()
         net.link.advance(0.0)
-        assert net.client.is_connected, "at once"
+        assert net.client.is_connected, "the client did not reconnect at once"
         net.link.advance(5.0)
     assert set(net.tried) == {"a:1"}
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("down", [0.1, 0.5, 0.9, 2.0, 60.0])
-def test_a_client_is_back_soon_whatever_else_was_announced(seed: int, down: float) -> None:
-    """The restart of its one good server takes a while, and every other one swallows packets."""
+def test_unreachable_servers_delay_reconnecting_by_a_limited_time(seed: int, down: float) -> None:
+    """The only good server takes a while to restart, and all the others drop packets."""
     net = connected_net(*(f"10.0.0.{n}:1" for n in range(2, 12)), seed=seed)
     for _ in range(3):
         broker = net.brokers.pop("a:1")
@@ -240,12 +240,12 @@ def test_a_client_is_back_soon_whatever_else_was_announced(seed: int, down: floa
             due = net.link.next_event()
             assert due is not None
             net.link.advance(due - net.link.now)
-        # Unreachable ones are tried, one after another, and for long only in a long outage.
+        # The client tries unreachable servers one at a time, and long only in a long outage.
         assert net.link.now - start <= min(max(1.0, down), 5.0) + 0.75
         net.link.advance(5.0)
 
 
-def test_a_peer_that_answers_is_gone_to_when_the_good_server_is_gone() -> None:
+def test_an_announced_server_is_used_when_the_first_one_is_down() -> None:
     net = connected_net()
     net.up("b:1", "a:1", "b:1")
     net.say("a:1", "b:1")
@@ -256,9 +256,9 @@ def test_a_peer_that_answers_is_gone_to_when_the_good_server_is_gone() -> None:
     assert net.client.is_connected
 
 
-def test_a_peer_that_is_far_away_is_reached_at_its_second_attempt() -> None:
+def test_a_distant_server_is_reached_at_the_second_attempt() -> None:
     net = connected_net("b:1")
-    net.deaf.clear()
+    net.silent.clear()
     net.up("b:1", "a:1", "b:1")
     del net.brokers["a:1"]
     net.link.cut()
@@ -267,13 +267,13 @@ def test_a_peer_that_is_far_away_is_reached_at_its_second_attempt() -> None:
     assert net.client.is_connected
 
 
-def test_thousands_of_names_are_dialled_with_pauses() -> None:
+def test_attempts_at_thousands_of_servers_are_paced() -> None:
     net = connected_net()
     net.say(*(f"s{n}:1" for n in range(10_000)))
     broker = net.brokers.pop("a:1")
     net.link.cut()
     net.link.advance(60.0)
-    # One round without a pause over those that were kept, then one in 25 to 50 milliseconds.
+    # One round over the kept servers without a pause, then one attempt every 25 to 50 ms.
     assert MOST_ANNOUNCED < len(net.tried) <= 1 + MOST_ANNOUNCED + 60.0 / 0.025
     net.brokers["a:1"] = broker
     start = net.link.now
@@ -282,7 +282,7 @@ def test_thousands_of_names_are_dialled_with_pauses() -> None:
     assert net.link.now - start <= 0.85
 
 
-def test_the_reasons_of_names_without_end_are_not_kept_without_end() -> None:
+def test_the_number_of_failure_reasons_that_are_kept_is_limited() -> None:
     net = connected_net()
     turn = 0
 
@@ -303,7 +303,7 @@ def test_the_reasons_of_names_without_end_are_not_kept_without_end() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"jwt": b"bytes"}, {"sig": object()}, {"nkey": ["x"]}, None])
-def test_an_authenticator_that_gives_nonsense_is_an_attempt_that_failed(fields: Any) -> None:
+def test_an_invalid_result_of_an_authenticator_fails_the_attempt(fields: Any) -> None:
     net = Net("nats://a:1", authenticator=lambda info: fields)
     net.up("a:1")
     net.open()
@@ -318,7 +318,7 @@ def test_discovered_servers_can_be_ignored() -> None:
     net.say("c:1", ldm=True)
     net.link.advance(1.0)
     assert net.pool == ["a:1"]
-    assert net.client.is_connected, "there is nowhere else to go"
+    assert net.client.is_connected, "there is no other server"
     broker = net.brokers.pop("a:1")
     net.link.cut()
     net.link.advance(30.0)
@@ -328,7 +328,7 @@ def test_discovered_servers_can_be_ignored() -> None:
     assert set(net.tried) == {"a:1"}
 
 
-def test_a_name_in_capitals_and_without_a_port_stays_in_the_pool() -> None:
+def test_an_upper_case_name_without_a_port_stays_in_the_pool() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "Nats-B.example.com:4222", "NATS-C")
     net.open()
@@ -337,7 +337,7 @@ def test_a_name_in_capitals_and_without_a_port_stays_in_the_pool() -> None:
         net.say("Nats-B.example.com:4222", "NATS-C")
 
 
-def test_two_clients_that_share_their_options_do_not_influence_each_other() -> None:
+def test_clients_that_share_options_do_not_influence_each_other() -> None:
     options = ClientOptions([Server("a", 1), Server("b", 1)], user="u", password="wrong")
     good, bad = Broker(), Broker(users={"u": "right"})
 
@@ -359,7 +359,7 @@ def test_two_clients_that_share_their_options_do_not_influence_each_other() -> N
     link.advance(5.0)
     link.cut()
     link.advance(0.0)
-    assert first.is_connected, "no failure of the other client's counts here"
+    assert first.is_connected, "failures of the other client must not count"
     assert first.server is options.servers[0]
     third, _ = client(good, bad)
     assert third.server is options.servers[0]
@@ -370,7 +370,7 @@ def test_two_clients_that_share_their_options_do_not_influence_each_other() -> N
 
 
 class Vault:
-    """Gives a password, and counts how often it is asked."""
+    """Returns a password, and counts its calls."""
 
     def __init__(self, password: str) -> None:
         self.password = password
@@ -396,7 +396,7 @@ def signed_in_net(vault: Vault, *addresses: str, **options: Any) -> Net:
     return net
 
 
-def test_a_password_that_is_refreshed_late_does_not_end_the_client() -> None:
+def test_refusals_of_different_passwords_do_not_close_the_client() -> None:
     vault = Vault("old")
     net = signed_in_net(vault)
     net.brokers["a:1"].users = {"u": "new"}
@@ -405,13 +405,13 @@ def test_a_password_that_is_refreshed_late_does_not_end_the_client() -> None:
     assert isinstance(net.client.last_error, AuthorizationError)
     vault.password = "in between"
     net.link.advance(0.05)
-    assert net.client.state is ClientState.RECONNECTING, "refused twice, with other credentials"
+    assert net.client.state is ClientState.RECONNECTING, "the two refusals had different passwords"
     vault.password = "new"
     net.link.advance(1.0)
     assert net.client.is_connected
 
 
-def test_the_same_password_refused_twice_in_a_row_ends_the_client() -> None:
+def test_two_refusals_of_the_same_password_close_the_client() -> None:
     vault = Vault("old")
     net = signed_in_net(vault)
     net.brokers["a:1"].users = {"u": "new"}
@@ -425,12 +425,12 @@ def test_the_same_password_refused_twice_in_a_row_ends_the_client() -> None:
     assert str(error).startswith("the server a:1 said: Authorization Violation (check the user")
 
 
-def test_another_failure_between_two_refusals_starts_the_count_anew() -> None:
+def test_another_failure_between_two_refusals_resets_the_count() -> None:
     vault = Vault("old")
     net = signed_in_net(vault)
     broker = net.brokers["a:1"]
     for _ in range(10):
-        # Refused once, then nobody there, then refused once, …
+        # One refusal, then no server, then one refusal, …
         broker.users = {"u": "new"}
         net.link.cut()
         tried = len(net.tried)
@@ -447,7 +447,7 @@ def test_another_failure_between_two_refusals_starts_the_count_anew() -> None:
     assert net.client.is_connected
 
 
-def test_a_timeout_of_the_servers_is_not_a_refusal() -> None:
+def test_an_authentication_timeout_is_not_a_refusal() -> None:
     vault = Vault("old")
     net = signed_in_net(vault)
 
@@ -468,20 +468,20 @@ def test_a_timeout_of_the_servers_is_not_a_refusal() -> None:
     assert net.client.is_connected
 
 
-def test_a_policy_can_have_refusals_retried_for_ever() -> None:
+def test_a_policy_can_retry_refusals_forever() -> None:
     vault = Vault("old")
     net = signed_in_net(vault, reconnect=ReconnectPolicy(give_up_on_auth=False))
     net.brokers["a:1"].users = {"u": "new"}
     net.link.cut()
     net.link.advance(60.0)
     assert net.client.state is ClientState.RECONNECTING
-    assert 60.0 / 0.75 < vault.asked < 400, "at the pace of any other failure"
+    assert 60.0 / 0.75 < vault.asked < 400, "refusals are not paced like other failures"
     vault.password = "new"
     net.link.advance(1.0)
     assert net.client.is_connected
 
 
-def test_a_new_signature_of_the_same_key_is_no_new_credential() -> None:
+def test_a_new_signature_by_the_same_key_counts_as_the_same_credentials() -> None:
     signed: list[str] = []
 
     def sign(info: Info) -> dict[str, str]:
@@ -499,7 +499,7 @@ def test_a_new_signature_of_the_same_key_is_no_new_credential() -> None:
     assert len(signed) == 3
 
 
-def test_connecting_again_begins_with_what_the_user_named() -> None:
+def test_open_starts_again_with_the_given_servers() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "b:2")
     net.open()
@@ -514,7 +514,7 @@ def test_connecting_again_begins_with_what_the_user_named() -> None:
     assert net.pool == ["a:1"]
 
 
-def test_who_was_given_up_is_not_brought_back_by_an_announcement() -> None:
+def test_an_announcement_does_not_bring_back_a_server_that_was_given_up() -> None:
     net = Net("nats://a:1", user="u", password="old", reconnect=ReconnectPolicy(delay=0.01))
     for address in ("a:1", "b:2", "c:3"):
         net.up(address, "a:1", "b:2", "c:3", users={"u": "old"})
@@ -536,7 +536,7 @@ def test_who_was_given_up_is_not_brought_back_by_an_announcement() -> None:
     assert net.pool == ["a:1", "b:2", "c:3"]
 
 
-def test_an_endless_list_of_new_servers_does_not_grow_the_pool() -> None:
+def test_the_number_of_announced_servers_in_the_pool_is_limited() -> None:
     net = Net("nats://a:1")
     net.up("a:1")
     net.open()
@@ -547,7 +547,7 @@ def test_an_endless_list_of_new_servers_does_not_grow_the_pool() -> None:
     assert len(net.pool) == 1 + MOST_ANNOUNCED
 
 
-def test_shuffled_servers_are_tried_in_an_order_that_the_seed_decides() -> None:
+def test_the_seed_decides_the_order_of_shuffled_servers() -> None:
     urls = [f"nats://s{n}:1" for n in range(5)]
 
     def order(seed: int, *, shuffle: bool) -> tuple[str, ...]:
@@ -565,7 +565,7 @@ def test_shuffled_servers_are_tried_in_an_order_that_the_seed_decides() -> None:
 # ---------------------------------------------------------------------- lame duck
 
 
-def test_a_lame_duck_is_left_and_nothing_is_lost_on_the_way() -> None:
+def test_moving_from_a_lame_duck_server_loses_nothing() -> None:
     net = Net("nats://a:1")
     first = net.up("a:1", "a:1", "b:2")
     second = net.up("b:2", "a:1", "b:2")
@@ -577,15 +577,15 @@ def test_a_lame_duck_is_left_and_nothing_is_lost_on_the_way() -> None:
     assert session is not None
     net.client.publish("s", b"1")
     session.say(Info({"headers": True, "max_payload": 1000, "connect_urls": ["b:2"], "ldm": True}))
-    # Carried by hand: what is said after the client has heard of it waits for the next server.
+    # Move the bytes by hand: output after the client has read "ldm" waits for the next server.
     net.client.receive_data(1, session.data_to_send(), net.link.now)
     net.client.publish("s", b"2")
-    last_words = net.client.data_to_send()
-    assert last_words.startswith(b"PUB s 1\r\n1\r\n")
-    assert last_words.endswith(b"PING\r\n")
+    last_output = net.client.data_to_send()
+    assert last_output.startswith(b"PUB s 1\r\n1\r\n")
+    assert last_output.endswith(b"PING\r\n")
     net.client.publish("s", b"3")
     assert net.client.data_to_send() == b""
-    session.receive_data(last_words)
+    session.receive_data(last_output)
     notices = net.settle()
     assert [body for _, body, _ in inbox.items] == [b"1", b"2", b"3"]
     assert not first.sessions
@@ -597,8 +597,8 @@ def test_a_lame_duck_is_left_and_nothing_is_lost_on_the_way() -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_client_that_drains_while_it_leaves_a_lame_duck_stays_to_the_end(taken: bool) -> None:
-    """What was to wait for the next server was lost, and drain failed."""
+def test_drain_on_a_lame_duck_server_finishes_there(taken: bool) -> None:
+    """Output that should wait for the next server was once lost, and drain failed."""
     net = Net("nats://a:1")
     first = net.up("a:1", "a:1", "b:2")
     net.up("b:2", "a:1", "b:2")
@@ -630,7 +630,7 @@ def test_a_client_that_drains_while_it_leaves_a_lame_duck_stays_to_the_end(taken
     assert net.client.dropped_unsent == 0
 
 
-def test_a_connection_that_breaks_before_the_lame_duck_is_left_loses_nothing_either() -> None:
+def test_a_lame_duck_connection_that_breaks_loses_nothing() -> None:
     net = Net("nats://a:1")
     net.up("a:1", "a:1", "b:2")
     second = net.up("b:2", "a:1", "b:2")
@@ -649,27 +649,27 @@ def test_a_connection_that_breaks_before_the_lame_duck_is_left_loses_nothing_eit
 
 
 @pytest.mark.parametrize("alias", [False, True])
-def test_a_lame_duck_that_is_alone_is_stayed_with(alias: bool) -> None:
+def test_the_client_stays_on_a_lame_duck_server_until_another_one_is_known(alias: bool) -> None:
     net = Net("nats://localhost:1")
     net.up("localhost:1", *(["10.0.0.1:1"] if alias else []))
     net.open()
     net.link.advance(5.0)
     inbox = Inbox()
     net.client.subscribe("s", None, inbox.deliver)
-    # It leaves itself out of the list, under whatever name.
+    # A lame duck server leaves its own address out of the list.
     net.say(ldm=True)
     net.client.publish("s", b"x")
     notices = net.settle(5.0)
     assert [type(n) for n in notices] == [Connected, LameDuck]
     assert net.client.is_connected
     assert len(inbox.items) == 1
-    # Another server turns up while there is time.
+    # Another server is announced in time.
     net.up("b:2")
     net.say("b:2", ldm=True)
     assert [n.server for n in net.settle() if isinstance(n, Reconnected)] == ["b:2"]
 
 
-def test_a_lame_duck_comes_last_for_a_while() -> None:
+def test_a_lame_duck_server_is_tried_last_for_a_while() -> None:
     net = Net("nats://a:1", "nats://b:2")
     net.up("a:1")
     net.open()
@@ -682,5 +682,5 @@ def test_a_lame_duck_comes_last_for_a_while() -> None:
     net.settle(20.0)
     assert net.client.is_connected
     assert net.client.server is not None
-    assert net.client.server.address == "a:1", "it is back, and no other one is there"
+    assert net.client.server.address == "a:1", "it is back, and there is no other server"
     assert isinstance(net.brokers["a:1"].sessions[0].received[0], Connect)
