@@ -1,4 +1,4 @@
-"""The encoder: whatever goes out comes out the same at the other side, and nothing else does."""
+"""The encoder: the peer reads exactly the events that were encoded, or the encoder refuses them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CLIENT, SERVER = Role.CLIENT, Role.SERVER
 
 
 def received(wire: bytes, role: Role) -> list[Event]:
-    """What a `role` reads; a frame that is not complete is an error."""
+    """Return the events that `role` reads; an incomplete frame is an error."""
     decoder = Decoder(role)
     events = [event for frame in decoder.receive(wire) for event in unfold(frame)]
     assert decoder.buffered == 0
@@ -51,7 +51,7 @@ def received(wire: bytes, role: Role) -> list[Event]:
 
 
 def events_in(wire: bytes, role: Role) -> list[Event]:
-    """What a `role` reads of bytes that may break the protocol."""
+    """Return the events that `role` reads from bytes that may break the protocol."""
     return [event for frame in Decoder(role).receive(wire) for event in unfold(frame)]
 
 
@@ -79,14 +79,14 @@ WIRE_FORMS: list[tuple[Event, bytes]] = [
 
 
 @pytest.mark.parametrize(("event", "wire"), WIRE_FORMS)
-def test_an_event_has_its_wire_form(event: Event, wire: bytes) -> None:
+def test_an_event_is_encoded(event: Event, wire: bytes) -> None:
     assert encode(event) == wire
 
 
 @pytest.mark.parametrize(("sender", "reader"), [(CLIENT, SERVER), (SERVER, CLIENT)])
 @settings(max_examples=200)
 @given(data=st.data())
-def test_every_event_comes_out_as_it_went_in(
+def test_every_encoded_event_is_read_unchanged(
     sender: Role, reader: Role, data: st.DataObject
 ) -> None:
     event = data.draw(events_from(sender))
@@ -94,12 +94,12 @@ def test_every_event_comes_out_as_it_went_in(
 
 
 @pytest.mark.parametrize(("stream", "reader"), [(FROM_CLIENT, SERVER), (FROM_SERVER, CLIENT)])
-def test_what_a_peer_relays_can_be_sent_on(stream: bytes, reader: Role) -> None:
+def test_the_events_of_a_recorded_session_can_be_encoded_again(stream: bytes, reader: Role) -> None:
     events = received(stream, reader)
     assert received(b"".join(map(encode, events)), reader) == events
 
 
-# What the server relays: every byte but blank, tab and line feed.
+# Characters that the server relays: every byte except space, tab and line feed.
 CONTROL = [*"\0\x01\x07\v\f\r\x1b\x1c\x1d\x1e\x1f\x7f\x85", "\udc85", "\udcff"]
 
 
@@ -110,7 +110,7 @@ CONTROL = [*"\0\x01\x07\v\f\r\x1b\x1c\x1d\x1e\x1f\x7f\x85", "\udc85", "\udcff"]
         *(form % mark for mark in CONTROL for form in ("%s", "%sa", "a%s", "a%sb")),
     ],
 )
-def test_a_message_on_a_subject_that_only_servers_allow_can_be_relayed(word: str) -> None:
+def test_a_message_may_contain_words_that_only_servers_allow(word: str) -> None:
     for headers in (None, b"H"):
         message = Msg(word, word, b"x", word, headers)
         assert received(encode(message), CLIENT) == [message]
@@ -121,7 +121,7 @@ def test_a_message_on_a_subject_that_only_servers_allow_can_be_relayed(word: str
     sid=st.binary(min_size=1, max_size=3),
     reply=st.binary(min_size=1, max_size=6),
 )
-def test_whatever_is_read_as_an_argument_can_be_relayed(
+def test_any_argument_that_was_read_can_be_encoded(
     subject: bytes, sid: bytes, reply: bytes
 ) -> None:
     wire = b"MSG %b %b %b 1\r\nx\r\n" % (subject, sid, reply)
@@ -130,11 +130,11 @@ def test_whatever_is_read_as_an_argument_can_be_relayed(
         assert received(encode(event), CLIENT) == [event]
 
 
-# ---------------------------------------------------------------------- nothing breaks the framing
+# ---------------------------------------------------------------------- broken framing
 
 
-def attempt(event: Event) -> bytes | None:
-    """The wire form, or None when it was refused."""
+def try_encode(event: Event) -> bytes | None:
+    """Return the encoded event, or None if the encoder refuses it."""
     try:
         return encode(event)
     except (InvalidSubjectError, LocalProtocolError):
@@ -143,10 +143,10 @@ def attempt(event: Event) -> bytes | None:
 
 @settings(max_examples=300)
 @given(subject=any_text, reply=st.none() | any_text, payload=payloads, headers=st.none() | payloads)
-def test_any_text_in_a_pub_is_refused_or_comes_out_as_one_equal_event(
+def test_any_text_in_a_pub_is_refused_or_read_as_one_equal_event(
     subject: str, reply: str | None, payload: bytes, headers: bytes | None
 ) -> None:
-    wire = attempt(Pub(subject, payload, reply, headers))
+    wire = try_encode(Pub(subject, payload, reply, headers))
     if wire is not None:
         (event,) = received(wire, SERVER)
         assert isinstance(event, Pub)
@@ -157,10 +157,10 @@ def test_any_text_in_a_pub_is_refused_or_comes_out_as_one_equal_event(
 
 @settings(max_examples=300)
 @given(subject=any_text, sid=any_text, reply=st.none() | any_text, payload=payloads)
-def test_any_text_in_a_msg_is_refused_or_comes_out_as_one_equal_event(
+def test_any_text_in_a_msg_is_refused_or_read_as_one_equal_event(
     subject: str, sid: str, reply: str | None, payload: bytes
 ) -> None:
-    wire = attempt(Msg(subject, sid, payload, reply))
+    wire = try_encode(Msg(subject, sid, payload, reply))
     if wire is not None:
         (event,) = received(wire, CLIENT)
         assert isinstance(event, Msg)
@@ -172,10 +172,10 @@ def test_any_text_in_a_msg_is_refused_or_comes_out_as_one_equal_event(
 
 @settings(max_examples=300)
 @given(subject=any_text, sid=any_text, group=st.none() | any_text)
-def test_any_text_in_a_sub_is_refused_or_comes_out_as_one_equal_event(
+def test_any_text_in_a_sub_is_refused_or_read_as_one_equal_event(
     subject: str, sid: str, group: str | None
 ) -> None:
-    wire = attempt(Sub(subject, sid, group))
+    wire = try_encode(Sub(subject, sid, group))
     if wire is not None:
         (event,) = received(wire, SERVER)
         assert isinstance(event, Sub)
@@ -185,8 +185,8 @@ def test_any_text_in_a_sub_is_refused_or_comes_out_as_one_equal_event(
 
 
 @given(sid=any_text, most=st.none() | st.integers())
-def test_any_unsub_is_refused_or_comes_out_as_one_equal_event(sid: str, most: int | None) -> None:
-    wire = attempt(Unsub(sid, most))
+def test_any_unsub_is_refused_or_read_as_one_equal_event(sid: str, most: int | None) -> None:
+    wire = try_encode(Unsub(sid, most))
     if wire is not None:
         (event,) = received(wire, SERVER)
         assert isinstance(event, Unsub)
@@ -195,24 +195,24 @@ def test_any_unsub_is_refused_or_comes_out_as_one_equal_event(sid: str, most: in
 
 
 @given(text=any_text)
-def test_any_err_text_is_refused_or_comes_out_as_one_event(text: str) -> None:
-    wire = attempt(Err(text))
+def test_any_err_text_is_refused_or_read_as_one_event(text: str) -> None:
+    wire = try_encode(Err(text))
     if wire is not None:
         (event,) = received(wire, CLIENT)
-        # Lone surrogates have no wire form; they are shown as "?".
+        # Lone surrogates cannot be encoded; they are replaced by "?".
         assert event == Err(text.encode("utf-8", "replace").decode())
 
 
 @given(name=any_text, value=any_text)
-def test_any_text_in_connect_comes_out_equal(name: str, value: str) -> None:
+def test_any_text_in_connect_is_read_unchanged(name: str, value: str) -> None:
     connect = Connect({name: value})
     assert received(encode(connect), SERVER) == [connect]
 
 
 SEPARATORS = [" ", "\t", "\n", "\r\nPING\r\n"]
-# Arguments that contain these are relayed and never sent by a client.
-FOR_SERVERS = ["\r", "\0", "\v", "\f"]
-# What no received text contains; the last one is the UTF-8 of an umlaut, byte by byte.
+# The server relays arguments that contain these; a client never sends them.
+RELAYED_WHITESPACE = ["\r", "\0", "\v", "\f"]
+# No received text contains these. The last one is the UTF-8 of an umlaut, byte by byte.
 SURROGATES = ["\ud800", "a\udfff", "\udc7f", "\udd00", "\udcc3\udcbc"]
 BY_CLIENTS: dict[str, Callable[[str], Event]] = {
     "PUB subject": lambda bad: Pub(bad),
@@ -234,15 +234,15 @@ BY_SERVERS: dict[str, Callable[[str], Event]] = {
 
 @pytest.mark.parametrize("bad", ["", *(f"a{mark}b" for mark in SEPARATORS), *SURROGATES])
 @pytest.mark.parametrize("argument", [*BY_CLIENTS, *BY_SERVERS])
-def test_no_argument_may_hold_what_separates_arguments(argument: str, bad: str) -> None:
+def test_no_argument_may_contain_a_separator(argument: str, bad: str) -> None:
     make = {**BY_CLIENTS, **BY_SERVERS}[argument]
     with pytest.raises(InvalidSubjectError):
         encode(make(bad))
 
 
-@pytest.mark.parametrize("mark", FOR_SERVERS)
+@pytest.mark.parametrize("mark", RELAYED_WHITESPACE)
 @pytest.mark.parametrize("argument", BY_CLIENTS)
-def test_a_client_sends_no_control_character_that_is_whitespace(argument: str, mark: str) -> None:
+def test_a_client_may_not_send_whitespace_control_characters(argument: str, mark: str) -> None:
     for bad in (f"a{mark}b", f"{mark}a", f"a{mark}"):
         with pytest.raises(InvalidSubjectError, match=f"holds {re.escape(repr(mark))} at position"):
             encode(BY_CLIENTS[argument](bad))
@@ -250,7 +250,7 @@ def test_a_client_sends_no_control_character_that_is_whitespace(argument: str, m
 
 @pytest.mark.parametrize("bad", ["*", ">", "a.*", "*.a", "a.>", ">.a", ".", "a.", ".a", "a..b"])
 @pytest.mark.parametrize("argument", ["PUB subject", "PUB reply", "HPUB reply"])
-def test_a_client_publishes_to_no_pattern_and_no_empty_token(argument: str, bad: str) -> None:
+def test_a_client_may_not_publish_to_wildcards_or_empty_tokens(argument: str, bad: str) -> None:
     with pytest.raises(InvalidSubjectError, match=r"holds the wildcard|holds an empty token"):
         encode(BY_CLIENTS[argument](bad))
 
@@ -259,12 +259,12 @@ def test_a_client_publishes_to_no_pattern_and_no_empty_token(argument: str, bad:
     "word", ["a*", "a.>b", "$JS.ACK.1", "gr\xfc\xdf", "\x85", "a\udcff", "\x01"]
 )
 @pytest.mark.parametrize("argument", BY_CLIENTS)
-def test_a_client_sends_every_other_word(argument: str, word: str) -> None:
+def test_a_client_may_send_any_other_word(argument: str, word: str) -> None:
     event = BY_CLIENTS[argument](word)
     assert received(encode(event), SERVER) == [event]
 
 
-def test_surrogates_that_are_utf_8_together_are_refused_with_the_text_that_they_spell() -> None:
+def test_the_error_for_surrogates_that_form_utf_8_names_the_text() -> None:
     with pytest.raises(
         InvalidSubjectError, match="valid UTF-8; use the characters themselves: 'ü'"
     ):
@@ -272,13 +272,13 @@ def test_surrogates_that_are_utf_8_together_are_refused_with_the_text_that_they_
 
 
 @pytest.mark.parametrize("text", ["a\nb", "\n", "'\r\nPING\r\n"])
-def test_an_err_text_with_a_line_feed_is_refused_not_changed(text: str) -> None:
+def test_an_err_text_with_a_line_feed_is_refused(text: str) -> None:
     with pytest.raises(LocalProtocolError, match="contains a line feed"):
         encode(Err(text))
 
 
 @pytest.mark.parametrize("text", ["a\rb", "\r", "it's \v\f\0"])
-def test_an_err_text_that_names_an_odd_subject_comes_out_equal(text: str) -> None:
+def test_an_err_text_with_odd_characters_is_read_unchanged(text: str) -> None:
     assert received(encode(Err(text)), CLIENT) == [Err(text)]
 
 
@@ -295,7 +295,7 @@ def _wrong(value: object) -> Any:
         Pub("a", _wrong(None)),
         Pub("a", _wrong(5)),
         Pub("a", _wrong([1, 2])),
-        # len() counts its items, not its bytes.
+        # len() returns the number of its items, not of its bytes.
         Pub("a", _wrong(array.array("I", [1, 2, 3]))),
         Pub("a", b"", _wrong(b"r")),
         Pub("a", b"", None, _wrong("H")),
@@ -320,23 +320,23 @@ def test_a_field_of_the_wrong_type_is_a_type_error(event: Event) -> None:
 
 
 @pytest.mark.parametrize("make", [bytearray, memoryview])
-def test_any_bytes_like_payload_is_taken_as_its_bytes(make: Any) -> None:
+def test_a_payload_may_be_any_bytes_like_object(make: Any) -> None:
     assert encode(Pub("a", make(b"hi"), None, make(b"H"))) == b"HPUB a 1 3\r\nHhi\r\n"
 
 
-def test_a_memoryview_of_wide_items_counts_its_bytes() -> None:
+def test_the_size_of_a_memoryview_is_counted_in_bytes() -> None:
     wide = memoryview(bytes(8)).cast("I")
     assert encode(Pub("a", cast("Any", wide))) == b"PUB a 8\r\n" + bytes(8) + b"\r\n"
 
 
 @pytest.mark.parametrize("event", [Pub("a", b"x", None, b""), Msg("a", "1", b"x", None, b"")])
-def test_an_empty_header_block_is_refused_since_it_would_come_out_as_none(event: Event) -> None:
+def test_an_empty_header_block_is_refused(event: Event) -> None:
     with pytest.raises(LocalProtocolError, match="header block can't be empty"):
         encode(event)
 
 
 @pytest.mark.parametrize("most", [0, -1, 1_000_000_000, 10**30])
-def test_an_unsub_maximum_that_the_server_would_take_for_none_is_refused(most: int) -> None:
+def test_an_unsub_maximum_that_the_server_would_ignore_is_refused(most: int) -> None:
     with pytest.raises(LocalProtocolError, match="UNSUB maximum must be 1 to 999999999"):
         encode(Unsub("1", most))
 
@@ -359,7 +359,7 @@ def _circular() -> dict[str, Any]:
     [{"x": float("nan")}, {"x": float("inf")}, {"x": _nested(100_000)}, _circular()],
     ids=["NaN", "infinity", "too deep", "circular"],
 )
-def test_fields_that_have_no_json_are_a_local_error(fields: dict[str, Any]) -> None:
+def test_fields_that_are_not_json_are_a_local_error(fields: dict[str, Any]) -> None:
     with pytest.raises(LocalProtocolError, match="CONNECT can't be sent as JSON"):
         encode(Connect(fields))
 
@@ -367,7 +367,7 @@ def test_fields_that_have_no_json_are_a_local_error(fields: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "event", [ConnectionClosed(), ProtocolFailed(RemoteProtocolError("x")), Event()], ids=repr
 )
-def test_what_is_never_on_the_wire_has_no_bytes(event: Event) -> None:
+def test_an_event_that_is_never_on_the_wire_is_refused(event: Event) -> None:
     with pytest.raises(LocalProtocolError, match="is never on the wire"):
         encode(event)
 
@@ -392,7 +392,7 @@ LONG = "a" * MAX_CONTROL_LINE
     ],
     ids=lambda event: type(event).__name__,
 )
-def test_a_control_line_that_makes_the_server_hang_up_is_refused(event: Event) -> None:
+def test_a_control_line_too_long_for_the_server_is_refused(event: Event) -> None:
     with pytest.raises(InvalidSubjectError, match="too long: the server takes control lines of"):
         encode(event)
 
@@ -402,10 +402,10 @@ def test_a_control_line_that_makes_the_server_hang_up_is_refused(event: Event) -
     reply=st.integers(0, 60),
     headers=st.sampled_from([None, b"H" * 10]),
 )
-def test_no_pub_line_is_ever_longer_than_the_server_takes(
+def test_no_encoded_pub_line_is_too_long_for_the_server(
     length: int, reply: int, headers: bytes | None
 ) -> None:
-    wire = attempt(Pub("a" * length, b"x" * 100, "r" * reply if reply else None, headers))
+    wire = try_encode(Pub("a" * length, b"x" * 100, "r" * reply if reply else None, headers))
     if wire is not None:
         assert wire.index(b"\n") < MAX_CONTROL_LINE
 
@@ -423,10 +423,10 @@ def test_the_longest_subject_leaves_room_for_sizes_of_nine_digits(
     assert MAX_CONTROL_LINE - 20 <= len(longest + sizes) <= MAX_CONTROL_LINE
 
 
-def test_a_message_may_be_longer_than_what_a_client_may_send() -> None:
+def test_the_control_line_of_a_message_may_be_longer_than_a_clients() -> None:
     message = Msg(LONG, "1", b"x", LONG)
     assert received(encode(message), CLIENT) == [message]
 
 
-def test_a_message_head_is_all_of_the_line_but_its_sizes() -> None:
+def test_message_head_returns_the_line_without_its_sizes() -> None:
     assert message_head("a", "1", "r", with_headers=True) == b"HMSG a 1 r "
