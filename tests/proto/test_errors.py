@@ -1,4 +1,4 @@
-"""The tree of errors, and which error a server's words make."""
+"""The error classes, and which of them a server's -ERR text leads to."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ CLASSES: list[type[NASQError]] = [
 # ---------------------------------------------------------------------- the tree
 
 
-def test_every_public_name_is_an_error_of_the_tree_or_the_function_that_makes_one() -> None:
+def test_the_public_names_are_the_error_classes_and_server_error() -> None:
     names = {name for name in errors.__all__ if name != "server_error"}
     assert names == {cls.__name__ for cls in CLASSES}
 
 
-def test_the_picture_at_the_head_of_the_module_shows_every_class() -> None:
+def test_the_docstring_of_the_module_names_every_class() -> None:
     assert errors.__doc__ is not None
     assert [cls.__name__ for cls in CLASSES if cls.__name__ not in errors.__doc__] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "cousin"),
+    ("name", "builtin"),
     [
         ("InvalidSubjectError", ValueError),
         ("InvalidHeaderError", ValueError),
@@ -68,16 +68,16 @@ def test_the_picture_at_the_head_of_the_module_shows_every_class() -> None:
         ("PermissionsViolationError", PermissionError),
     ],
 )
-def test_an_error_has_its_built_in_cousin(name: str, cousin: type[Exception]) -> None:
-    assert issubclass(getattr(errors, name), cousin)
+def test_an_error_inherits_from_a_built_in_class(name: str, builtin: type[Exception]) -> None:
+    assert issubclass(getattr(errors, name), builtin)
 
 
-def test_a_local_and_a_remote_protocol_error_are_different() -> None:
+def test_local_and_remote_protocol_errors_are_unrelated_classes() -> None:
     assert not issubclass(errors.LocalProtocolError, errors.RemoteProtocolError)
     assert not issubclass(errors.RemoteProtocolError, errors.LocalProtocolError)
 
 
-def test_a_stale_connection_is_a_lost_one() -> None:
+def test_a_stale_connection_error_is_a_connection_lost_error() -> None:
     assert issubclass(StaleConnectionError, ConnectionLostError)
 
 
@@ -107,7 +107,7 @@ INSTANCES: list[NASQError] = [
     [copy.copy, lambda error: pickle.loads(pickle.dumps(error))],
     ids=["copy", "pickle"],
 )
-def test_an_error_survives_copying_and_crossing_processes(error: NASQError, duplicate: Any) -> None:
+def test_an_error_can_be_copied_and_pickled(error: NASQError, duplicate: Any) -> None:
     other = duplicate(error)
     assert type(other) is type(error)
     assert str(other) == str(error)
@@ -116,12 +116,12 @@ def test_an_error_survives_copying_and_crossing_processes(error: NASQError, dupl
     }
 
 
-def test_a_failed_connect_says_what_became_of_each_server() -> None:
+def test_connect_failed_error_gives_the_reason_for_each_server() -> None:
     error = ConnectFailedError([("a:1", ValueError("refused")), ("b:2", ValueError("no route"))])
     assert "(a:1: refused; b:2: no route)" in str(error)
 
 
-def test_a_failed_connect_names_each_server_once_and_not_hundreds() -> None:
+def test_connect_failed_error_shows_a_limited_number_of_servers() -> None:
     refused = server_error("Authorization Violation", "a:1")
     error = ConnectFailedError(
         [("a:1", refused), *((f"s{n}:1", ValueError("x")) for n in range(99))]
@@ -131,9 +131,9 @@ def test_a_failed_connect_names_each_server_once_and_not_hundreds() -> None:
     assert len(error.reasons) == 100
 
 
-# ---------------------------------------------------------------------- the server's words
+# ---------------------------------------------------------------------- the text of -ERR
 
-# nats-server, server/errors.go: text, class, whether the server then hangs up.
+# From nats-server, server/errors.go: text, class, and whether the server closes the connection.
 TABLE: list[tuple[str, type[ServerError], bool]] = [
     ("Unknown Protocol Operation", ServerError, True),
     ("maximum control line exceeded", ServerError, True),
@@ -161,15 +161,15 @@ TABLE: list[tuple[str, type[ServerError], bool]] = [
     ('Permissions Violation for Publish to "x"', PermissionsViolationError, False),
     ('Permissions Violation for Subscription to "x"', PermissionsViolationError, False),
     ('Permissions Violation for Publish with Reply of "x"', PermissionsViolationError, False),
-    ("Something Nobody Has Heard Of", ServerError, False),
-    ("Permissions Violation for Something Else", ServerError, False),
+    ("Some Unknown Error", ServerError, False),
+    ("Permissions Violation for Some Unknown Operation", ServerError, False),
     ("", ServerError, False),
 ]
 
 
 @pytest.mark.parametrize(("text", "cls", "closes"), TABLE)
 @pytest.mark.parametrize("case", [str, str.lower, str.upper], ids=["as sent", "lower", "upper"])
-def test_a_text_has_its_class_in_any_case(
+def test_the_text_decides_the_class_in_any_case(
     text: str, cls: type[ServerError], closes: bool, case: Any
 ) -> None:
     assert type(server_error(case(text))) is cls
@@ -177,20 +177,20 @@ def test_a_text_has_its_class_in_any_case(
 
 @pytest.mark.parametrize(("text", "cls", "closes"), TABLE)
 @pytest.mark.parametrize("case", [str, str.lower, str.upper], ids=["as sent", "lower", "upper"])
-def test_a_text_tells_whether_the_server_hangs_up(
+def test_closes_tells_whether_the_server_closes_the_connection(
     text: str, cls: type[ServerError], closes: bool, case: Any
 ) -> None:
     assert server_error(case(text)).closes is closes
 
 
 @pytest.mark.parametrize(("text", "cls", "closes"), TABLE)
-def test_an_error_keeps_the_servers_words(text: str, cls: type[ServerError], closes: bool) -> None:
+def test_an_error_keeps_the_servers_text(text: str, cls: type[ServerError], closes: bool) -> None:
     error = server_error(text)
     assert error.text == text
     assert str(error).partition(" (")[0] == f"the server said: {text}".partition(" (")[0]
 
 
-def test_a_text_is_known_by_its_beginning() -> None:
+def test_a_text_is_recognised_by_its_beginning() -> None:
     assert server_error("Maximum Payload Violation: 2 vs 1").closes
 
 
@@ -209,7 +209,7 @@ def violation(text: str) -> PermissionsViolationError:
         ('PERMISSIONS VIOLATION FOR PUBLISH WITH REPLY OF "x"', "reply"),
     ],
 )
-def test_a_violation_tells_the_operation(text: str, operation: str) -> None:
+def test_a_violation_has_its_operation(text: str, operation: str) -> None:
     assert violation(text).operation == operation
 
 
@@ -226,7 +226,7 @@ def test_a_violation_tells_the_operation(text: str, operation: str) -> None:
         ('"a.b" using queue "" (sid "7")', "", "7"),
     ],
 )
-def test_a_violation_tells_subject_queue_group_and_sid(
+def test_a_violation_has_its_subject_queue_group_and_sid(
     words: str, queue_group: str | None, sid: str | None
 ) -> None:
     error = violation(f"Permissions Violation for Subscription to {words}")
@@ -257,11 +257,11 @@ def test_a_violation_tells_subject_queue_group_and_sid(
         ("", ""),
     ],
 )
-def test_a_subject_is_read_as_go_quotes_it(quoted: str, subject: str) -> None:
+def test_a_subject_in_go_quotes_is_read(quoted: str, subject: str) -> None:
     assert violation(f"Permissions Violation for Publish to {quoted}").subject == subject
 
 
-def test_a_subject_is_read_as_a_server_really_wrote_it() -> None:
+def test_a_subject_that_a_real_server_quoted_is_read() -> None:
     # nats-server 2.15.1, denied: PUB closed.a"\<zero width space><byte ff>
     text = 'Permissions Violation for Publish to "closed.a\\"\\\\\\u200b\\xff"'
     assert violation(text).subject == 'closed.a"\\\u200b\udcff'
@@ -279,8 +279,8 @@ def test_any_quoted_names_are_read_back(subject: str, group: str | None, sid: st
 
 
 def go_quote(text: str) -> str:
-    """As Go's %q, for text without surrogates."""
-    # JSON quotes alike, but for astral characters, which Go leaves as they are.
+    """Quote as Go's %q does, for text without surrogates."""
+    # JSON quotes in the same way, except characters outside the BMP, which Go leaves unchanged.
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -290,7 +290,7 @@ def test_any_violation_text_makes_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "cls", "closes"), TABLE)
-def test_an_error_names_the_server_that_said_it(
+def test_an_error_names_the_server_that_sent_it(
     text: str, cls: type[ServerError], closes: bool
 ) -> None:
     error = server_error(text, "a.example:4222")
@@ -313,6 +313,6 @@ def test_an_error_says_what_to_do(text: str, words: str) -> None:
     assert words in str(server_error(text))
 
 
-def test_a_timeout_is_no_refusal() -> None:
+def test_an_authentication_timeout_is_not_an_authorization_error() -> None:
     error = server_error("Authentication Timeout")
     assert not isinstance(error, (AuthorizationError, PermissionError, TimeoutError))
