@@ -1,4 +1,4 @@
-"""Events as values, and what INFO and CONNECT hold."""
+"""Events as values, and the fields of INFO and CONNECT."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ONE_OF_EACH: list[Event] = [
 # ---------------------------------------------------------------------- as values
 
 
-def test_no_event_equals_one_of_another_kind() -> None:
+def test_events_of_different_kinds_are_not_equal() -> None:
     assert all((one == other) is (one is other) for one in ONE_OF_EACH for other in ONE_OF_EACH)
 
 
@@ -65,7 +65,7 @@ def test_an_event_survives_pickling(event: Event) -> None:
 
 
 @pytest.mark.parametrize("event", ONE_OF_EACH, ids=repr)
-def test_an_event_equals_nothing_else(event: Event) -> None:
+def test_an_event_is_not_equal_to_other_objects(event: Event) -> None:
     assert event != repr(event)
 
 
@@ -86,7 +86,7 @@ def test_an_event_equals_nothing_else(event: Event) -> None:
         (ProtocolFailed(RemoteProtocolError("a")), ProtocolFailed(RemoteProtocolError("b"))),
     ],
 )
-def test_events_that_differ_in_a_field_differ(one: Event, other: Event) -> None:
+def test_events_with_different_fields_are_not_equal(one: Event, other: Event) -> None:
     assert one != other
 
 
@@ -160,13 +160,13 @@ def test_a_present_field_has_its_value(name: str, default: Any) -> None:
     + [(name, value) for name in ("connect_urls", "ws_connect_urls") for value in ([1], [None])]
     + [(name, value) for name in ("connect_urls", "ws_connect_urls") for value in ("", 0, False)],
 )
-def test_a_field_of_the_wrong_type_is_the_peers_error(name: str, value: Any) -> None:
+def test_a_field_of_the_wrong_type_is_a_remote_error(name: str, value: Any) -> None:
     with pytest.raises(RemoteProtocolError, match=f"INFO field '{name}' must be"):
         Info({name: value})
 
 
 @pytest.mark.parametrize("name", ["connect_urls", "ws_connect_urls"])
-def test_a_list_that_is_null_is_empty_as_go_writes_it(name: str) -> None:
+def test_a_list_that_is_null_is_read_as_empty(name: str) -> None:
     assert getattr(Info({name: None}), name) == []
 
 
@@ -175,17 +175,17 @@ def test_unknown_fields_are_kept() -> None:
     assert info.fields == {"from_the_future": {"x": [1]}, "api_lvl": 5}
 
 
-def test_an_unknown_field_is_no_attribute() -> None:
+def test_an_unknown_field_is_not_an_attribute() -> None:
     with pytest.raises(AttributeError, match=r"INFO has no field 'api_lvl'; see \.fields"):
         _ = Info({"api_lvl": 5}).api_lvl
 
 
 @pytest.mark.parametrize("value", [-1, 0, 1 << 40])
-def test_max_payload_may_be(value: int) -> None:
+def test_max_payload_may_be_any_integer(value: int) -> None:
     assert Info.from_json(b'{"max_payload":%d}' % value).max_payload == value
 
 
-def test_the_last_of_two_equal_keys_counts_as_for_the_server() -> None:
+def test_the_last_of_two_equal_keys_wins() -> None:
     assert Info.from_json(b'{"port":1,"port":2}').port == 2
 
 
@@ -214,20 +214,20 @@ def test_the_last_of_two_equal_keys_counts_as_for_the_server() -> None:
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_what_is_no_json_is_the_peers_error(read: Any, data: bytes) -> None:
+def test_invalid_json_is_a_remote_error(read: Any, data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="is not valid JSON"):
         read(data)
 
 
 @pytest.mark.parametrize("read", [Info.from_json, Connect.from_json])
 @pytest.mark.parametrize("data", [b"[]", b"null", b"1", b'"x"', b"true"])
-def test_json_that_is_no_object_is_the_peers_error(read: Any, data: bytes) -> None:
+def test_json_other_than_an_object_is_a_remote_error(read: Any, data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="must hold a JSON object, not"):
         read(data)
 
 
 @given(data=st.binary(max_size=30) | st.text(max_size=30).map(str.encode))
-def test_any_bytes_behind_info_are_read_or_the_peers_error(data: bytes) -> None:
+def test_any_bytes_after_info_are_valid_json_or_a_remote_error(data: bytes) -> None:
     try:
         info = Info.from_json(data)
     except RemoteProtocolError:
@@ -263,11 +263,11 @@ def test_the_repr_of_connect_shows_no_secret_within_an_unknown_field() -> None:
     assert SECRET not in repr(Connect({"extra": {"pass": SECRET}, "list": [SECRET]}))
 
 
-def test_the_repr_of_connect_shows_which_fields_there_are() -> None:
+def test_the_repr_of_connect_shows_the_names_of_its_fields() -> None:
     assert repr(Connect({"verbose": False, "name": "n", "pass": SECRET})) == (
         "Connect(fields={'verbose': False, 'name': 'n', 'pass': '…'})"
     )
 
 
-def test_a_hash_of_connect_does_not_depend_on_the_order_of_its_fields() -> None:
+def test_the_hash_of_connect_does_not_depend_on_the_order_of_its_fields() -> None:
     assert hash(Connect({"a": 1, "b": 2})) == hash(Connect({"b": 2, "a": 1}))
