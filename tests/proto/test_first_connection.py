@@ -1,4 +1,4 @@
-"""`Client.open(now, until)`: the first connection, tried for longer than one round."""
+"""`Client.open(now, until)`: retrying the first connection until a deadline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rig(broker: Broker | None = None, *, servers: int = 2, **options: Any) -> tu
     return client, Link(client, broker or Broker())
 
 
-def test_without_a_time_each_server_is_tried_once() -> None:
+def test_without_a_deadline_each_server_is_tried_once() -> None:
     client, link = rig()
     link.refuse = REFUSED
     opened = client.open(link.now)
@@ -41,12 +41,12 @@ def test_without_a_time_each_server_is_tried_once() -> None:
 
 
 @pytest.mark.parametrize("policy", [None, ReconnectPolicy(max_attempts=1), ReconnectPolicy()])
-def test_it_goes_on_with_delays_until_then(policy: ReconnectPolicy | None) -> None:
+def test_servers_are_retried_with_delays_until_the_deadline(policy: ReconnectPolicy | None) -> None:
     client, link = rig(reconnect=policy)
     link.refuse = REFUSED
     opened = client.open(link.now, 60.0)
     link.pump()
-    assert link.opened == 2, "the first round takes no pause"
+    assert link.opened == 2, "the first round has no pauses"
     link.advance(59.9)
     assert not opened.done
     assert 60 < link.opened < 400
@@ -58,7 +58,7 @@ def test_it_goes_on_with_delays_until_then(policy: ReconnectPolicy | None) -> No
     assert isinstance(client.take_notices()[-1], Closed)
 
 
-def test_a_server_that_comes_up_is_found_and_its_failures_are_forgotten() -> None:
+def test_a_server_that_starts_late_is_reached_and_its_failures_are_forgotten() -> None:
     client, link = rig(servers=1, reconnect=ReconnectPolicy(max_attempts=2))
     link.refuse = REFUSED
     opened = client.open(link.now, math.inf)
@@ -69,10 +69,10 @@ def test_a_server_that_comes_up_is_found_and_its_failures_are_forgotten() -> Non
     assert opened.error is None
     link.cut()
     link.advance(1.0)
-    assert client.is_connected, "the first failure that counts"
+    assert client.is_connected, "earlier failures do not count"
 
 
-def test_the_time_is_a_bound_on_the_first_attempt_too() -> None:
+def test_the_deadline_also_limits_the_first_attempt() -> None:
     client, link = rig(servers=1, connect_timeout=30.0)
     link.black_hole = True
     opened = client.open(link.now, 2.0)
@@ -83,7 +83,7 @@ def test_the_time_is_a_bound_on_the_first_attempt_too() -> None:
     )
 
 
-def test_the_later_time_counts() -> None:
+def test_the_latest_of_several_deadlines_counts() -> None:
     client, link = rig()
     link.refuse = REFUSED
     opened = [client.open(link.now, until) for until in (None, 5.0, 3.0, None)]
@@ -93,7 +93,7 @@ def test_the_later_time_counts() -> None:
     assert all(op.done for op in opened)
 
 
-def test_refused_twice_it_ends() -> None:
+def test_open_fails_after_two_refusals_by_each_server() -> None:
     client, link = rig(Broker(users={"ann": "secret"}), user="ann", password="wrong")
     opened = client.open(link.now, math.inf)
     link.advance(60.0)
@@ -102,7 +102,7 @@ def test_refused_twice_it_ends() -> None:
     assert link.opened == 4
 
 
-def test_giving_up_closes_the_client_with_the_reason() -> None:
+def test_give_up_fails_open_and_closes_the_client() -> None:
     client, link = rig(servers=1)
     link.refuse = REFUSED
     opened = client.open(link.now, math.inf)
@@ -114,4 +114,4 @@ def test_giving_up_closes_the_client_with_the_reason() -> None:
     client.open(link.now)
     link.pump()
     client.give_up()
-    assert client.is_connected, "only the first connection is given up"
+    assert client.is_connected, "give_up() does not end an established connection"
