@@ -1,4 +1,4 @@
-"""What a chunk costs is bounded: the client reads it by and by, and others have their turn."""
+"""The client does a bounded amount of work per call and reads a large chunk in several turns."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from nasq_proto.strategies import awkward_streams, chunks_of, streams_from
 from tests.proto.test_client import Rig
 
 CHUNK = 256 * 1024
-# One call of the client reads no more frames than this, however many there are; of PINGs that are
-# all the same, which cost next to nothing, 8,192 and one block.
+# One call of the client reads at most this many frames. Identical PINGs cost almost nothing, so
+# their limit is higher: 8,192 and one block.
 MOST = 1024
 MOST_PINGS = 8192 + 64
 
@@ -55,7 +55,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_one_call_reads_a_part_and_the_rest_follows(kind: str) -> None:
+def test_one_call_reads_a_part_and_later_calls_read_the_rest(kind: str) -> None:
     rig = Rig().connect()
     for subject in ("a", "a.>", "b"):
         rig.subscribe(subject)
@@ -71,7 +71,7 @@ def test_one_call_reads_a_part_and_the_rest_follows(kind: str) -> None:
         nonlocal seen
         frames = receive(chunk)
         most = MOST_PINGS if kind == "PINGs" else MOST
-        assert len(frames) <= most, "one call read too much"
+        assert len(frames) <= most, "one call read too many frames"
         seen += sum(map(len, map(unfold, frames)))
         return frames
 
@@ -79,7 +79,7 @@ def test_one_call_reads_a_part_and_the_rest_follows(kind: str) -> None:
     client.receive_data(1, data, 5.0)
     turns = 1
     while not client.wants_read:
-        assert client.next_timeout() == 5.0, "the transport has to come back at once"
+        assert client.next_timeout() == 5.0, "the client must be called again at once"
         client.data_to_send()
         client.handle_timeout(5.0)
         turns += 1
@@ -89,7 +89,7 @@ def test_one_call_reads_a_part_and_the_rest_follows(kind: str) -> None:
     assert client.next_timeout() != 5.0
 
 
-def test_a_stream_that_ends_is_read_to_its_end_first() -> None:
+def test_a_closed_stream_is_read_to_its_end_first() -> None:
     rig = Rig().connect()
     rig.subscribe("a")
     data = _filled(FLOODS["subjects"])
@@ -106,7 +106,7 @@ def test_a_stream_that_ends_is_read_to_its_end_first() -> None:
     assert rig.client.reconnects == 1
 
 
-def test_the_server_s_last_words_are_read_before_its_end() -> None:
+def test_an_err_before_the_end_of_the_stream_is_its_reason() -> None:
     rig = Rig().connect()
     data = _filled(FLOODS["PINGs that differ"]) + b"-ERR 'Something New'\r\n"
     rig.client.receive_data(1, data, 0.0)
@@ -116,8 +116,8 @@ def test_the_server_s_last_words_are_read_before_its_end() -> None:
     assert "Something New" in str(rig.client.last_error)
 
 
-def test_the_first_reason_of_the_end_is_the_one_that_is_told() -> None:
-    """A layer fails, which closes the stream: that its end is seen then is no other reason."""
+def test_the_first_reason_for_the_end_is_reported() -> None:
+    """A layer fails and closes the stream, so the end of the stream is not a second reason."""
     rig = Rig().connect()
     rig.client.receive_data(1, _filled(FLOODS["subjects"]), 0.0)
     rig.client.transport_closed(1, TLSError("a bad record"), 0.0)
@@ -127,7 +127,7 @@ def test_the_first_reason_of_the_end_is_the_one_that_is_told() -> None:
     assert "a bad record" in str(rig.client.last_error)
 
 
-def test_closing_meanwhile_waits_for_no_stream_that_has_ended() -> None:
+def test_close_does_not_wait_for_a_stream_that_has_ended() -> None:
     rig = Rig().connect()
     rig.client.receive_data(1, _filled(FLOODS["-ERR"]), 0.0)
     rig.client.transport_closed(1, None, 0.0)
@@ -138,7 +138,7 @@ def test_closing_meanwhile_waits_for_no_stream_that_has_ended() -> None:
     assert rig.client.next_timeout() is None
 
 
-def test_bad_input_behind_a_flood_comes_after_what_is_good() -> None:
+def test_valid_messages_before_invalid_input_are_delivered() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     count = 5000
@@ -152,7 +152,7 @@ def test_bad_input_behind_a_flood_comes_after_what_is_good() -> None:
 
 
 @given(stream=streams_from(Role.SERVER) | awkward_streams(Role.SERVER), data=st.data())
-def test_the_frames_are_the_same_a_few_at_a_time(
+def test_a_decoder_with_bounded_calls_reads_the_same_events(
     stream: tuple[list[Event], bytes], data: st.DataObject
 ) -> None:
     written, raw = stream
@@ -166,7 +166,7 @@ def test_the_frames_are_the_same_a_few_at_a_time(
     assert events == written
 
 
-def test_a_handshake_behind_which_much_is_sent_is_read_by_and_by() -> None:
+def test_a_flood_directly_after_the_handshake_is_read_in_parts() -> None:
     client = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
     inbox = Inbox()
     client.watch(inbox)
