@@ -22,18 +22,18 @@ keys = st.text(
     st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=":"), min_size=1
 )
 values = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]))
-# Blanks before a value are not part of it (ADR-4).
+# Whitespace before a value is not part of it (ADR-4).
 sendable = values.map(lambda value: value.lstrip(" \t"))
 
 
 # ---------------------------------------------------------------------- the mapping
 
 
-def test_the_first_value_of_a_key_is_its_value() -> None:
+def test_indexing_returns_the_first_value_of_a_key() -> None:
     assert Headers([("A", "1"), ("A", "2")])["A"] == "1"
 
 
-def test_get_all_gives_every_value_in_order() -> None:
+def test_get_all_returns_every_value_in_order() -> None:
     assert Headers([("A", "1"), ("B", "x"), ("A", "2")]).get_all("A") == ["1", "2"]
 
 
@@ -41,7 +41,7 @@ def test_get_all_of_an_unknown_key_is_empty() -> None:
     assert Headers({"A": "1"}).get_all("B") == []
 
 
-def test_changing_what_get_all_gave_changes_no_headers() -> None:
+def test_changing_the_list_of_get_all_does_not_change_the_headers() -> None:
     headers = Headers({"A": "1"})
     headers.get_all("A").append("2")
     assert headers.get_all("A") == ["1"]
@@ -52,16 +52,16 @@ def test_an_unknown_key_is_a_key_error() -> None:
         Headers({"A": "1"})["B"]
 
 
-def test_case_counts() -> None:
+def test_keys_are_case_sensitive() -> None:
     headers = Headers([("a", "1"), ("A", "2")])
     assert (headers["a"], headers["A"], len(headers)) == ("1", "2", 2)
 
 
-def test_keys_come_in_the_order_of_the_wire() -> None:
+def test_keys_are_in_order_of_first_appearance() -> None:
     assert list(Headers([("B", "1"), ("A", "2"), ("B", "3")])) == ["B", "A"]
 
 
-def test_pairs_gives_repeated_keys_one_behind_the_other() -> None:
+def test_pairs_puts_the_values_of_a_key_together() -> None:
     assert Headers([("B", "1"), ("A", "2"), ("B", "3")]).pairs() == [
         ("B", "1"),
         ("B", "3"),
@@ -80,7 +80,7 @@ def test_pairs_gives_repeated_keys_one_behind_the_other() -> None:
     ],
     ids=["dict of lists", "dict of tuples", "pairs", "iterator", "Headers"],
 )
-def test_headers_are_made_from(items: Any) -> None:
+def test_headers_can_be_made_from_mappings_and_pairs(items: Any) -> None:
     assert Headers(items).pairs() == [("A", "1"), ("A", "2"), ("B", "x")]
 
 
@@ -100,17 +100,17 @@ def test_headers_are_made_from(items: Any) -> None:
         (None, False),
     ],
 )
-def test_headers_compare_with_any_mapping_of_the_same_items(other: Any, equal: bool) -> None:
+def test_headers_equal_any_mapping_with_the_same_items(other: Any, equal: bool) -> None:
     assert (Headers({"A": "1"}) == other) is equal
 
 
-def test_headers_have_no_hash_as_a_dict_has_none() -> None:
+def test_headers_are_unhashable_like_a_dict() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         hash(Headers({"A": "1"}))
 
 
 @pytest.mark.parametrize("value", [5, None, b"x", object(), {"x": "y"}])
-def test_a_value_that_is_no_text_and_no_list_is_a_type_error(value: Any) -> None:
+def test_a_value_that_is_neither_str_nor_list_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError, match="header 'A' must map to a str or a list of str"):
         Headers({"A": value})
 
@@ -174,7 +174,7 @@ def test_a_key_that_is_not_printable_ascii_is_refused(key: str) -> None:
     ("value", "where"),
     [("\r", 0), ("\n", 0), ("a\nb", 1), ("ab\0", 2), ("a\r\nEvil: 1", 1)],
 )
-def test_a_value_with_a_line_end_or_nul_is_refused_with_its_place(value: str, where: int) -> None:
+def test_the_error_for_a_line_break_or_nul_names_its_position(value: str, where: int) -> None:
     with pytest.raises(InvalidHeaderError, match=f"at position {where}"):
         encode_headers({"A": value})
 
@@ -185,31 +185,31 @@ def test_a_value_with_a_lone_surrogate_is_refused() -> None:
 
 
 def test_a_value_whose_surrogates_are_utf_8_is_refused() -> None:
-    """It would arrive as another value: as the characters that they spell."""
+    """It would arrive as a different value: the characters that the surrogates encode."""
     with pytest.raises(InvalidHeaderError, match="together are valid UTF-8"):
         encode_headers({"A": "\udcc3\udcbc"})
     assert encode_headers({"A": "ü\udcc3"}) == b"NATS/1.0\r\nA: \xc3\xbc\xc3\r\n\r\n"
 
 
 @pytest.mark.parametrize("items", [{1: "x"}, [("A", 1)], {"A": [1]}, [(b"A", "x")]])
-def test_a_key_or_value_that_is_no_str_is_a_type_error(items: Any) -> None:
+def test_a_key_or_value_that_is_not_a_str_is_a_type_error(items: Any) -> None:
     with pytest.raises(TypeError, match="a header maps str to str"):
         encode_headers(items)
 
 
 @pytest.mark.parametrize("status", ["5", "50", "5033", "5 3", "   ", "50\n", "é03", "\0\0\0"])
-def test_a_status_that_could_not_be_read_again_is_refused(status: str) -> None:
+def test_an_invalid_status_is_refused(status: str) -> None:
     with pytest.raises(InvalidHeaderError, match="can't be sent"):
         encode_headers({}, status=status)
 
 
 @pytest.mark.parametrize("description", ["a\r\nEvil: 1", "\n", "\0"])
-def test_a_description_with_a_line_end_is_refused(description: str) -> None:
+def test_a_description_with_a_line_break_or_nul_is_refused(description: str) -> None:
     with pytest.raises(InvalidHeaderError, match="can't be sent"):
         encode_headers({}, status="503", description=description)
 
 
-def test_a_description_without_status_is_refused_not_dropped() -> None:
+def test_a_description_without_a_status_is_refused() -> None:
     with pytest.raises(InvalidHeaderError, match="can't be sent"):
         encode_headers({}, description="No Messages")
 
@@ -241,7 +241,7 @@ def test_a_description_without_status_is_refused_not_dropped() -> None:
         (b"NATS/1.0 abc\r\n\r\n", "abc", "", []),
     ],
 )
-def test_a_block_is_read(
+def test_a_valid_block_is_parsed(
     block: bytes, status: str, description: str, pairs: list[tuple[str, str]]
 ) -> None:
     assert parse_headers(block) == HeaderBlock(status, description, Headers(pairs))
@@ -272,24 +272,24 @@ def test_a_block_is_read(
         (b"NATS/1.0\r\n\xc3\xbc: 1\r\n\r\n", "is not 'key: value'"),
     ],
 )
-def test_a_broken_block_is_refused_with_what_is_wrong(block: bytes, text: str) -> None:
+def test_the_error_for_an_invalid_block_names_the_problem(block: bytes, text: str) -> None:
     with pytest.raises(InvalidHeaderError) as caught:
         parse_headers(block)
     assert text in str(caught.value)
 
 
 @given(items=st.lists(st.tuples(keys, sendable), max_size=6))
-def test_headers_come_out_as_they_went_in(items: list[tuple[str, str]]) -> None:
+def test_encoded_headers_are_parsed_unchanged(items: list[tuple[str, str]]) -> None:
     assert parse_headers(encode_headers(items)).headers == Headers(items)
 
 
 @given(value=values)
-def test_all_of_a_value_but_its_leading_blanks_comes_out(value: str) -> None:
+def test_a_value_is_parsed_unchanged_except_leading_whitespace(value: str) -> None:
     assert parse_headers(encode_headers({"A": value})).headers["A"] == value.lstrip(" \t")
 
 
 @given(status=st.text(max_size=4), description=values)
-def test_a_status_is_refused_or_comes_out(status: str, description: str) -> None:
+def test_a_status_is_refused_or_parsed_unchanged(status: str, description: str) -> None:
     try:
         block = encode_headers({}, status=status, description=description)
     except InvalidHeaderError:
@@ -299,7 +299,7 @@ def test_a_status_is_refused_or_comes_out(status: str, description: str) -> None
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda x: b"NATS/1.0" + x + b"\r\n\r\n"))
-def test_any_block_is_read_or_refused_with_a_header_error(block: bytes) -> None:
+def test_any_block_is_parsed_or_raises_a_header_error(block: bytes) -> None:
     try:
         read = parse_headers(block)
     except InvalidHeaderError:
@@ -308,7 +308,7 @@ def test_any_block_is_read_or_refused_with_a_header_error(block: bytes) -> None:
 
 
 @given(items=st.lists(st.tuples(st.text(max_size=4), st.text(max_size=8)), max_size=3))
-def test_nothing_that_is_sent_smuggles_a_line_in(items: list[tuple[str, str]]) -> None:
+def test_no_key_or_value_can_inject_a_line(items: list[tuple[str, str]]) -> None:
     try:
         block = encode_headers(items)
     except InvalidHeaderError:
