@@ -1,7 +1,7 @@
-"""A client, a scripted server, the link between them and the clock, played against a model.
+"""A client, a scripted server, the link between them and a clock, compared with a model.
 
-The rules are what can happen, in any order; the invariants are what a client promises whatever
-happens. `python -m fuzz --target client` looks at the same client with bytes instead of a server.
+The rules are everything that can happen, in any order. The invariants are what a client promises
+in all cases. `python -m fuzz --target client` tests the client with bytes instead of a server.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ BUFFER = 120
 
 
 class _Client(Client):
-    """Remembers which publish was handed to which connection."""
+    """A client that records which publish was handed to which connection."""
 
     given: dict[int, int]
 
     def data_to_send(self) -> bytes:
         data = super().data_to_send()
         if data:
-            assert self._attempt is not None, "data, and no connection to send it to"
+            assert self._attempt is not None, "output without a connection to send it to"
             self.given.update(dict.fromkeys(_numbers(data), self._attempt.number))
         return data
 
@@ -83,7 +83,7 @@ def _numbers(stream: bytes) -> list[int]:
 
 
 class ClientMachine(RuleBasedStateMachine):
-    """Numbers in payloads tell every message from every other."""
+    """The state machine. Each payload is a number, so all messages can be told apart."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,11 +110,11 @@ class ClientMachine(RuleBasedStateMachine):
         self.subs: list[Subscription] = []
         self.limits: dict[Subscription, int] = {}
         self.accepted: list[int] = []
-        # Requests that were taken, and those that ended before a connection had taken them.
+        # Requests that were accepted, and those that ended before they were handed to a connection.
         self.asked: set[int] = set()
         self.never_sent: set[int] = set()
         self.numbers: dict[Op[Any], int] = {}
-        # Messages: (sid, number) in the order of their arrival.
+        # Messages as (sid, number), in order of arrival.
         self.arrived: list[tuple[bytes, int]] = []
         self.popped: list[tuple[bytes, int]] = []
         self.waiters: list[Op[None]] = []
@@ -156,7 +156,7 @@ class ClientMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.link.session is not None)
     @rule(to_server=st.integers(0, 80), to_client=st.integers(0, 80))
     def cut_at_a_byte(self, to_server: int, to_client: int) -> None:
-        """So many bytes of what is under way still arrive, then the connection is gone."""
+        """Let this many bytes in each direction arrive, then cut the connection."""
         link = self.link
         link._collect()
         left = {False: to_server, True: to_client}
@@ -181,13 +181,13 @@ class ClientMachine(RuleBasedStateMachine):
         assert due is None or due >= self.link.now
 
     @rule(seconds=st.sampled_from([1.0, 20.0]))
-    def the_link_swallows_everything(self, seconds: float) -> None:
+    def the_link_drops_everything(self, seconds: float) -> None:
         self.link.black_hole = True
         self.link.advance(seconds)
         self.link.black_hole = False
         session = self.link.session
         if session is not None and self.client.is_connected:
-            # What was swallowed is lost although the connection lives: no honest network does that.
+            # Data was lost on a connection that is still open, which no real network does.
             self.link.cut()
 
     @rule()
@@ -197,7 +197,7 @@ class ClientMachine(RuleBasedStateMachine):
         assert due is None or due >= self.link.now
 
     def _lost(self) -> set[int]:
-        """What was handed to a connection that is gone, and had not arrived by then."""
+        """Return the messages that were handed to a lost connection and did not arrive."""
         link = self.link
         now = None if link.session is None else link._attempt
         gone = {number for number, attempt in self.client.given.items() if attempt != now}
@@ -230,7 +230,7 @@ class ClientMachine(RuleBasedStateMachine):
         box: list[Subscription] = []
 
         def deliver(heads: list[Head], bodies: list[bytes], now: float) -> None:
-            assert not box[0].ended.done, "a message for a subscription that has ended"
+            assert not box[0].ended.done, "a message for an ended subscription was delivered"
             assert {head.sid for head in heads} == {box[0].raw_sid}
             self.arrived += [
                 (head.sid, int(body)) for head, body in zip(heads, bodies, strict=True)
@@ -288,7 +288,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ops)
     @rule(data=st.data())
-    def somebody_stops_waiting(self, data: st.DataObject) -> None:
+    def a_waiter_gives_up(self, data: st.DataObject) -> None:
         op = data.draw(st.sampled_from(self.ops))
         self.client.abandon(op)
         if op in self.numbers:
@@ -296,7 +296,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.ops = [other for other in self.ops if other is not op]
         self.flushes = [pair for pair in self.flushes if pair[0] is not op]
 
-    # The end comes late, or little else would happen.
+    # The client closes only late in a run, or little else would happen.
     @precondition(lambda self: self.steps > 25)
     @rule()
     def drain(self) -> None:
@@ -315,7 +315,7 @@ class ClientMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ popping
 
     @rule(count=st.integers(1, 3))
-    def somebody_pops(self, count: int) -> None:
+    def a_caller_pops(self, count: int) -> None:
         for _ in range(count):
             self.pop()
 
@@ -354,7 +354,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ the server
 
-    def _say(self, act: Callable[[ServerSession], None]) -> None:
+    def _with_session(self, act: Callable[[ServerSession], None]) -> None:
         session = self.link.session
         if session is not None and not session.closed and session.options:
             act(session)
@@ -365,7 +365,7 @@ class ClientMachine(RuleBasedStateMachine):
             for _ in range(count):
                 self.broker.route(Pub(subject, self._next()), session)
 
-        self._say(act)
+        self._with_session(act)
         if arrive:
             self.link.pump()
 
@@ -376,7 +376,7 @@ class ClientMachine(RuleBasedStateMachine):
             if server_error(text).closes:
                 session.close()
 
-        self._say(act)
+        self._with_session(act)
         self.link.pump()
 
     @rule(
@@ -386,37 +386,37 @@ class ClientMachine(RuleBasedStateMachine):
     )
     def the_server_changes(self, most: int, ldm: bool, urls: list[str]) -> None:
         fields = {**self.broker.info, "max_payload": most, "ldm": ldm, "connect_urls": urls}
-        self._say(lambda session: session.say(Info(fields)))
+        self._with_session(lambda session: session.say(Info(fields)))
 
     @rule()
     def the_server_pings(self) -> None:
-        self._say(lambda session: session.say(Ping()))
+        self._with_session(lambda session: session.say(Ping()))
 
     @rule()
     def the_server_hangs_up(self) -> None:
-        self._say(lambda session: session.close())
+        self._with_session(lambda session: session.close())
         self.link.pump()
 
     @rule()
-    def a_message_for_nobody(self) -> None:
-        self._say(lambda session: session.say(Msg("a", "999", self._next())))
+    def a_message_for_an_unknown_sid(self) -> None:
+        self._with_session(lambda session: session.say(Msg("a", "999", self._next())))
 
     @rule()
     def everything_arrives(self) -> None:
         self.link.pump()
 
-    # ------------------------------------------------------------------ what holds
+    # ------------------------------------------------------------------ invariants
 
     @invariant()
     def publishes_arrive_once_and_in_order(self) -> None:
         self.steps += 1
         received = self._received()
         assert len(set(received)) == len(received), "a message was sent twice"
-        assert received == sorted(received), "the order was not kept"
-        assert set(received) <= {*self.accepted, *self.asked}, "sent, and not taken"
+        assert received == sorted(received), "messages were sent out of order"
+        assert set(received) <= {*self.accepted, *self.asked}, "a refused message was sent"
 
     @invariant()
-    def a_request_that_is_over_is_not_sent_any_more(self) -> None:
+    def a_request_that_ended_is_never_sent(self) -> None:
         assert not self.never_sent & set(self.client.given)
         sent = len(self.accepted) + len(self.asked - self.never_sent)
         assert self.client.output.messages_out == sent
@@ -428,14 +428,14 @@ class ClientMachine(RuleBasedStateMachine):
         for op, before in self.flushes:
             if op.done and op.error is None:
                 missing = before - received - self._lost()
-                assert len(missing) <= reported, f"flushed, and {missing} are nowhere"
+                assert len(missing) <= reported, f"a flush succeeded, but {missing} did not arrive"
 
     @invariant()
     def flushes_end_in_order(self) -> None:
-        assert self.ended == sorted(self.ended), "a later flush has ended before an earlier one"
+        assert self.ended == sorted(self.ended), "a later flush ended before an earlier one"
 
     @invariant()
-    def closed_means_that_nobody_waits(self) -> None:
+    def closing_ends_every_wait(self) -> None:
         if self.client.state is ClientState.CLOSED:
             assert all(op.done for op in self.ops)
             assert all(sub.ended.done and sub.confirmed.done for sub in self.subs)
@@ -443,17 +443,17 @@ class ClientMachine(RuleBasedStateMachine):
             assert not self.client.output.frames
 
     @invariant()
-    def no_sid_lives_twice(self) -> None:
+    def no_sid_is_used_twice(self) -> None:
         assert len({sub.sid for sub in self.subs}) == len(self.subs)
         for session in self.sessions[-1:]:
             sids = [event.sid for event in session.received if isinstance(event, Sub)]
-            assert len(set(sids)) == len(sids), "the server was asked twice for one sid"
+            assert len(set(sids)) == len(sids), "a sid was subscribed twice on one connection"
 
     @invariant()
     def messages_are_pending_or_popped_and_keep_their_order(self) -> None:
         pending = [(head.sid, int(body)) for head, body, _ in self.inbox.items]
         assert self.popped + pending == self.arrived
-        assert len(set(self.arrived)) == len(self.arrived), "a message came twice"
+        assert len(set(self.arrived)) == len(self.arrived), "a message was delivered twice"
 
     @invariant()
     def a_maximum_is_kept(self) -> None:
@@ -461,7 +461,7 @@ class ClientMachine(RuleBasedStateMachine):
             assert sub.delivered <= most
 
     @invariant()
-    def both_sides_count_alike(self) -> None:
+    def client_and_server_count_the_same(self) -> None:
         session = self.link.session
         if session is None or not self.client.is_connected or self.client.output.frames:
             return
@@ -490,13 +490,13 @@ class ClientMachine(RuleBasedStateMachine):
         if not already:
             (closed,) = [n for n in self.client.take_notices() if isinstance(n, Closed)]
             assert closed.unsent == unsent == self.client.dropped_unsent - before
-        # Every publish that was taken arrived, was given to a connection that broke, or is counted.
+        # Each accepted publish arrived, was handed to a lost connection, or is counted as unsent.
         missing = set(self.accepted) - set(self._received()) - self._lost()
         assert len(missing) <= self.client.dropped_unsent
 
 
 def play(examples: int, phases: tuple[Phase, ...] = tuple(Phase), *, same: bool = False) -> None:
-    """Play so many lives: others each time, or the same ones."""
+    """Play this many runs: random ones, or with `same` always the same ones."""
     machine = settings(
         max_examples=examples,
         stateful_step_count=40,
@@ -555,16 +555,16 @@ def _counts_from_the_start(self: Subscription) -> ControlFrame:
         (Output, "take_back_request", _leaves_it_to_be_sent),
     ],
 )
-def test_the_model_sees_a_fault(
+def test_the_model_finds_a_fault(
     where: type, name: str, fault: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Faults that no test of a single step shows: a model that passes them would be blind."""
+    """These faults show only in a sequence of steps, and the model must find them."""
     monkeypatch.setattr(where, name, fault)
     with pytest.raises((AssertionError, ExceptionGroup)):
         play(2000, (Phase.generate,), same=True)
 
 
-def _life_with_a_maximum_after_a_reconnect() -> None:
+def _set_a_maximum_after_a_reconnect() -> None:
     machine = ClientMachine()
     machine.connect(None, 0.0, ["a"], 0)
     machine.push("a")
@@ -577,21 +577,21 @@ def _life_with_a_maximum_after_a_reconnect() -> None:
     machine.limits[sub] = 3
     machine.client.unsubscribe(sub, 3)
     machine.everything_arrives()
-    machine.both_sides_count_alike()
+    machine.client_and_server_count_the_same()
     machine.teardown()
 
 
-def test_the_model_sees_a_maximum_that_counts_from_the_start(
+def test_the_model_finds_a_maximum_that_counts_from_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The search meets this fault once in a thousand lives, so this is one that has it."""
-    _life_with_a_maximum_after_a_reconnect()
+    """A random run meets this fault about once in a thousand, so this run is written by hand."""
+    _set_a_maximum_after_a_reconnect()
     monkeypatch.setattr(Subscription, "new_max_frame", _counts_from_the_start)
     with pytest.raises(AssertionError, match="too many or too few"):
-        _life_with_a_maximum_after_a_reconnect()
+        _set_a_maximum_after_a_reconnect()
 
 
-# ---------------------------------------------------------------------- what it has found
+# ---------------------------------------------------------------------- faults that the model found
 
 
 @pytest.fixture
@@ -619,7 +619,7 @@ def reconnect(link: Link) -> None:
     assert link.client.is_connected
 
 
-def test_who_waits_for_a_connection_is_told_when_there_will_be_none(link: Link) -> None:
+def test_waiting_for_a_connection_ends_when_the_client_closes(link: Link) -> None:
     never_opened = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
     waiting = never_opened.connected()
     never_opened.close()
@@ -629,10 +629,10 @@ def test_who_waits_for_a_connection_is_told_when_there_will_be_none(link: Link) 
         assert op.result() is False
 
 
-def test_a_client_that_is_opened_again_does_not_tell_its_transport_to_stop(link: Link) -> None:
+def test_opening_a_client_again_does_not_stop_its_transport(link: Link) -> None:
     client = link.client
     first = client.close()
-    # The transport did not come to serve the end of the last connection.
+    # The transport has not yet served the end of the last connection.
     client.open(link.now)
     link.pump()
     assert first.done
@@ -640,7 +640,7 @@ def test_a_client_that_is_opened_again_does_not_tell_its_transport_to_stop(link:
     assert client.is_connected
 
 
-def test_a_subscription_that_is_lost_while_it_ends_is_not_waited_for(link: Link) -> None:
+def test_a_connection_loss_ends_a_subscription_that_is_being_ended(link: Link) -> None:
     sub = link.client.subscribe("a", None, Inbox().deliver)
     link.client.unsubscribe(sub)
     link.client.data_to_send()
@@ -659,10 +659,10 @@ def test_a_subscription_made_and_ended_while_disconnected_is_confirmed(link: Lin
 
 
 @pytest.mark.parametrize("chop", [None, 1])
-def test_a_maximum_holds_however_the_messages_arrive(
+def test_no_more_messages_than_the_maximum_are_delivered(
     link: Link, broker: Broker, chop: int | None
 ) -> None:
-    """The server had sent more before it knew of the maximum: they came in one run, or not."""
+    """The server sent more messages before it knew the maximum, in one run or in several."""
     inbox = Inbox()
     sub = link.client.subscribe("a", None, inbox.deliver)
     link.pump()
@@ -676,10 +676,10 @@ def test_a_maximum_holds_however_the_messages_arrive(
     assert sub.ended.done
 
 
-def test_a_maximum_set_after_a_reconnect_counts_what_came_before_it(
+def test_a_maximum_set_after_a_reconnect_counts_earlier_messages(
     link: Link, broker: Broker
 ) -> None:
-    """To the server the subscription has begun with the connection."""
+    """For the server, the subscription began with the new connection."""
     sub = link.client.subscribe("a", None, Inbox().deliver)
     link.client.publish("a", b"1")
     link.pump()
@@ -689,9 +689,7 @@ def test_a_maximum_set_after_a_reconnect_counts_what_came_before_it(
     assert unsubs(broker) == [Unsub("1", 2)]
 
 
-def test_of_two_maxima_set_while_disconnected_the_last_one_counts(
-    link: Link, broker: Broker
-) -> None:
+def test_the_last_of_two_maxima_set_while_disconnected_counts(link: Link, broker: Broker) -> None:
     sub = link.client.subscribe("a", None, Inbox().deliver)
     link.client.publish("a", b"1")
     link.pump()
@@ -702,7 +700,9 @@ def test_of_two_maxima_set_while_disconnected_the_last_one_counts(
     assert unsubs(broker) == [Unsub("1", 1)]
 
 
-def test_a_maximum_below_what_has_come_ends_the_subscription(link: Link, broker: Broker) -> None:
+def test_a_maximum_below_the_delivered_count_ends_the_subscription(
+    link: Link, broker: Broker
+) -> None:
     sub = link.client.subscribe("a", None, Inbox().deliver)
     for _ in range(2):
         link.client.publish("a", b"x")
@@ -714,7 +714,7 @@ def test_a_maximum_below_what_has_come_ends_the_subscription(link: Link, broker:
     assert unsubs(broker) == [Unsub("1")]
 
 
-def test_the_broker_counts_a_maximum_from_the_start_as_the_server_does(
+def test_the_broker_counts_a_maximum_from_the_start_like_the_server(
     link: Link, broker: Broker
 ) -> None:
     inbox = Inbox()
