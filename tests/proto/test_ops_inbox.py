@@ -1,4 +1,4 @@
-"""Promises, and the inbox whose wake-ups are never lost."""
+"""`Op`, the result of a command, and the inbox, which never loses a wake-up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_new_op_is_not_done() -> None:
     assert not Op[int]().done
 
 
-def test_a_resolved_op_gives_its_value() -> None:
+def test_result_returns_the_value_of_a_resolved_op() -> None:
     op: Op[int] = Op()
     op.resolve(7)
     assert (op.done, op.result(), op.error) == (True, 7, None)
@@ -42,11 +42,11 @@ def test_a_failed_op_raises_its_error() -> None:
     assert op.error is error
 
 
-def test_an_op_may_be_made_resolved() -> None:
+def test_an_op_can_be_created_resolved() -> None:
     assert Op.resolved(7).result() == 7
 
 
-def test_an_op_may_be_made_failed() -> None:
+def test_an_op_can_be_created_failed() -> None:
     op: Op[int] = Op.failed(ValueError("why"))
     assert (op.done, str(op.error)) == (True, "why")
 
@@ -73,7 +73,7 @@ def test_a_later_outcome_does_not_change_a_failure(later: Callable[[Op[int]], No
     assert str(op.error) == "first"
 
 
-def test_wakers_are_called_once_in_their_order() -> None:
+def test_wakers_are_called_once_and_in_order() -> None:
     op: Op[None] = Op()
     calls: list[int] = []
     op.on_done(lambda: calls.append(1))
@@ -113,7 +113,7 @@ def test_a_waker_may_add_another_waker() -> None:
     assert calls == [1]
 
 
-def test_a_waker_that_tries_to_change_the_outcome_changes_nothing() -> None:
+def test_a_waker_can_not_change_the_outcome() -> None:
     op: Op[int] = Op()
     op.on_done(lambda: op.resolve(8))
     op.resolve(7)
@@ -132,7 +132,7 @@ def inbox_with(*bodies: bytes) -> Inbox:
     return inbox
 
 
-def test_messages_keep_their_order_however_they_come() -> None:
+def test_messages_of_put_and_deliver_keep_their_order() -> None:
     inbox = Inbox()
     inbox.deliver([HEAD] * 2, [b"1", b"2"], 0.5)
     inbox.put(HEAD, b"3", 1.5)
@@ -145,39 +145,39 @@ def test_messages_keep_their_order_however_they_come() -> None:
     ]
 
 
-def test_what_came_from_the_server_is_counted() -> None:
+def test_delivered_messages_are_counted() -> None:
     inbox = Inbox()
     inbox.deliver([Head("a", b"1", None, 2, 5)] * 3, [b"12345"] * 3, 0.0)
     assert (inbox.messages_in, inbox.bytes_in) == (3, 15)
 
 
-def test_what_never_was_on_the_wire_is_not_counted() -> None:
+def test_messages_that_were_put_are_not_counted_as_received() -> None:
     inbox = inbox_with(b"1", b"2")
     assert (inbox.messages_in, inbox.bytes_in) == (0, 0)
 
 
-def test_an_item_wakes_the_one_who_waits_longest() -> None:
+def test_a_message_wakes_the_longest_waiter() -> None:
     inbox = Inbox()
     first, second = inbox.waiter(), inbox.waiter()
     inbox.put(HEAD, b"1", 0.0)
     assert (first.done, second.done) == (True, False)
 
 
-def test_a_run_wakes_as_many_as_it_has_messages() -> None:
+def test_a_run_wakes_one_waiter_per_message() -> None:
     inbox = Inbox()
     waiters = [inbox.waiter() for _ in range(3)]
     inbox.deliver([HEAD] * 2, [b"1", b"2"], 0.0)
     assert [op.done for op in waiters] == [True, True, False]
 
 
-def test_a_run_longer_than_the_queue_of_waiters_wakes_them_all() -> None:
+def test_a_run_with_more_messages_than_waiters_wakes_all_waiters() -> None:
     inbox = Inbox()
     waiters = [inbox.waiter() for _ in range(2)]
     inbox.deliver([HEAD] * 5, [b"1"] * 5, 0.0)
     assert [op.done for op in waiters] == [True, True]
 
 
-def test_whoever_waits_again_keeps_the_place_at_the_front() -> None:
+def test_a_woken_waiter_that_waits_again_is_the_first() -> None:
     inbox = Inbox()
     later = inbox.waiter()
     again = inbox.waiter(again=True)
@@ -185,7 +185,7 @@ def test_whoever_waits_again_keeps_the_place_at_the_front() -> None:
     assert (again.done, later.done) == (True, False)
 
 
-def test_a_wake_up_passes_on_when_its_holder_gives_up() -> None:
+def test_a_woken_waiter_that_gives_up_wakes_the_next_one() -> None:
     inbox = Inbox()
     first, second = inbox.waiter(), inbox.waiter()
     inbox.put(HEAD, b"1", 0.0)
@@ -193,7 +193,7 @@ def test_a_wake_up_passes_on_when_its_holder_gives_up() -> None:
     assert second.done
 
 
-def test_nothing_passes_on_when_somebody_else_took_the_item() -> None:
+def test_a_woken_waiter_that_gives_up_wakes_nobody_when_the_inbox_is_empty() -> None:
     inbox = Inbox()
     first, second = inbox.waiter(), inbox.waiter()
     inbox.put(HEAD, b"1", 0.0)
@@ -202,7 +202,7 @@ def test_nothing_passes_on_when_somebody_else_took_the_item() -> None:
     assert not second.done
 
 
-def test_whoever_gave_up_is_not_woken() -> None:
+def test_a_waiter_that_gave_up_is_not_woken() -> None:
     inbox = Inbox()
     first, second = inbox.waiter(), inbox.waiter()
     inbox.abandon(first)
@@ -210,7 +210,7 @@ def test_whoever_gave_up_is_not_woken() -> None:
     assert (first.done, second.done) == (False, True)
 
 
-def test_the_order_of_the_others_stays_when_one_gives_up() -> None:
+def test_the_other_waiters_keep_their_order_when_one_gives_up() -> None:
     inbox = Inbox()
     first, middle, last = inbox.waiter(), inbox.waiter(), inbox.waiter()
     inbox.abandon(middle)
@@ -218,7 +218,7 @@ def test_the_order_of_the_others_stays_when_one_gives_up() -> None:
     assert (first.done, last.done) == (True, False)
 
 
-def test_everyone_looks_again_when_nothing_more_will_come() -> None:
+def test_wake_all_wakes_every_waiter() -> None:
     inbox = Inbox()
     waiters = [inbox.waiter() for _ in range(3)]
     inbox.wake_all()
@@ -226,10 +226,10 @@ def test_everyone_looks_again_when_nothing_more_will_come() -> None:
 
 
 class Consumers(RuleBasedStateMachine):
-    """Consumers that wait, are woken, look, are cancelled or cut in, in any order.
+    """Consumers that wait, wake up, look again, give up or join, in any order.
 
-    Each does what a transport does: wait only when there is nothing, look again when woken, wait
-    again at the front when somebody else was faster, abandon when cancelled.
+    Each does what a transport does: it waits only when the inbox is empty, looks again when woken,
+    waits again at the front if another consumer was faster, and abandons its op when cancelled.
     """
 
     def __init__(self) -> None:
@@ -259,7 +259,7 @@ class Consumers(RuleBasedStateMachine):
 
     @rule()
     def pop(self) -> None:
-        """Somebody new comes: takes what is there, or waits."""
+        """A new consumer takes a message, or waits if there is none."""
         if self.inbox.items:
             self._take()
         else:
@@ -298,12 +298,12 @@ class Consumers(RuleBasedStateMachine):
             assert woken >= len(self.inbox.items)
 
     @invariant()
-    def order_is_kept_and_nothing_vanishes(self) -> None:
+    def order_is_kept_and_nothing_is_lost(self) -> None:
         held = [body for _, body, _ in self.inbox.items]
         assert self.taken + held == [b"%d" % n for n in range(1, self.sent + 1)]
 
     def teardown(self) -> None:
-        # Whoever was woken looks, until nobody is: then nobody waits while something is there.
+        # Let every woken consumer look again. Then no consumer waits while there is a message.
         while any(op.done for op in self.holding):
             op = next(op for op in self.holding if op.done)
             self.holding.remove(op)
@@ -327,12 +327,12 @@ def bodies_in(inbox: Inbox) -> list[bytes]:
 
 @pytest.mark.parametrize("name", ["max_messages", "max_bytes"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "5"])
-def test_a_bound_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
+def test_an_invalid_limit_is_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidOptionError, match=f"{name} must be a number of at least 1"):
         Inbox(**{name: value})
 
 
-def test_taking_from_an_empty_inbox_is_an_index_error() -> None:
+def test_taking_from_an_empty_inbox_raises_index_error() -> None:
     with pytest.raises(IndexError):
         Inbox().take()
 
@@ -347,7 +347,7 @@ def test_taking_from_an_empty_inbox_is_an_index_error() -> None:
     ],
 )
 @pytest.mark.parametrize("bounds", [{"max_messages": 2}, {"max_bytes": 2}], ids=str)
-def test_a_run_too_long_is_treated_as_its_policy_says(
+def test_the_policy_decides_about_messages_that_do_not_fit(
     bounds: dict[str, int], overflow: Overflow, held: list[bytes], dropped: int
 ) -> None:
     inbox = Inbox(**bounds, overflow=overflow)
@@ -355,37 +355,37 @@ def test_a_run_too_long_is_treated_as_its_policy_says(
     assert (bodies_in(inbox), inbox.dropped) == (held, dropped)
 
 
-def test_a_message_that_could_never_fit_pushes_no_other_one_out() -> None:
+def test_a_message_larger_than_the_limit_drops_no_other_one() -> None:
     inbox = Inbox(max_bytes=3, overflow=Overflow.DROP_OLDEST)
     inbox.put(HEAD, b"123", 0.0)
     inbox.put(HEAD, b"1234", 0.0)
     assert (bodies_in(inbox), inbox.dropped) == ([b"123"], 1)
 
 
-def test_drops_are_told_once() -> None:
+def test_new_drops_are_reported_once() -> None:
     inbox = Inbox(max_messages=1)
     inbox.deliver([HEAD] * 3, [b"1", b"2", b"3"], 0.0)
     assert (inbox.new_drops(), inbox.new_drops()) == (2, 0)
 
 
-def test_what_is_cleared_is_not_dropped() -> None:
+def test_cleared_messages_do_not_count_as_dropped() -> None:
     inbox = Inbox(max_messages=2)
     inbox.deliver([HEAD] * 2, [b"1", b"2"], 0.0)
     inbox.clear()
     assert inbox.dropped == 0
 
 
-def test_a_blocked_inbox_says_so_until_it_is_half_empty() -> None:
+def test_on_room_is_called_once_when_a_blocked_inbox_is_half_empty() -> None:
     inbox = Inbox(max_messages=4, overflow=Overflow.BLOCK)
-    said: list[int] = []
-    inbox.on_room = lambda: said.append(len(inbox.items))
+    room_seen: list[int] = []
+    inbox.on_room = lambda: room_seen.append(len(inbox.items))
     inbox.deliver([HEAD] * 5, [b"x"] * 5, 0.0)
     while inbox.items:
         inbox.take()
-    assert said == [2]
+    assert room_seen == [2]
 
 
-def test_whoever_waits_for_room_is_woken_when_a_message_is_taken() -> None:
+def test_a_waiter_for_room_is_woken_when_a_message_is_taken() -> None:
     inbox = Inbox(max_messages=1)
     inbox.put(HEAD, b"1", 0.0)
     room = inbox.room()
@@ -395,7 +395,7 @@ def test_whoever_waits_for_room_is_woken_when_a_message_is_taken() -> None:
 
 
 class BoundedConsumers(Consumers):
-    """The same, with bounds: against a model that adds up anew each time."""
+    """The same with limits, compared with a model that computes its sizes afresh each time."""
 
     overflow = Overflow.DROP_NEWEST
 
@@ -431,38 +431,38 @@ class BoundedConsumers(Consumers):
         self.model.clear()
 
     @invariant()
-    def order_is_kept_and_nothing_vanishes(self) -> None:
+    def order_is_kept_and_nothing_is_lost(self) -> None:
         assert bodies_in(self.inbox) == self.model
         assert self.inbox.dropped == self.dropped
         assert len(self.taken) + len(self.model) + self.dropped == self.sent
 
     @invariant()
-    def reading_never_stops_for_good(self) -> None:
+    def reading_stops_only_while_messages_are_held(self) -> None:
         assert not (self.inbox.blocked and not self.inbox.items)
 
     @invariant()
-    def room_is_there_exactly_when_a_message_fits(self) -> None:
+    def has_room_is_true_exactly_when_a_message_fits(self) -> None:
         room = len(self.model) < 4 and sum(map(len, self.model)) + 2 <= 7
         assert self.inbox.has_room(2) is room
 
 
 @pytest.mark.parametrize("overflow", Overflow)
-def test_no_interleaving_breaks_a_bounded_inbox(overflow: Overflow) -> None:
+def test_a_bounded_inbox_behaves_like_its_model(overflow: Overflow) -> None:
     machine = type("Machine", (BoundedConsumers,), {"overflow": overflow})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
     )
 
 
-# ---------------------------------------------------------------------- interrupted anywhere
+# ---------------------------------------------------------------------- interrupts
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
-# It may hit a finalizer of another test's, where Python can only print it.
+# The signal may arrive in a finalizer of another test, where Python can only print the exception.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("bounds", [None, 50], ids=["unbounded", "bounded"])
-def test_a_signal_anywhere_leaves_each_message_its_own_subject(bounds: int | None) -> None:
-    """A KeyboardInterrupt may lose what it interrupts, and nothing beside it."""
+def test_a_signal_at_any_moment_keeps_heads_and_bodies_together(bounds: int | None) -> None:
+    """A KeyboardInterrupt may lose the message in progress, and must not damage any other."""
     inbox = Inbox(bounds, None, Overflow.DROP_OLDEST)
     interrupted = 0
 
@@ -496,24 +496,24 @@ def test_a_signal_anywhere_leaves_each_message_its_own_subject(bounds: int | Non
     assert interrupted > 100
 
 
-# ---------------------------------------------------------------------- what an interruption leaves
+# ---------------------------------------------------------------------- after an interrupt
 
 
-def test_a_count_that_was_interrupted_is_right_again_when_nothing_is_left() -> None:
-    said: list[int] = []
+def test_a_wrong_size_is_corrected_when_the_inbox_is_empty() -> None:
+    room_seen: list[int] = []
     inbox = Inbox(max_bytes=10, overflow=Overflow.BLOCK)
-    inbox.on_room = lambda: said.append(len(inbox))
+    inbox.on_room = lambda: room_seen.append(len(inbox))
     inbox.deliver([HEAD] * 20, [b"x"] * 20, 0.0)
     assert inbox.blocked
     for _ in range(20):
-        next(inbox.oldest)  # and nobody says so
+        next(inbox.oldest)  # taken without updating the count
     inbox.account_for(0)
     assert not inbox.blocked
-    assert said == [0]
+    assert room_seen == [0]
     assert inbox.has_room(10)
 
 
-def test_dropping_the_oldest_ends_when_nothing_is_left_whatever_was_counted() -> None:
+def test_drop_oldest_stops_at_an_empty_inbox_despite_a_wrong_size() -> None:
     inbox = Inbox(max_bytes=10, overflow=Overflow.DROP_OLDEST)
     inbox.deliver([HEAD] * 10, [b"x"] * 10, 0.0)
     for _ in range(10):
@@ -525,7 +525,7 @@ def test_dropping_the_oldest_ends_when_nothing_is_left_whatever_was_counted() ->
     assert inbox.items[-1][1] == b"z"
 
 
-def test_times_move_to_another_clock_and_nothing_else_does() -> None:
+def test_move_times_shifts_only_the_receive_times() -> None:
     inbox = Inbox()
     inbox.deliver([HEAD] * 2, [b"1", b"2"], 5.0)
     inbox.put(HEAD, b"3", 6.0)
