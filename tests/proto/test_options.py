@@ -1,4 +1,4 @@
-"""Options that make no sense are refused when a client is made."""
+"""Invalid options are refused when a client is created."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ BAD_NUMBERS: list[tuple[Any, type[Exception]]] = [
 
 @pytest.mark.parametrize("option", ["connect_timeout", "ping_interval"])
 @pytest.mark.parametrize(("value", "error"), BAD_NUMBERS)
-def test_a_time_that_makes_no_sense_is_refused(
-    option: str, value: Any, error: type[Exception]
-) -> None:
+def test_an_invalid_time_is_refused(option: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"{option} must be"):
         make(**{option: value})
 
@@ -53,33 +51,31 @@ def test_a_time_that_makes_no_sense_is_refused(
         (None, TypeError),
     ],
 )
-def test_a_count_that_makes_no_sense_is_refused(
-    option: str, value: Any, error: type[Exception]
-) -> None:
+def test_an_invalid_count_is_refused(option: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"{option} must be"):
         make(**{option: value})
 
 
-def test_the_least_counts_are_taken() -> None:
+def test_the_smallest_counts_are_accepted() -> None:
     make(max_pings_out=1, reconnect_buffer=0)
     with pytest.raises(InvalidOptionError, match="max_pings_out must be at least 1, not 0"):
         make(max_pings_out=0)
 
 
 @pytest.mark.parametrize("value", [True, 1, {}, (1, 2)])
-def test_a_policy_of_another_type_is_refused(value: Any) -> None:
+def test_a_policy_of_the_wrong_type_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="reconnect must be a ReconnectPolicy or None"):
         make(reconnect=value)
 
 
-def test_a_policy_that_makes_no_sense_is_refused() -> None:
+def test_an_invalid_policy_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="reconnect: delay must be"):
         make(reconnect=ReconnectPolicy(delay=math.inf))
 
 
 @pytest.mark.parametrize("option", ["user", "password", "token"])
 @pytest.mark.parametrize("value", [b"x", 7, ["x"]])
-def test_a_secret_of_another_type_is_refused_and_not_shown(option: str, value: Any) -> None:
+def test_a_secret_of_the_wrong_type_is_refused_and_not_shown(option: str, value: Any) -> None:
     with pytest.raises(TypeError) as caught:
         make(**{option: value})
     assert str(caught.value) == f"{option} must be a str or a callable, not {type(value).__name__}"
@@ -99,7 +95,7 @@ def test_a_name_reaches_the_server(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [b"worker", 7, ["x"], True])
-def test_a_name_that_is_no_str_is_refused(name: Any) -> None:
+def test_a_name_that_is_not_a_str_is_refused(name: Any) -> None:
     with pytest.raises(TypeError, match="name must be a str, not"):
         make(name=name)
 
@@ -107,7 +103,7 @@ def test_a_name_that_is_no_str_is_refused(name: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["a\nb", "a\r\nPUB x 0\r\n\r\n", "\0", "a\tb", "\x7f", "\x85", "\ud800", "a\udcff"]
 )
-def test_a_name_that_is_no_text_is_refused(name: str) -> None:
+def test_a_name_with_control_characters_or_surrogates_is_refused(name: str) -> None:
     with pytest.raises(InvalidOptionError, match="name must hold neither control characters"):
         make(name=name)
 
@@ -118,10 +114,10 @@ def test_a_name_that_is_too_long_is_refused(name: str) -> None:
         make(name=name)
 
 
-# ---------------------------------------------------------------------- without an end
+# ---------------------------------------------------------------------- infinite times
 
 
-def test_an_infinite_connect_timeout_is_no_deadline() -> None:
+def test_an_infinite_connect_timeout_sets_no_deadline() -> None:
     client, broker = make(connect_timeout=math.inf), Broker()
     broker.script = lambda session: True
     link = Link(client, broker)
@@ -134,7 +130,7 @@ def test_an_infinite_connect_timeout_is_no_deadline() -> None:
 
 
 @pytest.mark.parametrize("interval", [math.inf, 1e300])
-def test_with_an_infinite_ping_interval_it_never_pings(interval: float) -> None:
+def test_with_an_infinite_ping_interval_no_ping_is_sent(interval: float) -> None:
     client, broker = make(ping_interval=interval), Broker()
     link = Link(client, broker)
     client.open(link.now)
