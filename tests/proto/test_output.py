@@ -1,4 +1,4 @@
-"""The output is the same list of frames whether they came on credit or not."""
+"""The output contains the same frames whether they were added on credit or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSUB = encode(Unsub("1", 2))
 
 
 class NoRoomError(Exception):
-    """What this output refuses with."""
+    """The error that this output raises when it is full."""
 
 
 def refuse(size: int) -> None:
@@ -62,7 +62,7 @@ def take_back(output: Output, thing: object) -> None:
 
 
 class Model:
-    """What an output should hold: the kind and the bytes of each frame, and the object added."""
+    """The expected contents: the kind and bytes of each frame, and the object that was added."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[str, bytes, object]] = []
@@ -94,7 +94,7 @@ class Model:
         return b"".join(data for _, data, _ in self.frames)
 
 
-# Payloads that look like frames, and the very objects that are frames.
+# Payloads that look like frames, and the frame objects themselves.
 payloads = st.sampled_from([b"", b"x", b"hello", PING, PONG, UNSUB, b"PUB a 3\r\n", b"\r\n"])
 steps = st.lists(
     st.one_of(
@@ -110,11 +110,13 @@ steps = st.lists(
 
 
 @given(steps)
-def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -> None:
+def test_the_output_behaves_the_same_with_and_without_credit(
+    script: list[tuple[str, object]],
+) -> None:
     output = an_output()
     publisher = Publisher(output, "a")
     model = Model()
-    emptied: list[ControlFrame | PendingReply] = []
+    handed_over: list[ControlFrame | PendingReply] = []
     for name, what in script:
         empty = not output.frames
         if name == "publish":
@@ -139,7 +141,7 @@ def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -
             frame = ControlFrame(SUB if name == "sub" else UNSUB)
             assert output.add(frame) is empty
             model.add("control", frame, frame)
-        elif name == "grant" and output.frames:  # only for a `take` that is to come
+        elif name == "grant" and output.frames:  # credit is granted only when a `take` follows
             output.grant()
         elif name == "revoke":
             output.revoke()
@@ -165,7 +167,7 @@ def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -
             end = len(model.frames) if model.sealed is None else model.sealed
             gone = model.frames[:end]
             assert output.hand_over() == b"".join(data for _, data, _ in gone)
-            emptied += [t for _, _, t in gone if isinstance(t, (ControlFrame, PendingReply))]
+            handed_over += [t for _, _, t in gone if isinstance(t, (ControlFrame, PendingReply))]
             del model.frames[:end]
             model.sealed = None if model.sealed is None else 0
             assert not output.credit
@@ -186,15 +188,15 @@ def test_credit_changes_nothing_but_the_cost(script: list[tuple[str, object]]) -
     assert (output.messages_out, output.bytes_out) == (model.messages, model.size)
     assert output.size == len(model.data)
     assert b"".join(output.frames) == model.data
-    for thing in emptied:
+    for thing in handed_over:
         assert not holds(output, thing)
-        take_back(output, thing)  # what a connection has taken stays taken
+        take_back(output, thing)  # has no effect after the frame was handed over
     assert b"".join(output.frames) == model.data
     assert output.clear() == sum(kind == "publish" for kind, _, _ in model.frames)
     assert output.size == 0
 
 
-def test_credit_is_used_up_by_messages_and_by_bytes() -> None:
+def test_messages_and_bytes_use_up_the_credit() -> None:
     output = an_output()
     publisher = Publisher(output, "a")
     assert publisher.publish(b"")
@@ -213,7 +215,7 @@ def test_credit_is_used_up_by_messages_and_by_bytes() -> None:
     assert output.credit < 0
 
 
-def test_a_request_takes_from_the_credit_too() -> None:
+def test_a_request_uses_credit() -> None:
     output = an_output()
     output.add(LivenessFrame(PING))
     output.grant()
@@ -231,7 +233,7 @@ def test_there_is_no_credit_without_a_connection() -> None:
     assert (output.messages_out, output.bytes_out) == (1, 1)
 
 
-def test_on_credit_a_payload_is_still_too_large() -> None:
+def test_payloads_on_credit_are_checked_for_their_size() -> None:
     output = an_output()
     output.max_payload = 3
     publisher = Publisher(output, "a")
@@ -246,7 +248,7 @@ def test_on_credit_a_payload_is_still_too_large() -> None:
 
 
 def test_the_control_line_of_a_request_has_room_for_its_reply_subject() -> None:
-    """A longer line would make the server hang up: it takes 4096 bytes of arguments."""
+    """The server closes the connection after a line with more than 4096 bytes of arguments."""
     output = an_output()
     publisher = Publisher(output, "a" * 4060)
     assert publisher.publish(b"x")
@@ -255,13 +257,13 @@ def test_the_control_line_of_a_request_has_room_for_its_reply_subject() -> None:
     assert output.messages_out == 1
 
 
-def test_many_are_not_taken_at_once_when_there_is_no_room_for_all() -> None:
+def test_many_payloads_are_accepted_only_if_all_fit() -> None:
     output = an_output()
     assert not output.accepts([bytes(HIGH_WATER // 2)] * 3)
     assert not an_output(room=100).accepts([b"x"])
 
 
-def test_pongs_are_counted_until_they_are_taken() -> None:
+def test_pongs_are_counted_until_they_are_handed_over() -> None:
     output = an_output()
     output.add_pongs(3)
     output.add_pongs(2)
@@ -283,8 +285,8 @@ def test_oversized_publishes_are_dropped_and_their_sizes_returned() -> None:
     assert b"".join(output.frames) == encode(Pub("a", bytes(3)))
 
 
-def test_only_publishes_are_too_large() -> None:
-    """A control frame is longer than some servers' max_payload, and no payload at all."""
+def test_max_payload_does_not_apply_to_control_frames() -> None:
+    """A control frame may be longer than max_payload, since it has no payload."""
     output = an_output()
     output.add(ControlFrame(SUB))
     output.add(ControlFrame(UNSUB))
@@ -293,7 +295,7 @@ def test_only_publishes_are_too_large() -> None:
     assert output.hand_over() == SUB + UNSUB
 
 
-def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
+def test_messages_that_use_up_the_exact_credit_are_counted() -> None:
     output = an_output()
     publisher = Publisher(output, "a")
     publisher.publish(b"x")
@@ -304,10 +306,10 @@ def test_credit_that_is_used_up_to_the_last_byte_is_counted() -> None:
     assert (output.messages_out, output.bytes_out) == (2, 1 + CREDIT - COST)
 
 
-def test_a_frame_is_taken_back_without_a_look_at_the_others(
+def test_frames_are_removed_without_a_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a thousand limited subscriptions a reconnect went through all of the output for each."""
+    """With a thousand limited subscriptions, a reconnect used to search the output for each."""
     rig = Rig().connect()
     subs = [rig.subscribe(f"a.{n}") for n in range(1000)]
     rig.link.refuse = OSError("refused")
