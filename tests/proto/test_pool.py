@@ -1,4 +1,4 @@
-"""Which server is next, and when."""
+"""`ServerPool`: which server is tried next, and when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nasq_proto.pool import MOST_ANNOUNCED, Candidate, ServerPool
 
 
 class Fixed(random.Random):
-    """Always draws the same share of a range."""
+    """A generator that always returns the same share of a range."""
 
     def __init__(self, share: float) -> None:
         super().__init__(0)
@@ -47,7 +47,7 @@ def pick(pool: ServerPool, now: float = 0.0) -> Candidate:
 def used_pool(
     *hosts: str, policy: ReconnectPolicy | None = POLICY, rng: random.Random = ALL
 ) -> ServerPool:
-    """A pool whose first round is over; no server has failed, and none was reached."""
+    """Return a pool after its first round, in which no server has failed or was reached."""
     pool = new_pool(*hosts, policy=policy, rng=rng)
     pool._first_round = False
     return pool
@@ -70,11 +70,11 @@ def test_a_pool_needs_a_server() -> None:
         new_pool()
 
 
-def test_a_pool_has_a_length() -> None:
+def test_the_length_of_a_pool_is_the_number_of_servers() -> None:
     assert len(new_pool("a", "b")) == 2
 
 
-def test_in_the_first_round_each_server_is_tried_once_in_its_order() -> None:
+def test_in_the_first_round_each_server_is_tried_once_in_order() -> None:
     pool = new_pool("a", "b", "c")
     for host in "abc":
         candidate = pick(pool)
@@ -83,7 +83,7 @@ def test_in_the_first_round_each_server_is_tried_once_in_its_order() -> None:
     assert pool.pick(0.0) is None
 
 
-def test_in_the_first_round_what_was_found_comes_last_and_has_one_timeout_in_all() -> None:
+def test_in_the_first_round_announced_servers_come_last_and_share_one_timeout() -> None:
     pool = new_pool("a", "b")
     a = pick(pool)
     assert pool.begin(a, 0.0) == 5.0
@@ -93,17 +93,17 @@ def test_in_the_first_round_what_was_found_comes_last_and_has_one_timeout_in_all
     assert b.server.host == "b"
     assert pool.begin(b, 4.0) == 5.0
     pool.failed(b, now=9.0)
-    seconds = []
+    timeouts = []
     now = 9.0
     while (candidate := pool.pick(now)) is not None:
         assert candidate.announced
-        seconds.append(pool.begin(candidate, now))
+        timeouts.append(pool.begin(candidate, now))
         now += 2.0
         pool.failed(candidate, now)
-    assert seconds == [5.0, 3.0, 1.0]
+    assert timeouts == [5.0, 3.0, 1.0]
 
 
-def test_a_reset_forgets_what_became_of_earlier_attempts() -> None:
+def test_a_reset_forgets_failures_and_announced_servers() -> None:
     pool = new_pool("a", "b", policy=ReconnectPolicy(max_attempts=1))
     for _ in range(2):
         pool.failed(pick(pool), now=50.0)
@@ -114,22 +114,22 @@ def test_a_reset_forgets_what_became_of_earlier_attempts() -> None:
     assert len(pool) == 2
 
 
-# ---------------------------------------------------------------------- after it
+# ---------------------------------------------------------------------- after the first round
 
 
-def test_servers_are_picked_in_their_order_and_round_again() -> None:
+def test_servers_are_picked_in_order_and_in_circles() -> None:
     assert hosts(used_pool("a", "b", "c"), 7) == ["a", "b", "c", "a", "b", "c", "a"]
 
 
-def test_a_server_that_failed_comes_after_those_that_did_not() -> None:
+def test_a_failed_server_comes_after_those_that_did_not_fail() -> None:
     pool = used_pool("a", "b", "c")
     pool.failed(pick(pool), now=10.0)
     assert hosts(pool, 3, now=10.0) == ["b", "c", "b"]
-    # When it is due again it still comes after those that never failed.
+    # Even when the server is due again, servers that never failed come first.
     assert "a" not in hosts(pool, 9, now=20.0)
 
 
-def test_when_all_have_failed_the_one_that_is_due_first_is_next() -> None:
+def test_when_all_have_failed_the_earliest_due_server_is_next() -> None:
     pool = used_pool("a", "b")
     a, b = pick(pool), pick(pool)
     pool.failed(a, now=0.0)
@@ -148,7 +148,7 @@ def test_each_failure_in_a_row_doubles_the_wait() -> None:
     assert waits == [1, 2, 4, 8, 8]
 
 
-def test_a_connection_that_had_lived_is_made_again_at_once() -> None:
+def test_a_server_whose_connection_was_stable_is_retried_at_once() -> None:
     pool = used_pool("a")
     candidate = pick(pool)
     pool.failed(candidate, now=0.0)
@@ -157,14 +157,14 @@ def test_a_connection_that_had_lived_is_made_again_at_once() -> None:
 
 
 @pytest.mark.parametrize("lived", [0.0, 0.5, 0.999])
-def test_a_connection_that_hardly_lived_counts_as_a_failure(lived: float) -> None:
+def test_a_connection_of_less_than_a_second_counts_as_a_failure(lived: float) -> None:
     pool = used_pool("a")
     candidate = pick(pool)
     pool.lost(candidate, connected_at=10.0, now=10.0 + lived)
     assert (candidate.failures, candidate.not_before) == (1, 11.0 + lived)
 
 
-def test_a_server_is_given_up_after_its_attempts() -> None:
+def test_a_server_is_given_up_after_max_attempts() -> None:
     pool = used_pool("a", "b", policy=ReconnectPolicy(max_attempts=2))
     a = pick(pool)
     pool.failed(a, now=0.0)
@@ -172,13 +172,13 @@ def test_a_server_is_given_up_after_its_attempts() -> None:
     assert set(hosts(pool, 4)) == {"b"}
 
 
-def test_when_all_are_given_up_there_is_no_next() -> None:
+def test_when_all_servers_are_given_up_pick_returns_none() -> None:
     pool = used_pool("a", policy=ReconnectPolicy(max_attempts=1))
     pool.failed(pick(pool), now=0.0)
     assert pool.pick(0.0) is None
 
 
-def test_without_a_policy_nothing_is_given_up_and_nothing_waits() -> None:
+def test_without_a_policy_no_server_is_given_up_or_delayed() -> None:
     pool = used_pool("a", policy=None)
     candidate = pick(pool)
     for _ in range(100):
@@ -187,7 +187,7 @@ def test_without_a_policy_nothing_is_given_up_and_nothing_waits() -> None:
 
 
 @given(count=st.integers(1, 4), failures=st.lists(st.floats(0, 3), max_size=20), seed=st.integers())
-def test_the_next_server_is_never_due_later_than_another(
+def test_the_picked_server_is_never_due_later_than_another(
     count: int, failures: list[float], seed: int
 ) -> None:
     pool = used_pool(*map(str, range(count)), rng=random.Random(seed))
@@ -200,7 +200,7 @@ def test_the_next_server_is_never_due_later_than_another(
         pool.failed(candidate, now)
 
 
-def test_when_all_have_failed_there_is_a_pause_between_any_two_attempts() -> None:
+def test_when_all_have_failed_attempts_are_separated_by_pauses() -> None:
     rng = random.Random(1)
     pool = used_pool(*(f"s{n}" for n in range(20)), policy=ReconnectPolicy(), rng=rng)
     now, begun = 0.0, []
@@ -209,16 +209,14 @@ def test_when_all_have_failed_there_is_a_pause_between_any_two_attempts() -> Non
         now = max(now, candidate.not_before)
         begun.append(now)
         pool.failed(candidate, now)
-    assert begun[:20] == [0.0] * 20, "the first round has none"
+    assert begun[:20] == [0.0] * 20, "the first round has no pauses"
     assert min(later - sooner for sooner, later in pairwise(begun[19:])) >= 0.025
 
 
-# ---------------------------------------------------------------------- which one is better
+# ---------------------------------------------------------------------- preference
 
 
-def test_the_server_that_was_reached_comes_before_the_named_and_those_before_the_announced() -> (
-    None
-):
+def test_reached_servers_come_first_then_named_then_announced_ones() -> None:
     pool = new_pool("named", "good")
     pool.failed(pick(pool), now=0.0)
     good = pick(pool)
@@ -234,7 +232,7 @@ def test_the_server_that_was_reached_comes_before_the_named_and_those_before_the
     assert order == ["good", "named", "found"]
 
 
-def test_an_announced_server_that_was_never_reached_rests_ten_times_as_long_as_it_took() -> None:
+def test_an_unreached_announced_server_rests_ten_times_as_long_as_its_attempt_took() -> None:
     pool = new_pool("good")
     good = pick(pool)
     pool.connected(good)
@@ -245,26 +243,26 @@ def test_an_announced_server_that_was_never_reached_rests_ten_times_as_long_as_i
     assert far.not_before == 111.0
     pool.begin(far, 200.0)
     pool.failed(far, now=200.0)
-    assert far.not_before == 202.0, "one that fails at once is paced as any other"
+    assert far.not_before == 202.0, "a server that fails at once is paced like any other"
     pool.connected(far)
     pool.failed(far, now=305.0)
     assert far.not_before == 309.0
 
 
-@pytest.mark.parametrize(("outage", "seconds"), [(0.0, 1.0), (0.9, 1.0), (3.0, 3.0), (9.0, 5.0)])
-def test_an_announced_server_that_was_never_reached_takes_no_longer_than_the_outage_so_far(
-    outage: float, seconds: float
+@pytest.mark.parametrize(("outage", "timeout"), [(0.0, 1.0), (0.9, 1.0), (3.0, 3.0), (9.0, 5.0)])
+def test_the_timeout_of_an_unreached_announced_server_is_the_outage_so_far(
+    outage: float, timeout: float
 ) -> None:
     pool = new_pool("good")
     good = pick(pool)
     pool.connected(good)
     pool.announce(["far:1"], good)
     pool.lost(good, 0.0, 100.0)
-    assert pool.begin(named(pool, "far"), 100.0 + outage) == seconds
+    assert pool.begin(named(pool, "far"), 100.0 + outage) == timeout
     assert pool.begin(good, 100.0 + outage) == 5.0
 
 
-def test_an_outage_begins_with_the_first_of_some_connections_that_hardly_lived() -> None:
+def test_an_outage_begins_with_the_first_of_several_short_connections() -> None:
     pool = new_pool("nobody", "good", policy=ReconnectPolicy())
     pool.failed(pick(pool), 90.0)
     good = pick(pool)
@@ -278,7 +276,7 @@ def test_an_outage_begins_with_the_first_of_some_connections_that_hardly_lived()
     assert pool.begin(far, 103.0) == 3.0
 
 
-def test_an_announced_server_has_its_full_time_where_no_better_one_is_due_soon() -> None:
+def test_an_announced_server_has_the_full_timeout_if_no_better_one_is_due_soon() -> None:
     pool = new_pool("lame duck")
     lame_duck = pick(pool)
     pool.connected(lame_duck)
@@ -289,7 +287,7 @@ def test_an_announced_server_has_its_full_time_where_no_better_one_is_due_soon()
     assert pool.begin(named(pool, "far"), 100.0) == 5.0
 
 
-def test_where_no_server_was_reached_an_announced_one_has_its_full_time() -> None:
+def test_an_announced_server_has_the_full_timeout_if_no_server_was_reached() -> None:
     pool = used_pool("a")
     pool.announce(["b:1"], named(pool, "a"))
     assert pool.begin(named(pool, "b"), 0.0) == 5.0
@@ -315,14 +313,14 @@ def refused(pool: ServerPool, candidate: Candidate, *refusals: object) -> bool:
         ([None, None], False),
     ],
 )
-def test_the_same_refusal_twice_in_a_row_gives_a_server_up(
+def test_a_server_is_given_up_after_the_same_refusal_twice_in_a_row(
     refusals: list[object], given_up: bool
 ) -> None:
     pool = used_pool("a", "b")
     assert refused(pool, named(pool, "a"), *refusals) is given_up
 
 
-def test_a_connection_in_between_clears_a_refusal() -> None:
+def test_a_connection_resets_earlier_refusals() -> None:
     pool = used_pool("a")
     a = named(pool, "a")
     assert not refused(pool, a, "x")
@@ -338,7 +336,7 @@ def test_a_refusal_of_another_server_does_not_count() -> None:
     assert refused(pool, a, "x")
 
 
-def test_a_policy_can_forbid_to_give_up() -> None:
+def test_a_policy_can_forbid_giving_up() -> None:
     pool = used_pool("a", policy=ReconnectPolicy(give_up_on_auth=False))
     assert not refused(pool, named(pool, "a"), *["x"] * 100)
 
@@ -354,7 +352,7 @@ def announced(pool: ServerPool) -> list[str]:
     "address",
     ["Nats-B.example.com:4222", "nats-b.example.com", "[2001:DB8::1]", "nats-b.example.com:"],
 )
-def test_a_name_that_is_written_otherwise_stays_however_often_it_is_announced(address: str) -> None:
+def test_an_announced_server_stays_whatever_its_notation(address: str) -> None:
     pool = new_pool("a")
     a = pick(pool)
     pool.announce([address], a)
@@ -368,25 +366,23 @@ def test_a_name_that_is_written_otherwise_stays_however_often_it_is_announced(ad
     assert announced(pool) == [found.server.address]
 
 
-def test_a_name_that_the_user_gave_is_not_taken_in_again_whatever_its_case() -> None:
+def test_an_announced_server_that_the_user_named_is_not_added_in_any_case() -> None:
     pool = new_pool("a")
     pool.announce(["A:4222", "A"], pick(pool))
     assert len(pool) == 1
 
 
-def test_no_more_servers_are_taken_in_than_the_bound() -> None:
+def test_the_number_of_announced_servers_is_limited() -> None:
     pool = new_pool("a")
     a = pick(pool)
     for turn in range(3):
         pool.announce([f"s{turn}-{n}:1" for n in range(10 * MOST_ANNOUNCED)], a)
         assert len(pool) == 1 + MOST_ANNOUNCED
     pool.announce(["", ":"] * MOST_ANNOUNCED + ["one:1"], a)
-    assert announced(pool) == ["one:1"], "an address that can't be read does not count"
+    assert announced(pool) == ["one:1"], "invalid addresses do not count"
 
 
-def test_names_without_end_where_the_credentials_are_refused_are_not_remembered_without_end() -> (
-    None
-):
+def test_the_number_of_given_up_servers_that_are_remembered_is_limited() -> None:
     pool = used_pool("a", rng=random.Random(1))
     for n in range(10 * MOST_ANNOUNCED):
         pool.announce([f"s{n}:1"], named(pool, "a"))
