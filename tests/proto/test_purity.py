@@ -1,6 +1,6 @@
-"""The core does no I/O, reads no clock, draws no randomness; imports point one way.
+"""The core does no I/O, reads no clock and draws no randomness; imports point one way.
 
-The sources are read as syntax trees, so an import inside a function counts as well.
+The tests read the sources as syntax trees, so they also find imports inside functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where I/O, threads, clocks and randomness live in the standard library.
+# Modules that do I/O, start threads, read clocks or draw randomness.
 IMPURE = frozenset(
     {
         "anyio",
@@ -52,7 +52,7 @@ def name_of(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Top-level packages that a file imports, itself excluded, wherever it does so."""
+    """Yield the top-level packages that a file imports anywhere, without relative imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -74,7 +74,7 @@ FACADE = sources("nasq")
 
 
 @pytest.mark.parametrize("files", [CORE, TRANSPORTS, FACADE], ids=["core", "transports", "facade"])
-def test_there_are_sources_to_look_at(files: list[Path]) -> None:
+def test_there_are_sources_to_check(files: list[Path]) -> None:
     assert len(files) > 5
 
 
@@ -84,13 +84,13 @@ def test_the_core_imports_the_standard_library_and_itself_only(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_the_core_imports_no_io_no_clock_no_thread(path: Path) -> None:
+def test_the_core_imports_no_module_with_io_clocks_or_threads(path: Path) -> None:
     assert set(imports(path)) & IMPURE == set()
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_takes_randomness_as_an_argument(path: Path) -> None:
-    """`random` is there for the type `random.Random`: no other name of the module is used."""
+    """The core may use `random` only for the type `random.Random`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     used = {
         node.attr
@@ -109,7 +109,7 @@ def test_the_core_takes_randomness_as_an_argument(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_the_core_makes_no_generator_of_its_own_without_a_seed(path: Path) -> None:
+def test_the_core_creates_no_unseeded_generator(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     made = [
         ast.unparse(node)
@@ -122,7 +122,7 @@ def test_the_core_makes_no_generator_of_its_own_without_a_seed(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_the_core_opens_prints_and_asks_nothing(path: Path) -> None:
+def test_the_core_does_not_call_open_print_input_exec_or_eval(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     called = {
         node.func.id
@@ -133,7 +133,7 @@ def test_the_core_opens_prints_and_asks_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_in_the_core_nothing_waits(path: Path) -> None:
+def test_the_core_contains_no_async_code(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
     assert [node.lineno for node in ast.walk(tree) if isinstance(node, waiting)] == []
@@ -171,9 +171,9 @@ def test_nothing_is_imported_by_name(path: Path) -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The modules that a fresh interpreter has loaded after `statement`."""
+    """Return the modules that a fresh interpreter has loaded after `statement`."""
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
-    # -S: no site-packages, whose .pth files load modules of their own.
+    # -S skips site-packages, whose .pth files may load modules.
     result = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -181,7 +181,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", ["asyncio", "trio", "anyio", "ssl", "click", "rich"])
-def test_importing_nasq_does_not_load(module: str) -> None:
+def test_importing_nasq_does_not_load_heavy_modules(module: str) -> None:
     assert module not in loaded_by("import nasq")
 
 
@@ -199,5 +199,5 @@ def test_importing_nasq_does_not_load(module: str) -> None:
         "hypothesis",
     ],
 )
-def test_importing_the_core_does_not_load(module: str) -> None:
+def test_importing_the_core_does_not_load_io_modules(module: str) -> None:
     assert module not in loaded_by("import nasq_proto")
