@@ -1,4 +1,4 @@
-"""A server that does not take a SUB answers with an -ERR that names nothing: the order tells."""
+"""The -ERR for a refused SUB does not name it, so the client finds it by the order of answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nasq_proto.testing import Broker
 from tests.proto.test_client import Rig
 
 
-def test_a_subscription_beyond_the_servers_limit_fails() -> None:
+def test_a_subscription_over_the_servers_limit_fails() -> None:
     rig = Rig(Broker(max_subscriptions=2)).connect()
     first, second, third = (rig.subscribe(subject) for subject in ("a", "b", "c"))
     assert first.confirmed.error is None
@@ -30,13 +30,13 @@ def test_a_subscription_beyond_the_servers_limit_fails() -> None:
     assert "maximum subscriptions exceeded" in str(error)
     assert third.ended.done
     assert len(rig.client.subscriptions) == 2
-    # The caller that waited was told; there is no event beside that.
+    # The waiting caller gets the error, so there is no event for it.
     assert not [n for n in rig.client.take_notices() if isinstance(n, ServerErrorReceived)]
 
 
 @pytest.mark.parametrize("text", ["maximum subscriptions exceeded", "Invalid Subject"])
-def test_each_refusal_finds_the_subscription_that_it_is_about(text: str) -> None:
-    """Between two PONGs there can only be the refusal of the SUB that the second one confirms."""
+def test_each_refusal_fails_the_right_subscription(text: str) -> None:
+    """Between two PONGs there can only be the refusal of the SUB that the second PONG confirms."""
     rig = Rig().connect()
     flushed = rig.client.flush()
     subs = [rig.client.subscribe(subject, None, rig.inbox.deliver) for subject in "abcd"]
@@ -68,7 +68,7 @@ def test_a_refusal_after_a_reconnect_is_reported_and_ends_the_subscription() -> 
     assert notice.error.subject == "c"
 
 
-def test_a_subscription_made_while_disconnected_is_refused_too() -> None:
+def test_a_subscription_made_while_disconnected_can_be_refused() -> None:
     rig = Rig(Broker(max_subscriptions=1)).connect()
     first = rig.subscribe("a")
     rig.link.cut()
@@ -79,8 +79,8 @@ def test_a_subscription_made_while_disconnected_is_refused_too() -> None:
     assert isinstance(second.confirmed.error, SubscriptionLimitError)
 
 
-def test_requests_fail_when_their_inbox_is_refused_and_work_when_there_is_room() -> None:
-    """They all ran into their timeouts: the inbox was never made again."""
+def test_requests_fail_when_their_inbox_is_refused_and_work_again_later() -> None:
+    """Once, all requests timed out because the inbox was never subscribed again."""
     broker = Broker(max_subscriptions=1)
     rig = Rig(broker).connect()
     rig.subscribe("a")
@@ -100,7 +100,7 @@ def test_requests_fail_when_their_inbox_is_refused_and_work_when_there_is_room()
     assert again.result()[1] == b"yes"
 
 
-def test_an_error_about_nothing_that_is_awaited_harms_no_subscription() -> None:
+def test_a_refusal_without_a_pending_subscription_affects_none() -> None:
     rig = Rig().connect()
     sub = rig.subscribe("a")
     flushed = rig.client.flush()
@@ -115,7 +115,7 @@ def test_an_error_about_nothing_that_is_awaited_harms_no_subscription() -> None:
     assert notice.error.subject is None
 
 
-def test_every_sub_of_a_replay_has_a_ping_of_its_own_behind_it() -> None:
+def test_every_sub_of_a_replay_is_followed_by_a_ping() -> None:
     rig = Rig().connect()
     for subject in ("a", "b"):
         rig.subscribe(subject)
@@ -125,19 +125,19 @@ def test_every_sub_of_a_replay_has_a_ping_of_its_own_behind_it() -> None:
     assert [type(event) for event in replayed] == [Ping, Sub, Ping, Sub, Ping]
 
 
-def test_a_refused_subscription_that_nobody_answers_still_times_out_the_connection() -> None:
-    """A server that answers no PING is given up as before, subscriptions waiting or not."""
+def test_a_silent_server_times_out_while_a_subscription_waits() -> None:
+    """A server that answers no PING is disconnected as usual, even if subscriptions wait."""
     rig = Rig(ping_interval=5.0).connect()
     rig.session.mute = True
     sub = rig.client.subscribe("a", None, rig.inbox.deliver)
     rig.link.advance(60.0)
-    assert sub.confirmed.done  # on the next connection
+    assert sub.confirmed.done  # confirmed on the next connection
     assert rig.client.reconnects == 1
     assert not isinstance(rig.client.last_error, OperationTimeoutError)
 
 
-def test_the_pong_of_a_subscription_that_has_ended_meanwhile_is_nobody_elses() -> None:
-    """Its SUB waits to be sent, and with it a PING, when the subscription is not there any more."""
+def test_the_pong_of_a_removed_subscription_resolves_nothing_else() -> None:
+    """Its SUB and PING are still to be sent when the subscription is removed."""
     rig = Rig().connect()
     rig.link.cut()
     gone = rig.client.subscribe("a", None, rig.inbox.deliver)
