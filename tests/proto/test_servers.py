@@ -1,4 +1,4 @@
-"""Server URLs, and the pace of reconnecting."""
+"""Server URLs, and the delays between connect attempts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def parts(server: Server) -> Parts:
         ("nats://u:%zz@host", ("nats", "host", 4222, "u", "%zz", None)),
     ],
 )
-def test_a_url_is_read(url: str, expected: Parts) -> None:
+def test_a_valid_url_is_parsed(url: str, expected: Parts) -> None:
     assert parts(parse_server(url)) == expected
 
 
@@ -126,7 +126,7 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
-def test_a_url_that_makes_no_sense_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidOptionError, match="server URL"):
         parse_server(url)
 
@@ -159,20 +159,20 @@ def test_an_error_shows_no_credentials(url: str) -> None:
 
 
 @pytest.mark.parametrize("mark", ["/", "?", "#"])
-def test_a_password_that_must_be_encoded_is_refused_with_the_way_out(mark: str) -> None:
-    # Any other reading of it would connect to the wrong host.
+def test_the_error_for_an_unencoded_password_says_what_to_do(mark: str) -> None:
+    # Any other reading of the URL would connect to the wrong host.
     with pytest.raises(InvalidOptionError, match="must be percent-encoded"):
         parse_server(f"nats://user:12{mark}34@host")
 
 
 @pytest.mark.parametrize("value", [None, 4222, b"host", ["host"]])
-def test_what_is_no_str_is_a_type_error(value: object) -> None:
+def test_a_url_that_is_not_a_str_is_a_type_error(value: object) -> None:
     with pytest.raises(TypeError, match="a server must be a URL as str, not"):
         parse_server(cast("Any", value))
 
 
 @given(text=st.text(st.characters(exclude_categories=()), max_size=20))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         server = parse_server(text)
     except InvalidOptionError:
@@ -189,7 +189,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         (Server("fe80::1%eth0", 1), "[fe80::1%eth0]:1"),
     ],
 )
-def test_an_address_brackets_ipv6(server: Server, address: str) -> None:
+def test_an_ipv6_address_is_in_brackets(server: Server, address: str) -> None:
     assert server.address == address
 
 
@@ -201,16 +201,16 @@ def test_the_repr_shows_no_credentials() -> None:
 @given(
     host=st.sampled_from(["host", "::1", "10.0.0.1", "fe80::1%eth0"]), port=st.integers(1, 65535)
 )
-def test_an_address_is_a_url_of_the_same_server(host: str, port: int) -> None:
+def test_an_address_is_also_a_url_of_its_server(host: str, port: int) -> None:
     server = parse_server(Server(host, port).address)
     assert (server.host, server.port) == (host, port)
 
 
-# ---------------------------------------------------------------------- the pace
+# ---------------------------------------------------------------------- delays
 
 
 class Fixed(random.Random):
-    """Always draws the same share of a range."""
+    """A generator that always returns the same share of a range."""
 
     def __init__(self, share: float) -> None:
         super().__init__(0)
@@ -230,16 +230,16 @@ def test_without_a_failure_there_is_no_wait() -> None:
 @pytest.mark.parametrize(
     ("failures", "most"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (6, 10.0), (99, 10.0)]
 )
-def test_the_range_grows_by_the_factor_up_to_its_limit(failures: int, most: float) -> None:
+def test_the_longest_wait_grows_by_the_factor_up_to_max_delay(failures: int, most: float) -> None:
     assert ReconnectPolicy(delay=1, max_delay=10, factor=2).wait(failures, ALL) == most
 
 
-def test_the_limit_holds_for_the_first_delay_too() -> None:
+def test_max_delay_also_limits_the_first_wait() -> None:
     assert ReconnectPolicy(delay=5, max_delay=2).wait(1, ALL) == 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.999])
-def test_the_wait_is_drawn_evenly_from_nothing_to_the_range(share: float) -> None:
+def test_the_wait_is_drawn_uniformly_from_zero_to_the_longest_wait(share: float) -> None:
     policy = ReconnectPolicy(delay=1, max_delay=10, factor=2)
     assert policy.wait(3, Fixed(share)) == share * 4
 
@@ -251,7 +251,7 @@ def test_the_wait_is_drawn_evenly_from_nothing_to_the_range(share: float) -> Non
     factor=st.floats(1, 1e6),
     seed=st.integers(),
 )
-def test_a_wait_is_never_negative_nor_longer_than_its_limit(
+def test_a_wait_is_between_zero_and_max_delay(
     failures: int, delay: float, most: float, factor: float, seed: int
 ) -> None:
     wait = ReconnectPolicy(delay, most, factor).wait(failures, random.Random(seed))
@@ -265,7 +265,7 @@ def test_the_same_seed_gives_the_same_waits() -> None:
 
 
 class CountedFactor(float):
-    """Counts the multiplications by it."""
+    """A float that counts how often something is multiplied by it."""
 
     used = 0
 
@@ -274,15 +274,15 @@ class CountedFactor(float):
         return other * float(self)
 
 
-def test_after_many_failures_a_wait_costs_no_more_than_after_few() -> None:
-    # A factor of 1 never reaches max_delay: a loop up to it would run once per failure.
+def test_computing_a_wait_takes_constant_time() -> None:
+    # A factor of 1 never reaches max_delay, so a loop up to it would run once per failure.
     factor = CountedFactor(1.0)
     assert ReconnectPolicy(delay=1, max_delay=10, factor=factor).wait(10_000, ALL) == 1
     assert factor.used < 5
 
 
 @pytest.mark.parametrize("failures", [1, 2, 5000])
-def test_without_a_delay_there_is_never_a_wait(failures: int) -> None:
+def test_with_a_delay_of_zero_there_is_no_wait(failures: int) -> None:
     assert ReconnectPolicy(delay=0, max_delay=10, factor=2).wait(failures, ALL) == 0
 
 
@@ -312,26 +312,24 @@ def test_without_a_delay_there_is_never_a_wait(failures: int) -> None:
         ({"give_up_on_auth": None}, TypeError),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(
-    options: dict[str, Any], error: type[Exception]
-) -> None:
+def test_an_invalid_policy_is_refused(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=f"reconnect: {next(iter(options))} must be"):
         check_policy(ReconnectPolicy(**options))
 
 
 @pytest.mark.parametrize("value", [True, False, {"delay": 1}, (0.05, 0.75, 2.0, None, True), 1.0])
-def test_what_is_no_policy_is_refused(value: Any) -> None:
+def test_a_policy_of_the_wrong_type_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="reconnect must be a ReconnectPolicy or None, not"):
         check_policy(value)
 
 
 @pytest.mark.parametrize("delay", [0, 0.0, 5e-324, 30 * 86400, 1e300])
-def test_a_delay_may_be_anything_from_nothing_to_very_long(delay: float) -> None:
+def test_a_delay_may_be_any_finite_number_from_zero(delay: float) -> None:
     check_policy(ReconnectPolicy(delay=delay, max_delay=delay))
 
 
 @pytest.mark.parametrize("value", [5e-324, 1, 30 * 86400, 1e300, math.inf])
-def test_a_number_within_its_bounds_is_taken(value: float) -> None:
+def test_a_number_within_its_bounds_is_accepted(value: float) -> None:
     check_number("it", value, least=0, above=True)
 
 
@@ -352,7 +350,7 @@ def test_a_host_and_a_port_make_a_server(host: str, expected: str) -> None:
     assert server_at(host, 4222).address == expected
 
 
-def test_a_host_with_a_port_says_what_to_write_instead() -> None:
+def test_the_error_for_a_host_with_a_port_says_what_to_write() -> None:
     with pytest.raises(InvalidOptionError) as caught:
         server_at("localhost:4333", 4222)
     assert "host='localhost', port=4333" in str(caught.value)
@@ -382,25 +380,25 @@ def test_a_host_with_a_port_says_what_to_write_instead() -> None:
         "a:b",
     ],
 )
-def test_a_host_that_is_none_is_refused_and_not_shown(host: str) -> None:
+def test_an_invalid_host_is_refused_and_not_shown(host: str) -> None:
     with pytest.raises(InvalidOptionError, match="host must be a name or an address") as caught:
         server_at(host, 4222)
     assert "user" not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", [None, b"localhost", 4222])
-def test_a_host_that_is_no_str_is_a_type_error(host: Any) -> None:
+def test_a_host_that_is_not_a_str_is_a_type_error(host: Any) -> None:
     with pytest.raises(TypeError, match="host must be a str, not"):
         server_at(host, 4222)
 
 
 @pytest.mark.parametrize("port", [None, "4222", 4222.0, True])
-def test_a_port_that_is_no_int_is_a_type_error(port: Any) -> None:
+def test_a_port_that_is_not_an_int_is_a_type_error(port: Any) -> None:
     with pytest.raises(TypeError, match="port must be an int, not"):
         server_at("a", port)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 10**30])
-def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
+def test_a_port_out_of_range_is_refused(port: int) -> None:
     with pytest.raises(InvalidOptionError, match="port must be a number from 1 to 65535"):
         server_at("a", port)
