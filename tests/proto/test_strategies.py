@@ -1,6 +1,6 @@
-"""The strategies keep their word: what they call valid is read, what they call broken is not.
+"""The strategies are correct: the codec reads their valid streams and refuses their broken ones.
 
-`test_decoder` and its neighbours draw from them too; here they are what is tested.
+`test_decoder` and other modules draw from these strategies; this module tests the strategies.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from nasq_proto.states import TRANSITIONS
 from nasq_proto.strategies import Command, Invalid, InvalidStream, Step
 
 ROOT = Path(__file__).resolve().parents[2]
-_NEVER_SAID = (ConnectionClosed, ProtocolFailed)
+_NEVER_SENT = (ConnectionClosed, ProtocolFailed)
 T = TypeVar("T")
 OTHER = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
 SENDERS = pytest.mark.parametrize("sender", list(Role), ids=lambda role: role.value)
@@ -52,7 +52,7 @@ EXAMPLES = settings(max_examples=60)
 
 
 def draws(strategy: st.SearchStrategy[T], wanted: Callable[[T], bool]) -> bool:
-    """Whether the strategy makes what is wanted, before long."""
+    """Return whether the strategy soon draws a value that satisfies `wanted`."""
     quickly = settings(max_examples=3000, database=None, phases=[Phase.generate])
     try:
         return wanted(find(strategy, wanted, settings=quickly))
@@ -70,7 +70,7 @@ def events_in(stream: bytes, sender: Role, limits: Limits | None = None) -> list
 
 @EXAMPLES
 @given(strategies.subjects, strategies.patterns, strategies.sids, strategies.queue_groups)
-def test_words_are_allowed(subject: str, pattern: str, sid: str, group: str) -> None:
+def test_drawn_words_are_allowed(subject: str, pattern: str, sid: str, group: str) -> None:
     check_subject(subject, wildcards=False)
     check_subject(pattern, wildcards=True)
     check_queue_group(group)
@@ -86,7 +86,7 @@ def test_words_are_allowed(subject: str, pattern: str, sid: str, group: str) -> 
         lambda text: not text.isascii(),
     ],
 )
-def test_any_text_is_any_text(wanted: Callable[[str], bool]) -> None:
+def test_any_text_draws_unusual_text(wanted: Callable[[str], bool]) -> None:
     assert draws(strategies.any_text, wanted)
 
 
@@ -100,13 +100,13 @@ def test_header_blocks_are_valid_or_broken(
     assert read_headers(broken) is None
 
 
-def test_header_keys_repeat() -> None:
+def test_header_keys_may_repeat() -> None:
     assert draws(strategies.headers, lambda pairs: len({key for key, _ in pairs}) < len(pairs))
 
 
 @EXAMPLES
 @given(strategies.server_errors)
-def test_server_errors_have_a_class(text: str) -> None:
+def test_server_errors_can_be_classified(text: str) -> None:
     assert isinstance(server_error(text), ServerError)
 
 
@@ -114,16 +114,16 @@ def test_server_errors_have_a_class(text: str) -> None:
 
 
 @SENDERS
-def test_every_event_is_drawn(sender: Role) -> None:
-    said = {kind for kind in TRANSITIONS[ConnectionState.OPEN][sender] if kind not in _NEVER_SAID}
-    for kind in said | {Info if sender is Role.SERVER else Connect}:
+def test_events_of_every_kind_are_drawn(sender: Role) -> None:
+    sent = {kind for kind in TRANSITIONS[ConnectionState.OPEN][sender] if kind not in _NEVER_SENT}
+    for kind in sent | {Info if sender is Role.SERVER else Connect}:
         assert draws(strategies.events_from(sender), kind.__instancecheck__)
 
 
 @SENDERS
 @settings(EXAMPLES)
 @given(data=st.data())
-def test_valid_streams_are_valid(sender: Role, data: st.DataObject) -> None:
+def test_valid_streams_are_read(sender: Role, data: st.DataObject) -> None:
     for kind in (strategies.streams_from, strategies.awkward_streams):
         events, stream = data.draw(kind(sender))
         assert events_in(stream, sender) == events
@@ -133,7 +133,7 @@ def test_valid_streams_are_valid(sender: Role, data: st.DataObject) -> None:
 @SENDERS
 @settings(EXAMPLES)
 @given(data=st.data())
-def test_a_frame_is_one_event(sender: Role, data: st.DataObject) -> None:
+def test_a_frame_is_read_as_one_event(sender: Role, data: st.DataObject) -> None:
     event, frame = data.draw(strategies.frames_from(sender))
     assert events_in(frame, sender) == [event]
 
@@ -151,7 +151,8 @@ def kinds_of(sender: Role) -> list[Invalid]:
     return [
         kind
         for kind in Invalid
-        if sender is Role.SERVER or kind is not Invalid.WRONG_FIELD_TYPE  # of INFO
+        if sender is Role.SERVER
+        or kind is not Invalid.WRONG_FIELD_TYPE  # only INFO has typed fields
     ]
 
 
@@ -168,7 +169,7 @@ EVERY_KIND = pytest.mark.parametrize(
 @EVERY_KIND
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_invalid_streams_fail_where_they_say(
+def test_invalid_streams_fail_after_their_valid_events(
     sender: Role, kind: Invalid, data: st.DataObject
 ) -> None:
     case = data.draw(strategies.invalid_streams(sender, [kind]))
@@ -186,13 +187,13 @@ def test_invalid_streams_fail_where_they_say(
 
 
 @SENDERS
-def test_all_classes_of_invalid_streams_are_drawn(sender: Role) -> None:
+def test_invalid_streams_of_every_kind_are_drawn(sender: Role) -> None:
     for kind in kinds_of(sender):
 
-        def is_of_it(case: InvalidStream, kind: Invalid = kind) -> bool:
+        def is_of_kind(case: InvalidStream, kind: Invalid = kind) -> bool:
             return case.kind is kind
 
-        assert draws(strategies.invalid_streams(sender), is_of_it)
+        assert draws(strategies.invalid_streams(sender), is_of_kind)
 
 
 @EXAMPLES
@@ -202,13 +203,13 @@ def test_repetitive_streams_are_valid(stream: bytes) -> None:
 
 
 @SENDERS
-def test_broken_streams_are_of_every_kind(sender: Role) -> None:
+def test_broken_streams_with_every_end_are_drawn(sender: Role) -> None:
     for end in End:
 
-        def ends_so(stream: bytes, end: End = end) -> bool:
+        def ends_with(stream: bytes, end: End = end) -> bool:
             return read(stream, OTHER[sender]).end is end
 
-        assert draws(strategies.broken_streams(sender), ends_so)
+        assert draws(strategies.broken_streams(sender), ends_with)
 
 
 # ---------------------------------------------------------------------- arrival, dialogues
@@ -216,11 +217,11 @@ def test_broken_streams_are_of_every_kind(sender: Role) -> None:
 
 @EXAMPLES
 @given(st.data(), st.binary(max_size=50))
-def test_chunks_are_the_stream(data: st.DataObject, stream: bytes) -> None:
+def test_joined_chunks_are_the_stream(data: st.DataObject, stream: bytes) -> None:
     assert b"".join(data.draw(strategies.chunks_of(stream))) == stream
 
 
-def test_mutations_change_something_or_nothing() -> None:
+def test_mutations_may_grow_shrink_or_keep_a_stream() -> None:
     streams = st.just(b"PING\r\nPONG\r\n")
     assert draws(strategies.mutations_of(streams), lambda stream: stream == b"PING\r\nPONG\r\n")
     assert draws(strategies.mutations_of(streams), lambda stream: len(stream) > 12)
@@ -233,30 +234,30 @@ def test_both_sides_agree_on_a_session(session: list[tuple[Role, Event]]) -> Non
     sides = {role: Connection(role) for role in Role}
     for sender, event in session:
         sides[sender].send(event)
-        heard = sides[OTHER[sender]].receive_data(sides[sender].data_to_send())
-        assert heard == [event]
+        received = sides[OTHER[sender]].receive_data(sides[sender].data_to_send())
+        assert received == [event]
 
 
 @EXAMPLES
 @given(strategies.client_scripts(max_steps=5))
-def test_a_script_starts_with_its_connection(script: list[Step]) -> None:
+def test_a_script_starts_by_connecting(script: list[Step]) -> None:
     assert script[0] == Step(Command.OPEN)
     assert len(script) <= 5
 
 
-def test_every_command_is_in_some_script() -> None:
+def test_scripts_with_every_command_are_drawn() -> None:
     seen: set[Command] = set()
 
     @settings(max_examples=400, derandomize=True, database=None, phases=[Phase.generate])
     @given(strategies.client_scripts())
-    def look(script: list[Step]) -> None:
+    def collect(script: list[Step]) -> None:
         seen.update(step.command for step in script)
 
-    look()
+    collect()
     assert seen == set(Command)
 
 
-def test_subjects_of_a_script_can_be_chosen() -> None:
+def test_the_subjects_of_a_script_can_be_chosen() -> None:
     scripts = strategies.client_scripts(subjects=st.just("mine"))
     script = find(scripts, lambda script: any(s.command is Command.PUBLISH for s in script))
     assert {step.subject for step in script if step.command is Command.PUBLISH} == {"mine"}
@@ -265,12 +266,12 @@ def test_subjects_of_a_script_can_be_chosen() -> None:
 # ---------------------------------------------------------------------- the module
 
 
-def test_the_core_does_not_load_it() -> None:
+def test_the_core_does_not_load_the_strategies() -> None:
     code = "import nasq_proto, sys; assert 'nasq_proto.strategies' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_without_hypothesis_it_says_what_to_install() -> None:
+def test_without_hypothesis_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['hypothesis'] = None; import nasq_proto.strategies"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
@@ -279,7 +280,7 @@ def test_without_hypothesis_it_says_what_to_install() -> None:
     assert "pip install 'nasq[strategies]'" in done.stderr
 
 
-def test_there_is_a_strategy_for_each_name() -> None:
-    strategic = {name.partition("(")[0] for name in all_strategies()}
+def test_all_strategies_yields_every_public_strategy() -> None:
+    tested = {name.partition("(")[0] for name in all_strategies()}
     classes = {"Command", "Invalid", "InvalidStream", "Step"}
-    assert strategic == set(strategies.__all__) - classes
+    assert tested == set(strategies.__all__) - classes
