@@ -1,4 +1,4 @@
-"""Subjects: what is allowed, and which pattern matches which subject."""
+"""Subjects: which are allowed, and which pattern matches which subject."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nasq_proto import InvalidSubjectError, check_queue_group, check_subject, su
 from nasq_proto.strategies import any_text, subjects
 from nasq_proto.subjects import check_raw_subject, encode_text
 
-# ---------------------------------------------------------------------- what is allowed
+# ---------------------------------------------------------------------- allowed subjects
 
 LITERAL = ["a", "a.b", "a.b.c", "A", "$JS.API", "_INBOX.x.1", "foo*", "*foo", "a>b", "a.>b", "**"]
 UNUSUAL = ["grüß.dich", "\N{SNOWMAN}", "a\xa0b", "a\x85", "\u2028", "\x01", "\x1c\x1f", "x" * 4000]
@@ -24,7 +24,7 @@ PATTERNS = ["*", ">", "*.*", "a.*", "*.a", "a.>", "a.*.>", "*.>", "a.*.b"]
 
 @pytest.mark.parametrize("wildcards", [False, True])
 @pytest.mark.parametrize("subject", [*LITERAL, *UNUSUAL])
-def test_a_literal_subject_is_allowed_and_gives_its_bytes(subject: str, wildcards: bool) -> None:
+def test_a_literal_subject_is_allowed_and_encoded(subject: str, wildcards: bool) -> None:
     assert check_subject(subject, wildcards=wildcards) == subject.encode()
 
 
@@ -71,13 +71,15 @@ def test_an_empty_token_is_refused(subject: str, wildcards: bool) -> None:
 
 @pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\v", "\0"])
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("", "a"), ("a", ""), ("ab.c", "d")])
-def test_a_blank_is_refused_with_its_place(mark: str, before: str, after: str) -> None:
+def test_the_error_for_whitespace_or_nul_names_its_position(
+    mark: str, before: str, after: str
+) -> None:
     with pytest.raises(InvalidSubjectError, match=f"at position {len(before)}"):
         check_subject(before + mark + after, wildcards=True)
 
 
 @pytest.mark.parametrize("mark", [" ", "\t", "\r", "\n", "\f", "\v", "\0"])
-def test_a_blank_in_a_queue_group_is_refused_with_its_place(mark: str) -> None:
+def test_the_error_for_whitespace_or_nul_in_a_queue_group_names_its_position(mark: str) -> None:
     with pytest.raises(InvalidSubjectError, match=r"queue group .* at position 1"):
         check_queue_group(f"a{mark}b")
 
@@ -98,42 +100,42 @@ def test_a_lone_surrogate_is_refused(check: Any, text: str) -> None:
 @pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
 @pytest.mark.parametrize("char", ["\x80", "ü", "\u20ac", "\U0001f600", "\uffff"])
 def test_surrogates_that_together_are_utf_8_are_refused(check: Any, char: str) -> None:
-    """Received, these bytes would be the character itself: two names for one subject."""
+    """When received, these bytes would become the character: two names for one subject."""
     spelled = char.encode().decode("ascii", "surrogateescape")
     for text in (spelled, f"a.{spelled}", f"\udcff{spelled}b"):
         with pytest.raises(InvalidSubjectError, match="together are valid UTF-8"):
             check(text)
-    # All but the last byte is what a received text may contain.
+    # The bytes without the last one can occur in a received text.
     assert check(spelled[:-1]) == char.encode()[:-1]
 
 
 @given(raw=st.binary(min_size=1, max_size=8))
-def test_every_word_that_can_be_received_has_its_bytes(raw: bytes) -> None:
+def test_a_received_text_is_encoded_as_its_original_bytes(raw: bytes) -> None:
     assert encode_text(raw.decode("utf-8", "surrogateescape"), "subject") == raw
 
 
 @given(text=any_text)
-def test_what_is_allowed_is_what_can_be_received(text: str) -> None:
+def test_an_allowed_text_survives_encoding_and_decoding(text: str) -> None:
     with suppress(InvalidSubjectError):
         assert encode_text(text, "subject").decode("utf-8", "surrogateescape") == text
 
 
 @pytest.mark.parametrize("check", [lambda s: check_subject(s, wildcards=True), check_queue_group])
 @pytest.mark.parametrize("value", [None, 5, b"a", ["a"], object()])
-def test_what_is_no_str_is_a_type_error(check: Any, value: object) -> None:
+def test_a_value_that_is_not_a_str_is_a_type_error(check: Any, value: object) -> None:
     with pytest.raises(TypeError, match="must be str, not"):
         check(cast("Any", value))
 
 
-def test_an_undecodable_byte_comes_back_as_that_byte() -> None:
+def test_an_undecodable_byte_is_encoded_as_that_byte() -> None:
     assert check_subject("a\udcff", wildcards=False) == b"a\xff"
 
 
-def test_a_queue_group_may_hold_dots_and_wildcards() -> None:
+def test_a_queue_group_may_contain_dots_and_wildcards() -> None:
     assert check_queue_group("a.*.>") == b"a.*.>"
 
 
-def test_the_error_calls_the_text_as_it_was_told() -> None:
+def test_the_error_uses_the_given_name_for_the_text() -> None:
     with pytest.raises(InvalidSubjectError, match=r"^reply is empty"):
         check_subject("", wildcards=False, what="reply")
 
@@ -145,7 +147,7 @@ def test_the_error_shows_an_excerpt_of_a_long_subject() -> None:
 
 
 @given(text=any_text, wildcards=st.booleans())
-def test_what_is_allowed_holds_no_separator(text: str, wildcards: bool) -> None:
+def test_an_allowed_subject_contains_no_separator(text: str, wildcards: bool) -> None:
     try:
         encoded = check_subject(text, wildcards=wildcards)
     except InvalidSubjectError:
@@ -153,12 +155,12 @@ def test_what_is_allowed_holds_no_separator(text: str, wildcards: bool) -> None:
     assert not set(b" \t\r\n\0\v\f") & set(encoded)
 
 
-# ---------------------------------------------------------------------- what matches
+# ---------------------------------------------------------------------- matching
 
 
-def matches_by_force(pattern: list[str], subject: list[str]) -> bool:
-    """The definition, token by token: `*` is one token, a last `>` is one or more, an empty token
-    is none."""
+def matches_by_definition(pattern: list[str], subject: list[str]) -> bool:
+    """The definition, token by token: `*` matches one token and a last `>` one or more. A pattern
+    or subject with an empty token matches nothing."""
     if "" in pattern or "" in subject or ">" in pattern[:-1]:
         return False
     if not pattern or not subject:
@@ -166,7 +168,7 @@ def matches_by_force(pattern: list[str], subject: list[str]) -> bool:
     first, *rest = pattern
     if first == ">" and not rest:
         return True
-    return first in ("*", subject[0]) and matches_by_force(rest, subject[1:])
+    return first in ("*", subject[0]) and matches_by_definition(rest, subject[1:])
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def matches_by_force(pattern: list[str], subject: list[str]) -> bool:
         ("a.", "a.", False),
         (".", ".", False),
         ("a..>", "a..b", False),
-        # Refused by the server as patterns; as subjects they are relayed.
+        # The server refuses these as patterns and relays them as subjects.
         (">.a", ">.a", False),
         ("a.>.b", "a.>.b", False),
         ("a.>.b", "a.c.b", False),
@@ -225,7 +227,7 @@ def matches_by_force(pattern: list[str], subject: list[str]) -> bool:
         ("a.*", "a.>", True),
     ],
 )
-def test_a_pattern_matches_as_the_server_says(pattern: str, subject: str, matches: bool) -> None:
+def test_a_pattern_matches_like_in_the_server(pattern: str, subject: str, matches: bool) -> None:
     assert subject_matches(pattern, subject) is matches
 
 
@@ -237,19 +239,21 @@ def _all_of(tokens: list[str], most: int) -> list[list[str]]:
     ]
 
 
-def test_every_small_pattern_matches_every_small_subject_as_by_force() -> None:
+def test_small_patterns_and_subjects_match_by_definition() -> None:
     wrong = [
         (pattern, subject)
         for pattern in _all_of(["a", "b", "*", ">", ""], 4)
         for subject in _all_of(["a", "*", ">", ""], 4)
         if subject_matches(".".join(pattern), ".".join(subject))
-        != matches_by_force(pattern, subject)
+        != matches_by_definition(pattern, subject)
     ]
     assert wrong == []
 
 
 @given(subject=subjects, data=st.data())
-def test_a_subject_with_tokens_made_wild_matches_it(subject: str, data: st.DataObject) -> None:
+def test_a_subject_matches_itself_with_wildcards_as_tokens(
+    subject: str, data: st.DataObject
+) -> None:
     tokens = subject.split(".")
     pattern = [data.draw(st.sampled_from([token, "*"])) for token in tokens]
     cut = data.draw(st.integers(0, len(tokens) - 1))
