@@ -1,4 +1,4 @@
-"""A request that was reported as failed is never carried out afterwards."""
+"""A request that was reported as failed is never sent afterwards."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HEADERS = pytest.mark.parametrize("headers", [None, {"k": "v"}], ids=["plain", "
 
 
 def asked(rig: Rig) -> list[bytes]:
-    """The payloads of the requests that the present server has received."""
+    """Return the payloads of the requests that the current server has received."""
     return [pub.payload for pub in rig.received(Pub) if pub.reply is not None]
 
 
 @HEADERS
-def test_one_that_no_connection_took_is_dropped_with_the_connection(
+def test_an_unsent_request_fails_with_its_connection(
     headers: dict[str, str] | None,
 ) -> None:
     rig = Rig().connect()
@@ -38,7 +38,7 @@ def test_one_that_no_connection_took_is_dropped_with_the_connection(
 
 
 @HEADERS
-def test_one_that_was_given_up_while_disconnected_is_not_sent(
+def test_a_request_abandoned_while_disconnected_is_not_sent(
     headers: dict[str, str] | None,
 ) -> None:
     rig = Rig(reconnect=ReconnectPolicy(delay=0.5, max_delay=0.5)).connect()
@@ -53,12 +53,12 @@ def test_one_that_was_given_up_while_disconnected_is_not_sent(
     rig.link.advance(5.0)
     assert asked(rig) == [b"kept"]
     rig.link.pump()
-    assert kept.done  # nobody listens
+    assert kept.done  # there are no responders
     assert rig.client.output.messages_out == 1
 
 
-def test_one_that_was_given_up_leaves_its_room_to_others() -> None:
-    """Otherwise requests that time out fill the reconnect buffer."""
+def test_an_abandoned_request_frees_its_space_in_the_buffer() -> None:
+    """Otherwise requests that time out would fill the reconnect buffer."""
     rig = Rig(reconnect_buffer=200).connect()
     rig.link.refuse = ConnectionRefusedError()
     rig.link.cut()
@@ -69,7 +69,7 @@ def test_one_that_was_given_up_leaves_its_room_to_others() -> None:
     assert rig.client.output.size > before
 
 
-def test_one_that_waits_for_the_reconnect_is_sent_and_answered() -> None:
+def test_a_request_made_while_disconnected_is_sent_after_the_reconnect() -> None:
     rig = Rig().connect()
     rig.subscribe("a")
     rig.link.cut()
@@ -83,7 +83,7 @@ def test_one_that_waits_for_the_reconnect_is_sent_and_answered() -> None:
     assert op.result()[1] == b"!"
 
 
-def test_one_that_is_given_up_in_a_connection_that_does_not_read_is_not_sent() -> None:
+def test_a_request_abandoned_before_it_is_handed_over_is_not_sent() -> None:
     rig = Rig().connect()
     op = rig.client.request("a", b"charge")
     rig.client.abandon(op)
@@ -92,8 +92,8 @@ def test_one_that_is_given_up_in_a_connection_that_does_not_read_is_not_sent() -
     assert [pub.payload for pub in rig.received(Pub)] == [b"x"]
 
 
-def test_those_that_fail_with_their_inbox_are_not_sent() -> None:
-    """The server refuses the inbox while more requests wait to be sent."""
+def test_unsent_requests_fail_with_their_inbox_and_are_not_sent() -> None:
+    """The server refuses the inbox while another request waits to be sent."""
     broker = Broker(max_subscriptions=0)
     rig = Rig(broker).connect()
     first = rig.client.request("a", b"first")
@@ -107,8 +107,8 @@ def test_those_that_fail_with_their_inbox_are_not_sent() -> None:
     assert rig.client.output.messages_out == 1
 
 
-def test_one_behind_the_move_to_another_server_waits_for_that_server() -> None:
-    """What is sent while a server in lame duck mode is being left belongs to the next one."""
+def test_a_request_made_in_lame_duck_mode_waits_for_the_next_server() -> None:
+    """While the client leaves a server in lame duck mode, new output waits for the next server."""
     rig = Rig(servers=2).connect()
     rig.subscribe("a")
     rig.session.say(Info({**Broker().info, "ldm": True, "connect_urls": ["s2:4222"]}))
@@ -126,7 +126,7 @@ def test_one_behind_the_move_to_another_server_waits_for_that_server() -> None:
     assert op.result()[1] == b"!"
 
 
-def test_one_that_is_too_large_for_the_next_server_fails() -> None:
+def test_a_request_too_large_for_the_next_server_fails() -> None:
     broker = Broker()
     rig = Rig(broker).connect()
     broker.info["max_payload"] = 10
@@ -140,8 +140,8 @@ def test_one_that_is_too_large_for_the_next_server_fails() -> None:
     assert rig.client.dropped_unsent == 0
 
 
-def test_those_unsent_at_the_close_are_not_counted_as_lost_messages() -> None:
-    """Their callers are told: the count is of messages that nobody else reports."""
+def test_requests_unsent_at_close_are_not_counted_as_unsent_messages() -> None:
+    """Their callers get an error. The count is for messages that are not reported otherwise."""
     rig = Rig().connect()
     rig.link.refuse = ConnectionRefusedError()
     rig.link.cut()
