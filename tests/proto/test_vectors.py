@@ -1,4 +1,4 @@
-"""The conformance vectors, on nasq's codec. Their format is told in vectors/README.md."""
+"""Conformance vectors, run against nasq's codec. vectors/README.md describes their format."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def limits_of(vector: Vector) -> Limits:
 
 @pytest.mark.parametrize("step", [1, 2, 7, 1 << 20])
 @pytest.mark.parametrize(("name", "vector"), each(*ROLES))
-def test_a_stream_is_read_however_it_is_cut(name: str, vector: Vector, step: int) -> None:
+def test_a_stream_is_read_in_chunks_of_any_size(name: str, vector: Vector, step: int) -> None:
     stream = raw(vector["bytes"])
     decoder = Decoder(ROLES[name], limits_of(vector))
     events: list[Event] = []
@@ -122,20 +122,20 @@ def test_a_stream_is_read_however_it_is_cut(name: str, vector: Vector, step: int
 
 
 @pytest.mark.parametrize(("name", "vector"), each(*ROLES))
-def test_the_strict_reader_agrees(name: str, vector: Vector) -> None:
+def test_the_strict_reader_reads_the_same_events(name: str, vector: Vector) -> None:
     ends = {"clean": End.CLEAN, "within": End.WITHIN, "broken": End.BROKEN}
     expected = events_of(vector), ends[vector["end"]]
     assert read(raw(vector["bytes"]), ROLES[name], limits_of(vector)) == expected
 
 
 @pytest.mark.parametrize(("name", "vector"), each(*ROLES))
-def test_a_canonical_stream_is_written_as_it_is_read(name: str, vector: Vector) -> None:
+def test_the_encoder_writes_the_canonical_stream(name: str, vector: Vector) -> None:
     if vector.get("canonical"):
         assert b"".join(map(encode, events_of(vector))) == raw(vector["bytes"])
 
 
 @pytest.mark.parametrize(("name", "vector"), each("headers"))
-def test_header_blocks(name: str, vector: Vector) -> None:
+def test_header_blocks_are_parsed_or_refused(name: str, vector: Vector) -> None:
     block = raw(vector["bytes"])
     if vector["end"] == "broken":
         with pytest.raises(InvalidHeaderError):
@@ -152,7 +152,7 @@ def test_header_blocks(name: str, vector: Vector) -> None:
 
 
 @pytest.mark.parametrize(("name", "vector"), each("subjects"))
-def test_subjects(name: str, vector: Vector) -> None:
+def test_subjects_are_allowed_and_matched(name: str, vector: Vector) -> None:
     subject = vector["subject"]
     if "pattern" in vector:
         assert subject_matches(vector["pattern"], subject) is vector["matches"]
@@ -166,7 +166,7 @@ def test_subjects(name: str, vector: Vector) -> None:
 
 
 @pytest.mark.parametrize(("name", "vector"), each("requests"))
-def test_requests(name: str, vector: Vector) -> None:
+def test_responses_resolve_the_request(name: str, vector: Vector) -> None:
     client = Client(ClientOptions([Server("s1", 4222)]), rng=random.Random(1))
     link = Link(client, Broker())
     client.open(link.now)
@@ -191,7 +191,7 @@ def test_requests(name: str, vector: Vector) -> None:
     assert (body[: head.header_size] or None, body[head.header_size :]) == (headers, payload)
 
 
-def test_a_vector_that_is_disputed_says_in_which_way() -> None:
+def test_disputed_vectors_give_a_reason() -> None:
     reasons = [
         vector["disputed"]
         for name in (*ROLES, "headers", "subjects", "requests")
@@ -202,7 +202,7 @@ def test_a_vector_that_is_disputed_says_in_which_way() -> None:
     assert all(len(reason) > 10 for reason in reasons)
 
 
-def test_every_class_of_invalid_stream_has_a_vector() -> None:
+def test_every_kind_of_invalid_stream_has_a_vector() -> None:
     kinds = {vector["kind"] for name in ROLES for vector in vectors(name) if "kind" in vector}
     assert kinds == {kind.name for kind in Invalid}
 
