@@ -1,4 +1,4 @@
-"""Errors that reach callers: of nasq's own classes, one for each caller, with their cause."""
+"""Errors that reach callers: each is of a class of nasq, has a cause and is raised only once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nasq_proto.testing import Broker, Link
 from tests.proto.test_client import Rig
 
 
-def test_a_reset_is_a_lost_connection_with_the_systems_error_as_its_cause() -> None:
+def test_a_connection_reset_is_a_connection_lost_error_with_a_cause() -> None:
     rig = Rig().connect()
     rig.client.take_notices()
     reset = ConnectionResetError(104, "Connection reset by peer")
@@ -41,7 +41,7 @@ def test_a_reset_is_a_lost_connection_with_the_systems_error_as_its_cause() -> N
     assert flushed.error.__cause__ is notice.error
 
 
-def test_while_reconnecting_a_refused_connection_is_an_error_of_nasq() -> None:
+def test_a_refused_reconnect_is_a_connect_failed_error_with_a_cause() -> None:
     rig = Rig().connect()
     refused = ConnectionRefusedError(111, "Connection refused")
     rig.link.refuse = refused
@@ -53,7 +53,7 @@ def test_while_reconnecting_a_refused_connection_is_an_error_of_nasq() -> None:
     assert error.reasons == [("s1:4222", refused)]
 
 
-def test_the_first_round_keeps_the_systems_error_of_each_server() -> None:
+def test_the_first_round_keeps_the_os_error_of_each_server() -> None:
     rig = Rig(servers=2)
     refused = ConnectionRefusedError(111, "Connection refused")
     rig.link.refuse = refused
@@ -64,8 +64,8 @@ def test_the_first_round_keeps_the_systems_error_of_each_server() -> None:
     assert opened.error.__cause__ is refused
 
 
-def test_callers_that_wait_for_the_same_thing_get_an_error_each() -> None:
-    """One that is raised in many tasks would collect all their tracebacks."""
+def test_each_waiter_gets_its_own_exception() -> None:
+    """One exception raised in many tasks would collect the tracebacks of all of them."""
     rig = Rig().connect()
     ops: list[Op[object]] = [rig.client.request("a", b"") for _ in range(3)]  # type: ignore[misc]  # Op is invariant
     ops += [rig.client.flush() for _ in range(3)]  # type: ignore[misc]  # as above
@@ -76,7 +76,7 @@ def test_callers_that_wait_for_the_same_thing_get_an_error_each() -> None:
     assert all(error is not None and error.__cause__ for error in errors)
 
 
-def test_callers_that_wait_for_the_connection_get_an_error_each() -> None:
+def test_each_waiter_for_the_connection_gets_its_own_exception() -> None:
     rig = Rig(Broker(users={"u": "p"}), user="u", password="wrong")
     ops = [rig.client.open(0.0) for _ in range(3)]
     rig.link.pump()
@@ -85,7 +85,7 @@ def test_callers_that_wait_for_the_connection_get_an_error_each() -> None:
     assert len({str(error) for error in errors}) == 1
 
 
-def test_an_abandoned_wait_for_the_connection_leaves_nothing_behind() -> None:
+def test_an_abandoned_open_is_removed_from_the_waiters() -> None:
     rig = Rig().connect()
     rig.link.refuse = ConnectionRefusedError()
     rig.link.cut()
@@ -95,7 +95,7 @@ def test_an_abandoned_wait_for_the_connection_leaves_nothing_behind() -> None:
     assert rig.client._open_waiters == []
 
 
-def test_a_waker_can_be_taken_back() -> None:
+def test_a_waker_can_be_removed() -> None:
     op: Op[None] = Op()
     called: list[int] = []
     first, second = (lambda: called.append(1)), (lambda: called.append(2))
@@ -108,7 +108,7 @@ def test_a_waker_can_be_taken_back() -> None:
     assert called == [2]
 
 
-def test_an_old_error_is_not_the_reason_of_a_later_loss() -> None:
+def test_an_old_err_is_not_the_reason_for_a_later_loss() -> None:
     rig = Rig().connect()
     rig.session.say(Err("Something Harmless"))
     rig.link.pump()
@@ -126,7 +126,7 @@ def test_an_old_error_is_not_the_reason_of_a_later_loss() -> None:
         'Permissions Violation for Publish to "x"',
     ],
 )
-def test_an_error_that_leaves_the_connection_up_is_no_reason_for_its_end(text: str) -> None:
+def test_an_err_that_keeps_the_connection_open_is_not_the_reason_for_its_loss(text: str) -> None:
     rig = Rig().connect()
     rig.session.say(Err(text))
     rig.link.pump()
@@ -134,7 +134,7 @@ def test_an_error_that_leaves_the_connection_up_is_no_reason_for_its_end(text: s
     assert "pulled" in str(rig.client.last_error)
 
 
-def test_an_unknown_error_right_before_the_end_is_its_reason() -> None:
+def test_an_unknown_err_right_before_the_end_is_its_reason() -> None:
     rig = Rig().connect()
     rig.session.refuse("Something New")
     rig.link.pump()
@@ -142,8 +142,8 @@ def test_an_unknown_error_right_before_the_end_is_its_reason() -> None:
 
 
 @pytest.mark.parametrize("most", [10**9, 0, -1, "5", 2.5])
-def test_a_maximum_that_can_not_be_sent_changes_nothing(most: object) -> None:
-    """It was stored, and raised again out of every reconnect or the next message."""
+def test_an_invalid_unsub_maximum_changes_nothing(most: object) -> None:
+    """The value was once stored, and raised again at every reconnect or the next message."""
     rig = Rig().connect()
     sub = rig.subscribe("a")
     rig.client.unsubscribe(sub, 3)
@@ -158,7 +158,7 @@ def test_a_maximum_that_can_not_be_sent_changes_nothing(most: object) -> None:
     assert len(rig.bodies()) == 3
 
 
-def test_an_authenticator_that_gives_nonsense_fails_the_attempt_only() -> None:
+def test_an_invalid_result_of_an_authenticator_raises_nothing() -> None:
     options = ClientOptions(
         [Server("s1", 4222)],
         authenticator=lambda info: {"jwt": b"bytes"},  # type: ignore[dict-item]  # on purpose
@@ -172,14 +172,14 @@ def test_an_authenticator_that_gives_nonsense_fails_the_attempt_only() -> None:
     assert "credentials" in str(opened.error)
 
 
-def test_a_flood_of_refusals_searches_no_list() -> None:
+def test_a_refusal_is_matched_to_its_request_without_a_search() -> None:
     """Ten thousand requests wait while the server refuses other publishes."""
     requests = Requests(random.Random(1))
     waiting = [requests.new(f"a.{n}") for n in range(10_000)]
     looked_at = 0
 
     class Counting(dict[str, PendingReply]):
-        def values(self):  # type: ignore[no-untyped-def]  # only counted
+        def values(self):  # type: ignore[no-untyped-def]  # only counts its calls
             nonlocal looked_at
             looked_at += len(self)
             return super().values()
@@ -210,7 +210,7 @@ def test_the_index_of_refusals_does_not_grow_for_ever() -> None:
     assert stays.done
 
 
-def test_pings_without_end_are_an_error_that_names_the_server() -> None:
+def test_the_error_for_a_flood_of_pings_names_the_server() -> None:
     rig = Rig(servers=2).connect()
     for _ in range(6):
         rig.client.receive_data(1, b"PING\r\n" * 40_000, rig.link.now)
@@ -225,7 +225,7 @@ def test_pings_without_end_are_an_error_that_names_the_server() -> None:
     assert rig.client.server.address == "s2:4222"
 
 
-def test_an_abandoned_wait_for_the_next_connection_leaves_nothing_behind() -> None:
+def test_an_abandoned_wait_for_the_connection_is_removed() -> None:
     rig = Rig().connect()
     rig.link.refuse = OSError("refused")
     rig.link.cut()
