@@ -1,9 +1,9 @@
-"""What all tests of the codec share."""
+"""Settings that all tests of nasq_proto share."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-# A timing must never decide a test.
+# Slow examples must not fail a test.
 settings.register_profile("codec", deadline=None, print_blob=True)
 settings.load_profile("codec")

@@ -1,7 +1,7 @@
-"""A session recorded from nats-server 2.15.1, both directions, by a raw socket.
+"""Both directions of a session with nats-server 2.15.1, recorded from a raw socket.
 
-The client's side was typed to be awkward: tabs, runs of blanks, lower case, a bare line feed,
-junk behind PING, a payload that looks like the protocol.
+The client's side is deliberately odd: tabs, repeated whitespace, lower case, a bare line feed, text
+after PING, and a payload that looks like protocol.
 """
 
 from __future__ import annotations
