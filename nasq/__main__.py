@@ -1,10 +1,10 @@
-"""`python -m nasq`: the command line."""
+"""Run the command line as `python -m nasq`."""
 
 from __future__ import annotations
 
 import sys
 
-from nasq.cli import main
+from nasq_cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

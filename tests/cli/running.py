@@ -1,4 +1,4 @@
-"""Running a command: to its end, beside the test, or on a terminal."""
+"""Run a command to its end, in the background, or on a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NASQ = [sys.executable, "-W", "error", "-m", "nasq"]
 
 
 def nasq(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, and return its status and output."""
     done = subprocess.run(
         [*NASQ, *arguments], input=stdin, capture_output=True, timeout=PATIENCE, check=False
     )
@@ -37,7 +37,7 @@ def running(
     stdout: int | IO[str] = subprocess.PIPE,
     nasq: Sequence[str] = NASQ,
 ) -> Iterator[Any]:
-    """Run a command beside the test; it is killed if the test leaves it running."""
+    """Run a command in the background. It is killed on exit."""
     with subprocess.Popen(
         [*nasq, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -49,7 +49,7 @@ def running(
 
 @contextmanager
 def watching(*arguments: str, stdout: int | IO[str] = subprocess.PIPE) -> Iterator[Any]:
-    """`nasq watch`, once it is subscribed."""
+    """Run `nasq watch` in the background; yields when it is subscribed."""
     with running("watch", *arguments, stdout=stdout) as process:
         line = process.stderr.readline()
         assert line.startswith("watching "), line
@@ -57,7 +57,7 @@ def watching(*arguments: str, stdout: int | IO[str] = subprocess.PIPE) -> Iterat
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that nothing announces."""
+    """Poll a condition until it is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "not within the time"
@@ -65,9 +65,9 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def end(process: Any, number: int = signal.SIGINT) -> tuple[str, str]:
-    """Send a signal; what is left of its output."""
+    """Send a signal, and return the rest of the output and of the errors."""
     process.send_signal(number)
-    out, err = process.stdout.read(), process.stderr.read()  # with what readline has read ahead
+    out, err = process.stdout.read(), process.stderr.read()  # including what readline has buffered
     process.wait(PATIENCE)
     return out, err
 
@@ -75,11 +75,14 @@ def end(process: Any, number: int = signal.SIGINT) -> tuple[str, str]:
 def on_terminal(
     *arguments: str, columns: int = 80, then: Callable[[], None] = lambda: None
 ) -> tuple[str, str]:
-    """Run a command on a terminal to its end; what it wrote there, as it is and without styles.
+    """Run a command on a terminal to its end.
 
     Args:
-        columns: the terminal's width.
-        then: called when it has said something on stderr (or has ended).
+        columns: the width of the terminal.
+        then: called when the command has written a line to stderr or has ended.
+
+    Returns:
+        What it wrote to the terminal, unchanged and without escape sequences.
     """
     main, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"}
@@ -96,12 +99,12 @@ def on_terminal(
 
 
 def _read_terminal(descriptor: int) -> str:
-    """All that is written to a terminal until its other side is closed."""
+    """Read what is written to a terminal until its other side is closed."""
     chunks: list[bytes] = []
     while True:
         try:
             chunk = os.read(descriptor, 65536)
-        except OSError:  # EIO: how Linux says that the other side is closed
+        except OSError:  # EIO on Linux: the other side is closed
             chunk = b""
         if not chunk:
             os.close(descriptor)

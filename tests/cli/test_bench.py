@@ -1,4 +1,4 @@
-"""`nasq bench`: every figure is there, and whatever fails ends it."""
+"""`nasq bench`: it prints every figure, and any failure ends it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import re
 import pytest
 
 from nasq import BlockingNASQueue
-from nasq.cli.latency import counts, edges
 from nasq.server import LocalServer
+from nasq_cli.bench import _BACKENDS
+from nasq_cli.latency import counts, edges
+from nasq_cli.measure import BACKENDS
 
 from .running import PATIENCE, nasq, running
+
+
+def test_the_help_page_lists_all_backends() -> None:
+    assert tuple(BACKENDS) == _BACKENDS
 
 
 @pytest.mark.usefixtures("url")
@@ -33,7 +39,7 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio", "blocking"])
-def test_many_at_a_time(backend: str, url: str) -> None:
+def test_concurrent_requests(backend: str, url: str) -> None:
     done = nasq("bench", "-b", backend, "-m", "10", "-r", "37", "-c", "5", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -41,10 +47,10 @@ def test_many_at_a_time(backend: str, url: str) -> None:
     assert report["results"][0]["request_rate"] > 0
 
 
-def test_tables_and_a_server_of_its_own(nowhere: str) -> None:
+def test_tables_and_a_server_that_it_starts(nowhere: str) -> None:
     done = nasq("bench", "--messages", "100", "--requests", "20")
     assert done.returncode == 0, done.stderr
-    assert f"100 messages, 20 requests, 1 at a time, server at {nowhere}" in done.stdout
+    assert f"100 messages, 20 requests (1 at a time), server at {nowhere}" in done.stdout
     for backend in ("asyncio", "trio", "blocking"):
         assert re.search(rf"{backend}(?: +[\d,]+){{4}} *\n", done.stdout)
         assert re.search(rf"{backend}(?: +[\d.]+ [mµ]?s){{5}} *\n", done.stdout)
@@ -66,7 +72,7 @@ def test_a_server_that_dies_ends_it(backend: str) -> None:
         spy.subscribe_and_queue("*.echo")
         arguments = ["bench", "-b", backend, "-m", "10", "-r", "1000000", "-s", server.url]
         with running(*arguments) as process:
-            assert spy.pop(PATIENCE) is not None, "it asks"
+            assert spy.pop(PATIENCE) is not None, "it sends requests"
             server.kill()
             _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
@@ -75,7 +81,7 @@ def test_a_server_that_dies_ends_it(backend: str) -> None:
 
 
 @pytest.mark.parametrize("values", [[1e-6], [2e-5, 9.99e-5, 1e-4], [1.1e-4, 0.3, 2.5, 70.0]])
-def test_a_histogram_has_everything_once(values: list[float]) -> None:
+def test_a_histogram_counts_each_value_once(values: list[float]) -> None:
     bounds = edges(values[0], values[-1], 8)
     assert bounds[0] <= values[0]
     assert values[-1] < bounds[-1]
@@ -83,7 +89,7 @@ def test_a_histogram_has_everything_once(values: list[float]) -> None:
     assert sum(counts(values, bounds)) == len(values)
 
 
-def test_elsewhere_no_server_is_started() -> None:
+def test_no_server_is_started_for_a_remote_address() -> None:
     done = nasq("bench", "-s", "nats://192.0.2.1:4222,nats://no.invalid")
     assert done.returncode == 1
-    assert "a server is started on this machine only" in done.stderr
+    assert "one can be started on this machine only" in done.stderr

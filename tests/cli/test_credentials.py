@@ -1,4 +1,4 @@
-"""Signing in and TLS, with options and with variables; and what to do when it is refused."""
+"""Signing in and TLS, with options and with variables, and the advice after a refusal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nasq.cli.options import Target
 from nasq.server import LocalServer
+from nasq_cli.options import Target
 from tests.e2e.certificates import Certificates
 from tests.e2e.jwts import Key, Operator, creds_text
 
@@ -60,11 +60,11 @@ class TestUserAndToken:
         monkeypatch.setenv("NATS_USER", "ann")
         monkeypatch.setenv("NATS_PASSWORD", "secret")
         assert nasq("push", "a", "x").stderr == PUSHED
-        # What was typed wins over them, also when it is another way to sign in.
+        # Options win over variables, even if they name another way to sign in.
         assert nasq("push", "a", "x", "-s", token_server.url, "--token", "t0ken").returncode == 0
         assert nasq("push", "a", "x", "--token", "t0ken").returncode == 1
 
-    def test_what_is_in_the_url_wins(
+    def test_credentials_in_the_url_win(
         self, user_server: LocalServer, token_server: LocalServer
     ) -> None:
         url = token_server.url.replace("nats://", "nats://t0ken@")
@@ -80,36 +80,39 @@ class TestUserAndToken:
         assert done.returncode == 1
         address = f"127.0.0.1:{token_server.port}"
         assert done.stderr == (
-            f"nasq: {address} refuses the credentials, or the lack of them (Authorization "
-            "Violation): sign in with --user and --password, --token, --creds or --nkey, or in the "
-            "URL: --server nats://user:password@host:4222 or --server nats://TOKEN@host:4222\n"
+            f"nasq: {address} requires other credentials (Authorization Violation): sign in with "
+            "--user and --password, --token, --creds or --nkey, or in the URL: --server "
+            "nats://user:password@host:4222 or --server nats://TOKEN@host:4222\n"
         )
 
     @pytest.mark.parametrize("command", ["demo", "bench"])
-    def test_those_that_start_a_server(self, command: str, user_server: LocalServer) -> None:
+    def test_commands_that_can_start_a_server(self, command: str, user_server: LocalServer) -> None:
         sign_in = ["--user", "ann", "--password", "secret"]
         few = ["-m", "5"] + (["-r", "5"] if command == "bench" else [])
         assert nasq(command, "-s", user_server.url, *few, *sign_in).returncode == 0
         done = nasq(command, "-s", user_server.url, *few)
         assert done.returncode == 1
-        assert "refuses the credentials" in done.stderr
+        assert "requires other credentials" in done.stderr
 
     @pytest.mark.parametrize(
         ("options", "says"),
         [
             (["--user", "a"], "--user needs --password; for a token there is --token"),
             (["--password", "a"], "--password needs --user"),
-            (["--token", "a", "--user", "b"], "--user and --token exclude each other"),
+            (["--token", "a", "--user", "b"], "use only one of --user and --token"),
             (["--creds", "/nope.creds"], "'--creds': /nope.creds: No such file or directory"),
-            (["--nkey", "SUNOPE"], "'--nkey': it is neither a user's nkey seed"),
+            (["--nkey", "SUNOPE"], "'--nkey': neither a user's nkey seed"),
             (["--tls-key", __file__], "--tls-key needs --tls-cert"),
             (["--tls-ca", "/nope"], "'--tls-ca': File '/nope' does not exist"),
-            (["--tls-ca", __file__], f"--tls-ca {__file__}: no certificate can be read"),
-            (["--tls-cert", __file__], f"--tls-cert {__file__}: certificate and private key"),
+            (["--tls-ca", __file__], f"--tls-ca {__file__}: can't read a certificate"),
+            (
+                ["--tls-cert", __file__],
+                f"--tls-cert {__file__}: can't use the certificate and private key",
+            ),
             (["--creds", __file__], "hold no 'NATS USER JWT' block"),
         ],
     )
-    def test_what_makes_no_sense_is_refused_before_connecting(
+    def test_invalid_options_are_refused_before_connecting(
         self, options: list[str], says: str
     ) -> None:
         done = nasq("push", "a", "x", *options)
@@ -148,7 +151,7 @@ class TestKeys:
         path.write_text(Key().seed)
         code = "import sys, importlib.util as util; find = util.find_spec\n"
         code += "util.find_spec = lambda name: None if name == 'nkeys' else find(name)\n"
-        code += f"from nasq.cli import main; sys.exit(main(['push', 'a', '--nkey', {str(path)!r}]))"
+        code += f"from nasq_cli import run; sys.exit(run(['push', 'a', '--nkey', {str(path)!r}]))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 2
         assert "python -m pip install 'nasq[nkeys]'" in done.stderr
@@ -172,7 +175,10 @@ class TestTLS:
 
     @pytest.mark.parametrize(
         ("name", "hint"),
-        [("wrong-host", "name the server in --server as"), ("expired", "needs a new certificate")],
+        [
+            ("wrong-host", "use the server name that is in its certificate"),
+            ("expired", "needs a new certificate"),
+        ],
     )
     def test_a_bad_certificate(self, name: str, hint: str, certificates: Certificates) -> None:
         with LocalServer(config=certificates.config(name)) as server:
@@ -184,7 +190,10 @@ class TestTLS:
     def test_insecure(self, tls_server: LocalServer) -> None:
         done = nasq("push", "a", "x", "-s", tls_server.url, "--insecure")
         assert done.returncode == 0
-        assert done.stderr == (f"the server's certificate is not checked (--insecure)\n{PUSHED}")
+        assert (
+            done.stderr
+            == f"warning: the server's certificate is not checked (--insecure)\n{PUSHED}"
+        )
 
     def test_a_client_certificate(self, certificates: Certificates) -> None:
         folder = certificates.folder
@@ -192,7 +201,7 @@ class TestTLS:
             options = ["-s", server.url, "--tls-ca", str(folder / "ca.pem")]
             done = nasq("push", "a", "x", *options)
             assert done.returncode == 1
-            assert "show a certificate that the server trusts with --tls-cert FILE" in done.stderr
+            assert "present a certificate that the server trusts: --tls-cert FILE" in done.stderr
             cert, key = str(folder / "client.pem"), str(folder / "client.key")
             done = nasq("push", "a", "x", *options, "--tls-cert", cert, "--tls-key", key)
             assert (done.returncode, done.stderr) == (0, PUSHED)
@@ -202,35 +211,35 @@ class TestTLS:
             options = ["-s", server.url, "--tls-ca", str(certificates.folder / "ca.pem")]
             assert nasq("push", "a", "x", *options, "--tls-first").returncode == 0
 
-    def test_where_there_is_none(self, server: LocalServer) -> None:
+    def test_a_server_without_tls(self, server: LocalServer) -> None:
         done = nasq("push", "a", "x", "-s", server.url, "--tls")
         assert done.returncode == 1
         assert "does not offer it" in done.stderr
-        assert "leave out --tls" in done.stderr
+        assert "omit --tls" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["push", "a", "x"], ["watch"]])
-def test_nobody_there(command: list[str], nowhere: str) -> None:
+def test_an_address_without_a_server(command: list[str], nowhere: str) -> None:
     done = nasq(*command)
     assert done.returncode == 1
     assert done.stderr == (
-        f"nasq: nothing listens on {nowhere}: start a server with `nasq serve`, "
-        "or name yours with --server\n"
+        f"nasq: no server is listening on {nowhere}: start one with `nasq serve`, "
+        "or name another with --server\n"
     )
 
 
-def test_an_unknown_host_has_one_hint() -> None:
+def test_an_unknown_host() -> None:
     done = nasq("push", "a", "x", "-s", "nats://no.invalid")
     assert done.returncode == 1
     assert done.stderr.startswith("nasq: no connection to no.invalid:4222: ")
-    assert done.stderr.endswith(": name another with --server\n")
-    assert done.stderr.count("server") == 1
+    assert done.stderr.endswith(": name another server with --server\n")
+    assert done.stderr.count("--server") == 1
 
 
 def test_websocket_without_its_package(server: LocalServer) -> None:
     url = server.url.replace("nats://", "ws://")
     code = "import sys; sys.modules['wsproto'] = None\n"
-    code += f"from nasq.cli import main; sys.exit(main(['push', 'a', 'x', '-s', {url!r}]))"
+    code += f"from nasq_cli import run; sys.exit(run(['push', 'a', 'x', '-s', {url!r}]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (

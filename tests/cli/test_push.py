@@ -1,4 +1,4 @@
-"""`nasq push`: what is sent, and that a success is one."""
+"""`nasq push`: what it sends, and that it reports success only when all messages arrived."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ authorization { users = [
 
 @pytest.fixture
 def spy(server: LocalServer, request: pytest.FixtureRequest) -> Iterator[BlockingNASQueue]:
-    """A queue that receives what a test pushes, in a namespace of its own."""
+    """A queue that receives what a test pushes, in a separate namespace."""
     with BlockingNASQueue(servers=[server.url], namespace=f"push{id(request)}") as queue:
         queue.subscribe_and_queue(">")
         yield queue
@@ -51,7 +51,7 @@ def received(spy: BlockingNASQueue, count: int) -> list[bytes]:
 
 @pytest.mark.usefixtures("url")
 class TestWhatIsSent:
-    def test_one(self, spy: BlockingNASQueue) -> None:
+    def test_one_message(self, spy: BlockingNASQueue) -> None:
         name = name_of(spy)
         done = nasq("push", "orders.new", "Order #1001", "-n", name)
         assert (done.returncode, done.stdout) == (0, "")
@@ -59,7 +59,7 @@ class TestWhatIsSent:
         assert received(spy, 1) == [b"Order #1001"]
 
     @pytest.mark.parametrize("argument", [[], ["-"]])
-    def test_lines_as_they_are(self, spy: BlockingNASQueue, argument: list[str]) -> None:
+    def test_lines_are_sent_unchanged(self, spy: BlockingNASQueue, argument: list[str]) -> None:
         name = name_of(spy)
         text = b"one\r\n\n\xc3\xbcber\n\xff\x00 end"
         done = nasq("push", "a", *argument, "-n", name, stdin=text)
@@ -70,7 +70,7 @@ class TestWhatIsSent:
         assert nasq("push", "-n", name_of(spy), "a", "--", "-5").returncode == 0
         assert received(spy, 1) == [b"-5"]
 
-    def test_many_at_once(self, spy: BlockingNASQueue) -> None:
+    def test_count_numbers_the_messages(self, spy: BlockingNASQueue) -> None:
         name = name_of(spy)
         done = nasq("push", "a", "#{{Count}} {{Count}}", "--count", "3", "-n", name)
         assert done.stderr == f"pushed 3 messages to {name}.a\n"
@@ -79,11 +79,11 @@ class TestWhatIsSent:
         assert done.returncode == 0
         assert received(spy, 1) == [b'{"id": 1}']
 
-    def test_as_it_is_without_a_count(self, spy: BlockingNASQueue) -> None:
+    def test_without_count_nothing_is_replaced(self, spy: BlockingNASQueue) -> None:
         nasq("push", "a", "{{Count}}", "-n", name_of(spy))
         assert received(spy, 1) == [b"{{Count}}"]
 
-    def test_nothing_at_all(self, spy: BlockingNASQueue) -> None:
+    def test_empty_input(self, spy: BlockingNASQueue) -> None:
         done = nasq("push", "a", "-n", name_of(spy))
         assert done.returncode == 0
         assert done.stderr.startswith("pushed 0 messages to ")
@@ -100,11 +100,11 @@ class TestBadInput:
         [
             (b"nope", "Expecting value at column 1: 'nope'"),
             (b'{"a": NaN}', "NaN is not allowed: '{\"a\": NaN}'"),
-            (b"\xff", "it is not UTF-8: '\N{REPLACEMENT CHARACTER}'"),
-            (b"[" * 100_000, "it is nested too deeply: '["),
+            (b"\xff", "not UTF-8: '\N{REPLACEMENT CHARACTER}'"),
+            (b"[" * 100_000, "nested too deeply: '["),
         ],
     )
-    def test_a_line_that_is_no_json(self, spy: BlockingNASQueue, line: bytes, why: str) -> None:
+    def test_a_line_that_is_not_json(self, spy: BlockingNASQueue, line: bytes, why: str) -> None:
         name = name_of(spy)
         text = b'{"a": 1}\n[2]\n' + line + b"\n[3]\n"
         done = nasq("push", "a", "--json", "-n", name, stdin=text)
@@ -125,7 +125,7 @@ class TestBadInput:
     def test_closed_input(self) -> None:
         done = _shell("push a <&-")
         assert done.returncode == 2
-        assert "standard input is closed: name a MESSAGE, or pipe lines in" in done.stderr
+        assert "standard input is closed: give a MESSAGE, or pipe lines in" in done.stderr
         assert _shell("push a x <&-").returncode == 0
 
     def test_closed_output(self) -> None:
@@ -141,28 +141,28 @@ def _shell(command: str, before: str = "") -> subprocess.CompletedProcess[str]:
 
 
 class TestNoFalseSuccess:
-    """What the server did not take is an error."""
+    """It is an error if the server did not receive a message."""
 
-    def test_a_subject_that_the_user_may_not_publish_to(self, confined: LocalServer) -> None:
+    def test_a_refused_message(self, confined: LocalServer) -> None:
         url = f"nats://ann:secret@127.0.0.1:{confined.port}"
         done = nasq("push", "a", "x", "-s", url)
         assert done.returncode == 1
         assert done.stderr.startswith(
             "nasq: the server refused 1 of 1 message to default.a "
-            '(Permissions Violation for Publish to "default.a"), 0 arrived: '
+            '(Permissions Violation for Publish to "default.a"); 0 arrived: '
         )
         assert "--namespace" in done.stderr
         assert done.stderr.count("\n") == 1
         done = nasq("push", "a", "x", "-s", url, "-n", "shop")
         assert (done.returncode, done.stderr) == (0, "pushed 1 message to shop.a\n")
 
-    def test_without_end_it_stops_at_the_first_refusal(self, confined: LocalServer) -> None:
+    def test_endless_input_stops_at_the_first_refusal(self, confined: LocalServer) -> None:
         url = f"nats://ann:secret@127.0.0.1:{confined.port}"
         done = _shell(f"push a -s {url}", "yes |")
         assert done.returncode == 1
         assert re.match(r"nasq: the server refused ([\d,]+) of \1 messages to ", done.stderr)
 
-    def test_a_connection_that_broke_meanwhile(self) -> None:
+    def test_a_connection_that_breaks_meanwhile(self) -> None:
         with LocalServer() as server, BlockingNASQueue(servers=[server.url]) as spy:
             spy.subscribe_and_queue("a")
             with running("push", "a", "-s", server.url, stdin=subprocess.PIPE) as process:
@@ -173,11 +173,11 @@ class TestNoFalseSuccess:
                 process.stdin.close()
                 assert process.wait(PATIENCE) == 1
                 said = process.stderr.read()
-        assert said.startswith("nasq: of 1 message to default.a some may not have arrived: ")
+        assert said.startswith(
+            "nasq: pushed 1 message to default.a, but some may not have arrived: "
+        )
 
-    def test_what_the_server_says_cant_do_anything_to_the_terminal(
-        self, server: LocalServer
-    ) -> None:
+    def test_text_from_the_server_is_escaped(self, server: LocalServer) -> None:
         def script(victim: Victim) -> None:
             victim.handshake()
             victim.read_until(b"PING\r\n")
@@ -190,13 +190,13 @@ class TestNoFalseSuccess:
             done = nasq("push", "a", "x", "-s", f"nats://127.0.0.1:{hostile.port}")
         assert done.returncode == 1
         assert r"No \x1b[2Jthanks" in done.stderr
-        assert "of 1 message to default.a some may not have arrived" in done.stderr
+        assert "pushed 1 message to default.a, but some may not have arrived" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_ends_it_and_it_says_how_far_it_got(
+def test_a_signal_ends_it_and_it_reports_how_many_it_pushed(
     number: int, status: int, spy: BlockingNASQueue, url: str
 ) -> None:
     name = name_of(spy)

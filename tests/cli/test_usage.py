@@ -1,4 +1,4 @@
-"""Help pages, wrong usage, what is not installed; and what a command loads."""
+"""Help pages, wrong usage, missing packages, completion, and the modules that a command loads."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from importlib import import_module
 
 import pytest
 
-from nasq.cli.app import _COMMANDS as COMMANDS
 from nasq.server import LocalServer
+from nasq_cli.app import _COMMANDS as COMMANDS
 
 from .running import nasq
 
 
-def test_without_arguments_it_helps() -> None:
+def test_without_arguments_it_prints_help() -> None:
     done = nasq()
     assert done.returncode == 0
     for command in COMMANDS:
         assert re.search(rf"^  {command} +[A-Z]", done.stdout, re.MULTILINE), command
 
 
-def test_version() -> None:
+def test_it_prints_the_version() -> None:
     assert re.fullmatch(r"nasq, version \d+\.\d+.*\n", nasq("--version").stdout)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_page_of(name: str) -> None:
-    command = getattr(import_module(f"nasq.cli.{name}"), name)
+    command = getattr(import_module(f"nasq_cli.{name}"), name)
     done = nasq(name, "--help")
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
-    # The list of commands says the same without loading the command.
+    # The list of commands has the same text, without loading the command.
     assert command.get_short_help_str(1000) == COMMANDS[name]
 
 
@@ -49,9 +49,9 @@ def test_every_command_that_connects_has_the_same_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_what_it_needs(missing: str) -> None:
+def test_a_missing_package_is_named(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None\n"
-    code += "from nasq.cli import main; sys.exit(main([]))"
+    code += "from nasq_cli import run; sys.exit(run([]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
@@ -70,14 +70,17 @@ def test_without_what_it_needs(missing: str) -> None:
         (["push", "a", "x", "--header", "nope"], "'nope' is not KEY:VALUE"),
         (["push", "a", "x", "--header", "a b: c"], "printable ASCII"),
         (["push", "a", "x", "--namespace", "$SYS"], "starts with '$'"),
-        (["push", "a", "x", "--namespace", "*"], "a namespace takes no wildcards, and '*' has one"),
-        (["push", "a", "x", "--namespace", "shop.>"], "takes no wildcards, and 'shop.>' has one"),
+        (["push", "a", "x", "--namespace", "*"], "contain wildcards, but '*' does"),
+        (["push", "a", "x", "--namespace", "shop.>"], "contain wildcards, but 'shop.>' does"),
         (["push", "a", "x", "--server", "http://x"], "'-s' / '--server': server URL"),
-        (["push", "a", "x", "--server", ","], "it names no server"),
-        (["push", "a", "-5"], "No such option '-5'; a message that begins with a dash stands"),
+        (["push", "a", "x", "--server", ","], "no server was named"),
+        (["push", "a", "-5"], "No such option '-5'; put -- before a message that begins"),
         (["push", "a", "--json", "nope"], "MESSAGE is not valid JSON: Expecting value at column 1"),
         (["push", "a", "-", "--count", "2"], "--count needs a MESSAGE"),
-        (["watch", "-n", "a", "--all-namespaces"], "exclude each other"),
+        (
+            ["watch", "-n", "a", "--all-namespaces"],
+            "use either --namespace or --all-namespaces, not both",
+        ),
         (["watch", "--group", "a b"], "queue group"),
         (["watch", "--count", "0"], "0 is not in the range"),
         (["bench", "--backend", "curio"], "'curio' is not one of"),
@@ -87,7 +90,7 @@ def test_without_what_it_needs(missing: str) -> None:
         (["completion", "tcsh"], "'tcsh' is not one of"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(arguments: list[str], says: str) -> None:
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], says: str) -> None:
     done = nasq(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -96,7 +99,7 @@ def test_wrong_usage_is_one_line_and_2(arguments: list[str], says: str) -> None:
     assert says in done.stderr
 
 
-def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", "foo:bar:baz")
     done = nasq("watch")
     assert done.returncode == 2
@@ -108,26 +111,33 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Invalid value for NATS_CA: File '/nope' does not exist" in done.stderr
 
 
-# ---------------------------------------------------------------------- what is loaded
+# ---------------------------------------------------------------------- what a command loads
 
-HEAVY = ("asyncio", "rich", "ssl", "subprocess", "trio", "nasq.server", "nasq.cli.measure")
+HEAVY = ("asyncio", "rich", "ssl", "subprocess", "trio", "nasq.server", "nasq_cli.measure")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["push", "a b", "x"], ["push", "--help"], ["watch", "--help"]],
+    [["--version"], ["push", "a b", "x"], *([name, "--help"] for name in COMMANDS)],
 )
 def test_a_command_loads_only_what_it_uses(arguments: list[str]) -> None:
     assert _loaded(arguments).isdisjoint(HEAVY)
 
 
-def test_pushing_loads_no_more(server: LocalServer) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["nope"], ["completion", "bash"], ["serve", "--help"]]
+)
+def test_a_command_that_does_not_need_the_library_does_not_load_it(arguments: list[str]) -> None:
+    assert _loaded(arguments).isdisjoint(["nasq", "nasq_proto", "rich"])
+
+
+def test_push_loads_only_what_it_uses(server: LocalServer) -> None:
     assert _loaded(["push", "a", "x", "-s", server.url]).isdisjoint(HEAVY)
 
 
 def _loaded(arguments: list[str]) -> set[str]:
-    code = "import json, sys\nfrom nasq.cli import main\n"
-    code += f"main({arguments!r})\nprint(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys\nfrom nasq_cli import run\n"
+    code += f"run({arguments!r})\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     modules = set(json.loads(done.stdout.splitlines()[-1]))
     assert "click" in modules

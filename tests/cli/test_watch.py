@@ -1,4 +1,4 @@
-"""`nasq watch`: what comes, for people and for programs."""
+"""`nasq watch`: its output for people and for programs, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from nasq import BlockingNASQueue
-from nasq.cli.lines import _shorten, _width
 from nasq.server import LocalServer
+from nasq_cli.lines import _shorten, _width
 from tests.e2e.hostile import INFO, HostileServer, Victim
 
 from .running import PATIENCE, end, nasq, on_terminal, until, watching
@@ -66,7 +66,7 @@ class TestForPrograms:
         assert binary.endswith(f"  {bytes(range(128, 256)).hex(' ')} (128 bytes)")
         assert re.fullmatch(r"[\d:.]{12}  c +  y", short)
 
-    def test_a_group_shares(self, tmp_path: Path) -> None:
+    def test_the_members_of_a_group_share_the_messages(self, tmp_path: Path) -> None:
         paths = [tmp_path / "1", tmp_path / "2"]
         with paths[0].open("w") as first, paths[1].open("w") as second:
             arguments = ["jobs.*", "--group", "g", "-n", "group"]
@@ -80,7 +80,7 @@ class TestForPrograms:
                 assert sum(counts()) == 100
                 assert all(counts())
 
-    def test_namespaces_are_apart(self) -> None:
+    def test_messages_of_another_namespace_are_not_printed(self) -> None:
         with watching("-n", "apart.a", "--count", "1") as watch:
             nasq("push", "x", "to b", "-n", "apart.b")
             nasq("push", "x", "to a", "-n", "apart.a")
@@ -100,13 +100,13 @@ class TestForPrograms:
 
 
 class TestForPeople:
-    def test_a_line(self) -> None:
+    def test_a_line_has_time_subject_payload_and_headers(self) -> None:
         with watching("-n", "one") as watch:
             nasq("push", "orders.new", "Order #1001", "-n", "one", "-H", "K:v")
             line = watch.stdout.readline()
         assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  orders\.new  Order #1001  K:v\n", line)
 
-    def test_nothing_can_do_anything_to_the_terminal(self, url: str) -> None:
+    def test_control_characters_are_escaped(self, url: str) -> None:
         with watching("-n", "escape", "--count", "1") as watch:
             publish(url, "escape", ("a\x1b[2J", b"\x1b[2Jboo\x9b1m", {"K": "a\x1b[31m"}))
             out, _ = watch.communicate(timeout=PATIENCE)
@@ -114,7 +114,7 @@ class TestForPeople:
         assert out.endswith("  a\\x1b[2J  \\x1b[2Jboo\\x9b1m  K:a\\x1b[31m\n") or r"9b 31" in out
 
     @pytest.mark.parametrize("columns", [20, 40, 80, 120])
-    def test_a_line_fits(self, columns: int, url: str) -> None:
+    def test_a_line_fits_the_terminal(self, columns: int, url: str) -> None:
         name = f"fits{os.urandom(4).hex()}"
         subjects = ["a", LONG, "日本." * 12 + "x"]
         payloads = [b"short", b"x" * 5000, "日本語".encode() * 500, b"\xff\xfe" * 500]
@@ -142,7 +142,7 @@ class TestForPeople:
         )
         assert ("\x1b" in seen) is (not value)
 
-    def test_the_cut_is_by_columns(self) -> None:
+    def test_lines_are_cut_by_columns(self) -> None:
         assert _shorten("abcdef", 6) == "abcdef"
         assert _shorten("abcdef", 5) == "abcd…"
         assert _shorten("日本語", 6) == "日本語"
@@ -153,52 +153,54 @@ class TestForPeople:
 
 class TestTheEnd:
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal(self, number: int, status: int) -> None:
+    def test_a_signal_ends_it(self, number: int, status: int) -> None:
         with watching("-n", "signal") as watch:
             nasq("push", "x", "-n", "signal", stdin=b"1\n2\n")
             assert watch.stdout.readline()
             assert watch.stdout.readline()
-            assert end(watch, number) == ("", "2 messages seen\n")
+            assert end(watch, number) == ("", "2 messages received\n")
             assert watch.returncode == status
 
-    def test_too_few_in_time(self) -> None:
+    def test_too_few_messages_in_time_are_a_failure(self) -> None:
         done = nasq("watch", "-n", "few", "--count", "2", "--for", "0.1")
         assert done.returncode == 1
-        assert done.stderr.endswith("nasq: 0 of 2 messages came within 0.1 s\n")
+        assert done.stderr.endswith("nasq: only 0 of 2 messages arrived within 0.1 s\n")
         assert nasq("watch", "-n", "few", "--for", "0.1").returncode == 0
 
     def test_quiet(self) -> None:
         done = nasq("watch", "-n", "quiet", "-q", "--for", "0.1")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-    def test_a_reader_that_has_seen_enough(self) -> None:
+    def test_a_closed_pipe_ends_it_without_an_error(self) -> None:
         with watching("-n", "pipe", "--json") as watch:
             watch.stdout.close()
             nasq("push", "x", "-n", "pipe", stdin=b"x\n")
             assert watch.wait(PATIENCE) == 0
             assert watch.stderr.read() == ""
 
-    def test_the_server_comes_back(self) -> None:
+    def test_it_reports_a_lost_connection_and_reconnects(self) -> None:
         with LocalServer() as server, watching("-s", server.url, "--count", "1") as watch:
             server.restart()
-            assert watch.stderr.readline().startswith(f"lost 127.0.0.1:{server.port} (")
-            assert watch.stderr.readline() == f"back at 127.0.0.1:{server.port}\n"
+            assert watch.stderr.readline().startswith(
+                f"lost the connection to 127.0.0.1:{server.port} ("
+            )
+            assert watch.stderr.readline() == f"reconnected to 127.0.0.1:{server.port}\n"
             nasq("push", "x", "again", "-s", server.url)
             assert watch.communicate(timeout=PATIENCE)[0].endswith("again\n")
 
-    def test_a_subject_that_the_user_may_not_see(self) -> None:
+    def test_a_refused_subscription_is_an_error(self) -> None:
         config = 'authorization { users = [{ user: a, password: b, permissions: {subscribe: "c"}}]}'
         with LocalServer(config=config) as server:
             done = nasq("watch", "x", "-s", f"nats://a:b@127.0.0.1:{server.port}")
         assert done.returncode == 1
         assert done.stderr.startswith(
-            "nasq: the server refuses a subscription to default.x (Permissions Violation for "
-            'Subscription to "default.x"): sign in as a user who may subscribe there'
+            "nasq: the server refused the subscription to default.x (Permissions Violation for "
+            'Subscription to "default.x"): sign in as a user that may subscribe to it'
         )
 
 
-class TestTheServersWords:
-    """They can't do anything to the terminal."""
+class TestTextFromTheServer:
+    """Control characters in it are escaped."""
 
     def said(self, server: LocalServer, script: Callable[[Victim], None]) -> str:
         with HostileServer(server.port) as hostile:

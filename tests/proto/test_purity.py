@@ -71,6 +71,7 @@ def imports(path: Path) -> Iterator[str]:
 CORE = [path for path in sources("nasq_proto") if path.parent.name != "strategies"]
 TRANSPORTS = sources("nasq_transports")
 FACADE = sources("nasq")
+COMMAND_LINE = sources("nasq_cli")
 
 
 @pytest.mark.parametrize("files", [CORE, TRANSPORTS, FACADE], ids=["core", "transports", "facade"])
@@ -141,12 +142,12 @@ def test_the_core_contains_no_async_code(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_does_not_know_what_is_built_on_it(path: Path) -> None:
-    assert set(imports(path)) & {"nasq", "nasq_transports", "nas_queue"} == set()
+    assert set(imports(path)) & {"nasq", "nasq_cli", "nasq_transports", "nas_queue"} == set()
 
 
 @pytest.mark.parametrize("path", TRANSPORTS, ids=name_of)
 def test_transports_do_not_know_the_facade(path: Path) -> None:
-    assert set(imports(path)) & {"nasq", "nas_queue"} == set()
+    assert set(imports(path)) & {"nasq", "nasq_cli", "nas_queue"} == set()
 
 
 MAY_IMPORT = {
@@ -159,13 +160,17 @@ MAY_IMPORT = {
 
 @pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE], ids=name_of)
 def test_a_framework_is_imported_in_its_own_transport_only(path: Path) -> None:
-    # The command line may run loops of its own, for its demo and its bench.
-    in_cli = name_of(path).startswith("nasq/cli/")
-    allowed = {"asyncio", "trio"} if in_cli else MAY_IMPORT.get(name_of(path), set())
-    assert set(imports(path)) & FRAMEWORKS <= allowed
+    # The command line may: its demo and its bench run event loops.
+    assert set(imports(path)) & FRAMEWORKS <= MAY_IMPORT.get(name_of(path), set())
 
 
-@pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE], ids=name_of)
+@pytest.mark.parametrize("path", FACADE, ids=name_of)
+def test_the_library_does_not_know_the_command_line(path: Path) -> None:
+    allowed = {"nasq_cli"} if path.name == "__main__.py" else set()
+    assert set(imports(path)) & {"nasq_cli"} <= allowed
+
+
+@pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE, *COMMAND_LINE], ids=name_of)
 def test_nothing_is_imported_by_name(path: Path) -> None:
     assert "an import by name" not in set(imports(path))
 

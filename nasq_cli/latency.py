@@ -1,4 +1,4 @@
-"""Percentiles, and a histogram made of characters."""
+"""Percentiles, and the parts of a histogram that is drawn with characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["bar", "counts", "edges", "in_words", "percentile"]
 
-# Round numbers that are about the same ratio apart, as resistors have them; finest first.
+# Round numbers at about equal ratios (the E series of resistors), the finest first.
 _SERIES: Final = (
     (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2),
     (1.0, 1.5, 2.2, 3.3, 4.7, 6.8),
@@ -18,23 +18,23 @@ _SERIES: Final = (
     (1.0,),
 )
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-# Each a number and its unit; below the last one it is nanoseconds.
+# Sizes in seconds and their units. Smaller times are shown in nanoseconds.
 _UNITS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The least of the ordered values that so many percent of them do not exceed.
+    """The smallest of the sorted values that `percent` of them do not exceed.
 
     >>> percentile([1, 2, 3, 4], 50), percentile([1, 2, 3, 4], 99.9), percentile([7], 50)
     (2, 4, 7)
     """
-    # Not of a product that is a hair too large: 99.9 % of 1000 are 999.
+    # Rounded, since a float product can be slightly too large: 99.9 % of 1000 are 999.
     rank = math.ceil(round(percent * len(ordered) / 100, 6))
     return ordered[max(rank, 1) - 1]
 
 
 def edges(least: float, most: float, rows: int) -> list[float]:
-    """Round bounds of at most `rows` intervals that hold everything from `least` to `most`.
+    """Round bounds of at most `rows` intervals that cover `least` to `most`.
 
     >>> [f"{edge:g}" for edge in edges(0.0021, 0.0035, 8)]
     ['0.0018', '0.0022', '0.0027', '0.0033', '0.0039']
@@ -48,7 +48,7 @@ def edges(least: float, most: float, rows: int) -> list[float]:
 
 def _edges(series: Sequence[float], least: float, most: float) -> list[float]:
     decades = range(math.floor(math.log10(least)), math.floor(math.log10(most)) + 2)
-    # From its digits: what a multiplication gives would be next to the round number, not on it.
+    # Parsed, not multiplied: a product would be next to the round number, not equal to it.
     steps = [float(f"{digits}e{decade}") for decade in decades for digits in series]
     first = bisect_right(steps, least) - 1
     last = bisect_right(steps, most)
@@ -56,7 +56,7 @@ def _edges(series: Sequence[float], least: float, most: float) -> list[float]:
 
 
 def counts(ordered: Sequence[float], bounds: Sequence[float]) -> list[int]:
-    """How many of the ordered values are in each interval; a bound belongs to what begins there.
+    """The number of sorted values in each interval, which includes its lower bound.
 
     >>> counts([1, 1, 2, 5], [1, 2, 4, 8])
     [2, 1, 1]
@@ -66,7 +66,7 @@ def counts(ordered: Sequence[float], bounds: Sequence[float]) -> list[int]:
 
 
 def bar(part: float, width: int) -> str:
-    """A bar of so many characters at most, of `part` (0 to 1) of them; something is never nothing.
+    """A bar of at most `width` characters for `part` (0 to 1); empty only for 0.
 
     >>> bar(0.5, 4), bar(0.0001, 4), bar(0, 4)
     ('██', '▏', '')
@@ -76,13 +76,13 @@ def bar(part: float, width: int) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A time in the unit that fits it.
+    """A time with three digits, in the unit that fits.
 
     >>> [in_words(s) for s in (2.5, 0.0123, 0.00012345, 0.0000001)]
     ['2.50 s', '12.3 ms', '123 µs', '100 ns']
     """
     for size, unit in _UNITS:
-        # Three digits: 999.6 µs are 1.00 ms.
+        # 999.6 µs are shown as 1.00 ms.
         if seconds >= size * 0.9995:
             value = seconds / size
             digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2

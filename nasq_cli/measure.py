@@ -19,7 +19,7 @@ from nasq_transports import run_sync
 from .latency import percentile
 from .options import Target
 
-__all__ = ["MEASURES", "Job", "Result"]
+__all__ = ["BACKENDS", "Job", "Result", "measure"]
 
 # Subjects: one without subscribers, one that the receiver pops, one whose requests it answers.
 _NOWHERE: Final = "nowhere"
@@ -30,6 +30,8 @@ _PATIENCE: Final = 30.0
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 Together = Callable[[list[Step]], Awaitable[None]]
+# Seconds by the name of the method, and the round trip of each request.
+Times = tuple[dict[str, float], list[float]]
 
 
 class Job(NamedTuple):
@@ -59,12 +61,18 @@ class Job(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Times in seconds: of all messages or requests together, and of each request, sorted."""
+    """The result of one job.
 
-    push: float
-    push_many: float
-    pop: float
-    request: float
+    Attributes:
+        backend: the name of the backend.
+        size: bytes of a payload.
+        rates: messages or requests per second, by the name of the method.
+        round_trips: the seconds that each request took, sorted.
+    """
+
+    backend: str
+    size: int
+    rates: dict[str, float]
     round_trips: list[float]
 
     def percentile(self, percent: float) -> float:
@@ -171,9 +179,18 @@ def _came(message: Message | None) -> Message:
 # ---------------------------------------------------------------------- the measurements
 
 
+def measure(backend: str, job: Job) -> Result:
+    """Measure `job` on a backend, one of `BACKENDS`."""
+    seconds, round_trips = BACKENDS[backend](job)
+    messages = dict.fromkeys(("push", "push_many", "pop"), job.messages)
+    counts = {**messages, "request": job.requests}
+    rates = {name: count / seconds[name] for name, count in counts.items()}
+    return Result(backend, len(job.payload), rates, round_trips)
+
+
 async def _measure(
     job: Job, sender: _OnALoop | _InPlainCode, receiver: _OnALoop | _InPlainCode, together: Together
-) -> Result:
+) -> Times:
     async with sender.queue, receiver.queue:
         start = time.perf_counter()
         for count in job.chunks():
@@ -224,13 +241,14 @@ async def _measure(
         start = time.perf_counter()
         await together([answer, *map(requester, job.shares())])
         request = time.perf_counter() - start
-        return Result(push, push_many, pop, request, sorted(trips.seconds))
+        seconds = {"push": push, "push_many": push_many, "pop": pop, "request": request}
+        return seconds, sorted(trips.seconds)
 
 
 # ---------------------------------------------------------------------- the backends
 
 
-def _measure_asyncio(job: Job) -> Result:
+def _measure_asyncio(job: Job) -> Times:
     import asyncio  # the other backends don't need it
 
     async def together(steps: list[Step]) -> None:
@@ -239,7 +257,7 @@ def _measure_asyncio(job: Job) -> Result:
     return asyncio.run(_measure(job, _OnALoop(job.target), _OnALoop(job.target), together))
 
 
-def _measure_trio(job: Job) -> Result:
+def _measure_trio(job: Job) -> Times:
     import trio  # optional
 
     async def together(steps: list[Step]) -> None:
@@ -253,7 +271,7 @@ def _measure_trio(job: Job) -> Result:
     return trio.run(_measure, job, _OnALoop(job.target), _OnALoop(job.target), together)
 
 
-def _measure_blocking(job: Job) -> Result:
+def _measure_blocking(job: Job) -> Times:
     async def together(steps: list[Step]) -> None:
         _in_threads(steps)
 
@@ -281,7 +299,7 @@ def _in_threads(steps: list[Step]) -> None:
         raise errors[0]
 
 
-MEASURES: Final[dict[str, Callable[[Job], Result]]] = {
+BACKENDS: Final[dict[str, Callable[[Job], Times]]] = {
     "asyncio": _measure_asyncio,
     "trio": _measure_trio,
     "blocking": _measure_blocking,

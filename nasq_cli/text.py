@@ -1,4 +1,4 @@
-"""Text for a terminal: what came from the network can't do anything to it."""
+"""Make text from the network safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["cut", "messages", "visible"]
 
 
 def visible(text: str) -> str:
-    r"""`text` with what would move the cursor, or do worse to a terminal, escaped.
+    r"""`text` with characters that could control a terminal escaped.
 
     >>> visible("naïve\x1b[2J")
     'naïve\\x1b[2J'
@@ -17,12 +17,12 @@ def visible(text: str) -> str:
 
 
 def cut(text: str, room: int) -> str:
-    """`text` in at most `room` characters, the last one an ellipsis where it was cut."""
+    """`text` cut to at most `room` characters, with an ellipsis at the end if it was cut."""
     return text if len(text) <= room else text[: max(0, room - 1)] + "…"
 
 
 def messages(count: int) -> str:
-    """How many messages, in words.
+    """A number of messages, with the noun in singular or plural.
 
     >>> messages(1), messages(1500)
     ('1 message', '1,500 messages')

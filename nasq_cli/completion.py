@@ -1,4 +1,4 @@
-"""`nasq completion`: the script with which a shell completes commands and options."""
+"""`nasq completion`: print the script that lets a shell complete commands and options."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .command import Command
 __all__ = ["completion"]
 
 
-@click.command(cls=Command, short_help="Print the script that completes commands in a shell.")
+@click.command(cls=Command, short_help="Print the completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands and options in SHELL.
+    """Print the script with which SHELL completes commands and options.
 
-    Have your shell read it when it starts:
+    To load it whenever the shell starts:
 
     \b
         bash   echo 'eval "$(nasq completion bash)"' >> ~/.bashrc
@@ -24,5 +24,5 @@ def completion(shell: str) -> None:
         fish   nasq completion fish > ~/.config/fish/completions/nasq.fish
     """
     made_by = get_completion_class(shell)
-    assert made_by is not None, "click knows the shells that are offered"
+    assert made_by is not None, "click supports each of the choices"
     click.echo(made_by(nasq, {}, "nasq", "_NASQ_COMPLETE").source(), nl=False)

@@ -1,4 +1,4 @@
-"""`nasq watch`: print what comes, for people or for programs."""
+"""`nasq watch`: print messages, for people or for programs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .text import messages, visible
 
 __all__ = ["watch"]
 
-# Printed in one go at most: a burst costs one write, a trickle is seen at once.
+# At most this many messages are printed at once, so that a burst takes one write.
 _BATCH: Final = 256
 
 
@@ -54,29 +54,29 @@ def _checked_group(context: click.Context, parameter: click.Parameter, value: st
     default="",
     metavar="GROUP",
     callback=_checked_group,
-    help="Join this queue group: one of its members gets each message.",
+    help="Join a queue group. Each message goes to one member of the group.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
     "-c",
     "--count",
     type=click.IntRange(1),
     metavar="N",
-    help="Stop after N messages; exit 1 if fewer came.",
+    help="Stop after N messages. With --for, exit with 1 if there were fewer.",
 )
 @click.option(
     "--for",
     "seconds",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Stop after SECONDS.",
+    help="Stop after this time.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print the messages only, and errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only messages and errors.")
 @click.option(
     "--all-namespaces",
     cls=ConnectionOption,
     is_flag=True,
-    help="Subjects as the server has them, of all namespaces and of other NATS clients.",
+    help="Watch all namespaces and other NATS clients. Subjects are shown in full.",
 )
 @connection_options
 def watch(
@@ -90,17 +90,17 @@ def watch(
 ) -> None:
     """Print each message pushed to SUBJECT, until Ctrl-C.
 
-    SUBJECT may hold wildcards: * stands for one token, > for the rest. Without it: everything in
-    the namespace.
+    SUBJECT may contain wildcards: * matches one token, > matches all following tokens. Without
+    SUBJECT all messages in the namespace are printed.
 
-    One line a message: time, subject, payload, headers. On a terminal, what does not fit is cut,
-    with the size of the payload behind it. A binary payload is shown in hexadecimal.
+    Each line has the time, subject, payload and headers of a message. A terminal shows long lines
+    cut, with the size of the payload. A payload that is not UTF-8 is shown in hexadecimal.
 
-    With --json a line is an object with the keys time, subject, headers (key to list of values)
-    and reply_to, and the payload: in "message" when it is UTF-8, otherwise base64 in
+    With --json each line is an object with the keys time, subject, headers (each key with a list
+    of values) and reply_to. The payload is "message" if it is UTF-8, and otherwise
     "message_base64".
 
-    In a pipe, `-c 1` ends at the first message; `| head -1` only when the second one comes.
+    To wait for one message use `-c 1`: `| head -1` ends only when a second message arrives.
     """
     if sys.stdout is None:
         raise click.UsageError("standard output is closed: there is nowhere to print to")
@@ -110,8 +110,10 @@ def watch(
         with connected(target, "nasq watch", _nothing if quiet else _report) as queue:
             _subscribe(queue, target, subject, group)
             if not quiet:
-                what = f"watching {target.full(subject)} at {target.addresses}; Ctrl-C ends"
-                click.echo(visible(what), err=True)
+                what = (
+                    f"watching {target.full(subject)} at {target.addresses}; press Ctrl-C to stop"
+                )
+                _report_line(what)
             try:
                 for batch in _batches(queue, count, seconds):
                     click.echo("\n".join(map(show, batch)))
@@ -122,14 +124,16 @@ def watch(
                 raise _lost(seen, queue.last_error)
     except KeyboardInterrupt:
         if not quiet:
-            click.echo(f"{messages(seen)} seen", err=True)
+            click.echo(f"{messages(seen)} received", err=True)
         raise
     if count is not None and seen < count:
-        raise click.ClickException(f"{seen:,} of {messages(count)} came within {seconds:g} s")
+        raise click.ClickException(
+            f"only {seen:,} of {messages(count)} arrived within {seconds:g} s"
+        )
 
 
 def _lost(seen: int, error: Exception) -> click.ClickException:
-    return click.ClickException(f"the connection is lost after {messages(seen)}: {error}")
+    return click.ClickException(f"the connection was lost after {messages(seen)}: {error}")
 
 
 def _subscribe(queue: BlockingNASQueue, target: Target, subject: str, group: str) -> None:
@@ -137,15 +141,15 @@ def _subscribe(queue: BlockingNASQueue, target: Target, subject: str, group: str
         queue.subscribe_and_queue(subject, group)
     except PermissionsViolationError as error:
         raise click.ClickException(
-            f"the server refuses a subscription to {target.full(subject)} ({error.text}): sign in "
-            f"as a user who may subscribe there ({SIGN_IN}), or name another subject"
+            f"the server refused the subscription to {target.full(subject)} ({error.text}): sign "
+            f"in as a user that may subscribe to it ({SIGN_IN}), or watch another subject"
         ) from None
 
 
 def _batches(
     queue: BlockingNASQueue, count: int | None, seconds: float | None
 ) -> Iterator[list[Message]]:
-    """What comes, in batches, until `count`, the time or the connection is at its end."""
+    """The messages in batches, until `count`, the time or the connection ends."""
     left = math.inf if count is None else count
     end = math.inf if seconds is None else time.monotonic() + seconds
     while left > 0:
@@ -157,21 +161,21 @@ def _batches(
 
 
 def _report(notice: Notice) -> None:
-    """What happens to the connection meanwhile, on stderr."""
+    """Report what happens to the connection on stderr."""
     if isinstance(notice, Disconnected) and notice.reconnecting:
-        _say(f"lost {notice.server} ({notice.error}); reconnecting")
+        _report_line(f"lost the connection to {notice.server} ({notice.error}); reconnecting")
     elif isinstance(notice, Reconnected):
-        _say(f"back at {notice.server}")
+        _report_line(f"reconnected to {notice.server}")
     elif isinstance(notice, ServerErrorReceived):
-        _say(str(notice.error))
+        _report_line(str(notice.error))
 
 
 def _nothing(notice: Notice) -> None:
-    """With --quiet: the connection comes back by itself, or its end is an error."""
+    """Report nothing: with --quiet only errors are printed."""
 
 
-def _say(text: str) -> None:
-    click.echo(visible(text), err=True)  # the server's words may be in it
+def _report_line(text: str) -> None:
+    click.echo(visible(text), err=True)  # it may contain text from the server
 
 
 def _as_json(message: Message) -> str:

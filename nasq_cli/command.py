@@ -1,4 +1,4 @@
-"""What all commands have in common: their help page, and how signals end them."""
+"""The base class of all commands: the help page, and how signals end a command."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ENDING: Final = ("SIGTERM", "SIGHUP")
 
 
 class ConnectionOption(click.Option):
-    """An option about the connection. An error names the variable that the value came from."""
+    """A connection option. Errors name the environment variable if the value came from one."""
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
-        """What an error calls it."""
+        """The name of the option, or of its variable, in an error."""
         source = ctx.get_parameter_source(self.name) if ctx is not None and self.name else None
         if source is ParameterSource.ENVIRONMENT:
             return str(self.envvar)
@@ -29,10 +29,10 @@ class ConnectionOption(click.Option):
 
 
 class Command(click.Command):
-    """A command. Options about the connection stand in a section of their own."""
+    """A command whose help page lists the connection options in a separate section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options into the help page."""
+        """Write the options to the help page."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Connection": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -45,10 +45,10 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it. A signal that ends it is its exit status, as a shell has it: 128 and its number.
+        """Run the command.
 
         Raises:
-            click.exceptions.Exit: a signal ended it.
+            click.exceptions.Exit: a signal ended the command. The status is 128 plus its number.
         """
         with _handlers() as ended_by:
             try:
@@ -60,25 +60,26 @@ class Command(click.Command):
 
 @contextmanager
 def _handlers() -> Iterator[list[int]]:
-    """Have SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt inside, so that all is cleaned up.
+    """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, so that everything is cleaned up.
 
-    Gives the list of the numbers of SIGTERM and SIGHUP that came.
+    Yields:
+        A list, to which the number of each SIGTERM and SIGHUP is appended.
     """
     ended_by: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         ended_by.append(number)
         if callable(signal.getsignal(signal.SIGINT)):
-            # asyncio and trio put their own handler there, which knows when to raise.
+            # asyncio and trio set their own handler, which knows when it is safe to raise.
             signal.raise_signal(signal.SIGINT)
         else:
             raise KeyboardInterrupt
 
     before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # others can't set handlers
+    if threading.current_thread() is threading.main_thread():  # only it can set handlers
         ends = [(getattr(signal, name), end) for name in _ENDING if hasattr(signal, name)]
         for number, handler in [(signal.SIGINT, signal.default_int_handler), *ends]:
-            # nohup has SIGHUP ignored, a shell has SIGINT ignored by what runs behind `&`.
+            # Ignored signals stay ignored: nohup ignores SIGHUP, and a shell SIGINT for `&`.
             if signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, handler)
     try:

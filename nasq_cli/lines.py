@@ -1,4 +1,4 @@
-"""A message as a line for people."""
+"""Format a message as one line for people."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from .text import visible
 
 __all__ = ["Lines"]
 
-# Columns: of the time; of a payload at least; of the subjects as a column at most; of the headers.
+# Widths in terminal columns: of the time; at least of a payload; at most of the column of subjects
+# and of the headers.
 _CLOCK: Final = 12
 _PAYLOAD: Final = 24
 _SUBJECT: Final = 28
 _HEADERS: Final = 60
-# What has fewer columns is left out.
+# A field that gets fewer columns than this is omitted.
 _LEAST: Final = 3
 _GAP: Final = "  "
 
 
 class Lines:
-    """Messages as lines, in columns. What has to be cut are headers, then payload, then subject.
+    """Formats messages as lines with aligned columns.
 
     Args:
-        cut: whether a line has to fit into the terminal. Otherwise everything is shown.
+        cut: whether to cut lines to the width of the terminal: first the headers, then the
+            payload, then the subject. False shows everything.
     """
 
     def __init__(self, *, cut: bool) -> None:
@@ -37,7 +39,7 @@ class Lines:
         self._subject_width = 0
 
     def show(self, message: Message) -> str:
-        """One message as one line."""
+        """Format one message as one line."""
         clock = message.timestamp.isoformat(timespec="milliseconds")[11:]
         subject, payload, headers = visible(message.subject), message.message, _headers(message)
         self._subject_width = max(self._subject_width, min(_width(subject), _SUBJECT))
@@ -73,12 +75,12 @@ def _all(payload: bytes) -> str:
 
 
 def _readable(payload: bytes, room: int) -> str:
-    """A payload in `room` columns: as text, or as hexadecimal when it is none."""
-    start = payload[: 4 * room]  # enough for as many characters, whatever they are
+    """A payload in `room` columns: as text, or in hexadecimal if it is not UTF-8."""
+    start = payload[: 4 * room]  # UTF-8 has at most four bytes a character
     whole = len(start) == len(payload)
     size = f" ({_size(payload)})"
     try:
-        # Final only when it is whole: a cut may go through a character.
+        # Not final if the payload was cut, since the cut may be within a character.
         text = visible(codecs.getincrementaldecoder("utf-8")().decode(start, whole))
     except UnicodeDecodeError:
         text = start.hex(" ")
@@ -100,7 +102,7 @@ def _size(payload: bytes) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that a terminal gives to `text`."""
+    """The number of terminal columns of `text`."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
@@ -111,13 +113,13 @@ def _columns(character: str) -> int:
 
 
 def _shorten(text: str, room: int, *, more: bool = False) -> str:
-    """`text` in `room` columns, with an ellipsis where it was cut.
+    """`text` cut to `room` columns, with an ellipsis if it was cut.
 
     Args:
-        more: there is more of it, so the ellipsis is needed even if this much fits.
+        more: `text` itself was cut before, so the ellipsis is needed even if `text` fits.
 
     Returns:
-        The text; "" where there is room for nothing that makes sense.
+        The text; "" if there is too little room to be useful.
     """
     if not more and _width(text) <= room:
         return text

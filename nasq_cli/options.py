@@ -1,4 +1,4 @@
-"""The options of every command that connects: where to, as whom, in which namespace, over TLS."""
+"""The connection options: servers, namespace, credentials and TLS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _DEFAULT: Final = "nats://127.0.0.1:4222"
-# Ways to sign in, by the names of their options: one of them is used.
+# Ways to sign in, by the names of their options. A command uses one of them.
 _WAYS: Final[tuple[tuple[str, ...], ...]] = (
     ("user", "password"),
     ("token",),
@@ -44,7 +44,7 @@ _SEED: Final = 58
 
 
 class QueueOptions(TypedDict, total=False):
-    """Arguments of a queue."""
+    """The arguments of a queue."""
 
     servers: tuple[str, ...]
     namespace: str | None
@@ -59,36 +59,36 @@ class QueueOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a command connects to, and as whom. Its repr shows no secret.
+    """The servers, credentials and namespace of a command. Its repr contains no secret.
 
     Attributes:
-        queue: the arguments of a queue that connects there.
+        queue: the arguments of a queue.
     """
 
     queue: QueueOptions = field(repr=False)
 
     @property
     def addresses(self) -> str:
-        """The servers without their credentials, for people."""
+        """The servers without credentials, to be shown."""
         return ", ".join(parse_server(url).address for url in self.queue["servers"])
 
     @property
     def namespace(self) -> str | None:
-        """The prefix of every subject; None: subjects are the server's own."""
+        """The prefix of every subject. None: no prefix."""
         return self.queue["namespace"]
 
     def full(self, subject: str) -> str:
-        """The server's name for a subject."""
+        """The subject with the namespace, as the server sees it."""
         return Namespace(self.namespace).qualify(subject, wildcards=True)
 
     def within(self, name: str) -> Target:
-        """The same in a namespace below this one."""
+        """The same target, in a namespace below this one."""
         options = self.queue.copy()
         options["namespace"] = f"{self.namespace}.{name}"
         return Target(options)
 
     def local(self, url: str) -> Target:
-        """A server of our own instead, which asks for no credentials."""
+        """A server at `url` that needs no credentials, with the same namespace."""
         return Target({"servers": (url,), "namespace": self.namespace})
 
 
@@ -105,15 +105,15 @@ def _checked_servers(
     except InvalidOptionError as error:
         raise click.BadParameter(str(error)) from None
     if not servers:
-        raise click.BadParameter("it names no server")
+        raise click.BadParameter("no server was named")
     return servers
 
 
 def _checked_namespace(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if "*" in value or ">" in value:
         raise click.BadParameter(
-            f"a namespace takes no wildcards, and {value!r} has one; `nasq watch "
-            "--all-namespaces` shows all of them"
+            f"a namespace can't contain wildcards, but {value!r} does; use `nasq watch "
+            "--all-namespaces` to watch all of them"
         )
     try:
         Namespace(value)
@@ -142,11 +142,11 @@ def _checked_nkey(
     seed = value
     if os.path.exists(value):
         seed = _text(value)
-    # Neither is shown: it may be a seed with a typing error.
+    # The value is not shown: it may be a mistyped seed.
     if not seed.strip().startswith("SU") or len(seed.strip()) != _SEED:
         raise click.BadParameter(
-            f"it is neither a user's nkey seed (SU and {_SEED - 2} more characters) nor a file "
-            "with one"
+            f"neither a user's nkey seed (SU and {_SEED - 2} more characters) nor a file that "
+            "contains one"
         )
     _need_nkeys()
     return value
@@ -157,7 +157,7 @@ def _text(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{path}: it is not a text file") from None
+        raise click.BadParameter(f"{path}: not a text file") from None
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}") from None
 
@@ -171,7 +171,7 @@ def _need_nkeys() -> None:
 
 
 def subject_argument(*, wildcards: bool) -> Callable[[click.Context, click.Parameter, str], str]:
-    """The check of a SUBJECT argument."""
+    """The callback that checks a SUBJECT argument."""
 
     def checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
         try:
@@ -198,7 +198,7 @@ _OPTIONS: Final = [
         envvar="NATS_URL",
         metavar="URL",
         callback=_checked_servers,
-        help="A server, such as nats://user:password@host:4222. May be given more than once. "
+        help="The server, such as nats://user:password@host:4222. May be given more than once. "
         f"[env: NATS_URL; default: {_DEFAULT}]",
     ),
     _option(
@@ -214,46 +214,46 @@ _OPTIONS: Final = [
         "--user",
         envvar="NATS_USER",
         metavar="NAME",
-        help="The user, with --password. [env: NATS_USER]",
+        help="The user name; needs --password. [env: NATS_USER]",
     ),
     _option(
         "--password",
         envvar="NATS_PASSWORD",
         metavar="TEXT",
-        help="The user's password. Other users of this machine can see it in the list of "
-        "processes: better set the variable. [env: NATS_PASSWORD]",
+        help="The user's password. Other users of this machine can see arguments in the list "
+        "of processes; prefer the variable. [env: NATS_PASSWORD]",
     ),
     _option(
         "--token",
         envvar="NATS_TOKEN",
         metavar="TEXT",
-        help="A token instead of a user; as for --password. [env: NATS_TOKEN]",
+        help="A token; prefer the variable, as for --password. [env: NATS_TOKEN]",
     ),
     _option(
         "--creds",
         envvar="NATS_CREDS",
         metavar="FILE",
         callback=_checked_creds,
-        help="A credentials file (JWT and seed). [env: NATS_CREDS]",
+        help="A credentials file with a JWT and a seed. [env: NATS_CREDS]",
     ),
     _option(
         "--nkey",
         envvar="NATS_NKEY",
         metavar="FILE_OR_SEED",
         callback=_checked_nkey,
-        help="An nkey: the file with its seed, or the seed. [env: NATS_NKEY]",
+        help="An nkey seed, or a file that contains one. [env: NATS_NKEY]",
     ),
     _option(
         "--tls",
         is_flag=True,
-        help="Require TLS. Without it, TLS is used where the server requires it.",
+        help="Require TLS. Without this option TLS is used if the server requires it.",
     ),
     _option(
         "--tls-ca",
         envvar="NATS_CA",
         type=_FILE,
         metavar="FILE",
-        help="Require TLS, and trust the certificate authorities in this file (PEM) instead of "
+        help="Require TLS, and trust the certificate authorities in this PEM file instead of "
         "the system's. [env: NATS_CA]",
     ),
     _option(
@@ -261,30 +261,30 @@ _OPTIONS: Final = [
         envvar="NATS_CERT",
         type=_FILE,
         metavar="FILE",
-        help="Require TLS, and show this certificate (PEM) to the server. [env: NATS_CERT]",
+        help="Require TLS, and present this PEM certificate to the server. [env: NATS_CERT]",
     ),
     _option(
         "--tls-key",
         envvar="NATS_KEY",
         type=_FILE,
         metavar="FILE",
-        help="The private key of --tls-cert, when it isn't in the same file. [env: NATS_KEY]",
+        help="The private key of --tls-cert, if it is in another file. [env: NATS_KEY]",
     ),
     _option(
         "--tls-first",
         is_flag=True,
-        help="Require TLS before the server's INFO (handshake_first on the server).",
+        help="Require TLS, and start it before INFO (the server has handshake_first).",
     ),
     _option(
         "--insecure",
         is_flag=True,
-        help="Require TLS, but don't check the server's certificate: any server is trusted.",
+        help="Require TLS, but don't check the server's certificate: trust any server.",
     ),
 ]
 
 
 def connection_options(command: Callable[Concatenate[Target, P], R]) -> Callable[P, R]:
-    """Give a command the options about the connection, and a `Target` as its first argument."""
+    """Add the connection options to a command, which gets a `Target` as its first argument."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -304,9 +304,9 @@ def connection_options(command: Callable[Concatenate[Target, P], R]) -> Callable
 
 def _target(context: click.Context, given: dict[str, Any]) -> Target:
     namespace = given["namespace"]
-    if given.get("all_namespaces"):  # not every command has it
+    if given.get("all_namespaces"):  # only `watch` has it
         if context.get_parameter_source("namespace") is ParameterSource.COMMANDLINE:
-            raise click.UsageError("--namespace and --all-namespaces exclude each other")
+            raise click.UsageError("use either --namespace or --all-namespaces, not both")
         namespace = None
     options: QueueOptions = {"servers": given["servers"], "namespace": namespace}
     _sign_in(context, given, options)
@@ -318,9 +318,9 @@ def _target(context: click.Context, given: dict[str, Any]) -> Target:
 
 
 def _sign_in(context: click.Context, given: dict[str, Any], options: QueueOptions) -> None:
-    """Put the credentials into `options`: one way to sign in."""
+    """Add the credentials to `options`."""
     ways = [way for way in _WAYS if any(given[name] for name in way)]
-    # What was typed wins over the variables that are always set.
+    # Options on the command line win over variables, which may be set permanently.
     typed = [
         way
         for way in ways
@@ -329,7 +329,7 @@ def _sign_in(context: click.Context, given: dict[str, Any], options: QueueOption
     ways = typed or ways
     if len(ways) > 1:
         names = " and ".join(_name(context, way[0] if given[way[0]] else way[1]) for way in ways)
-        raise click.UsageError(f"{names} exclude each other: sign in with one of them")
+        raise click.UsageError(f"more than one way to sign in: use only one of {names}")
     match ways:
         case [("user", "password")]:
             for name, other in (("user", "password"), ("password", "user")):
@@ -348,14 +348,14 @@ def _sign_in(context: click.Context, given: dict[str, Any], options: QueueOption
 
 
 def _name(context: click.Context, name: str) -> str:
-    """What the user calls an option: the variable that it came from, or itself."""
+    """The name of an option, or of the variable that its value came from."""
     if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
         return f"NATS_{name.upper()}"
     return f"--{name}"
 
 
 def _tls(given: dict[str, Any]) -> bool | ssl.SSLContext:
-    """Whether TLS is required, and with which certificates."""
+    """The argument `tls` of a queue: whether TLS is required, or an SSLContext."""
     ca, cert, key, insecure = (
         given[name] for name in ("tls_ca", "tls_cert", "tls_key", "insecure")
     )
@@ -363,22 +363,22 @@ def _tls(given: dict[str, Any]) -> bool | ssl.SSLContext:
         raise click.UsageError("--tls-key needs --tls-cert")
     if not (ca or cert or insecure):
         return bool(given["tls"] or given["tls_first"])
-    import ssl  # takes as long to load as the rest of a connection: most need none
+    import ssl  # takes as long to load as the rest of a connection
 
     try:
         context = ssl.create_default_context(cafile=None if insecure else ca)
     except (ssl.SSLError, OSError) as error:
-        raise click.UsageError(f"--tls-ca {ca}: no certificate can be read ({error})") from None
+        raise click.UsageError(f"--tls-ca {ca}: can't read a certificate ({error})") from None
     if cert:
         try:
             context.load_cert_chain(cert, key)
         except (ssl.SSLError, OSError) as error:
             files = f"--tls-cert {cert}" + (f" with --tls-key {key}" if key else "")
             raise click.UsageError(
-                f"{files}: certificate and private key can't be used ({error})"
+                f"{files}: can't use the certificate and private key ({error})"
             ) from None
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        click.echo("the server's certificate is not checked (--insecure)", err=True)
+        click.echo("warning: the server's certificate is not checked (--insecure)", err=True)
     return context

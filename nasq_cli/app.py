@@ -1,4 +1,4 @@
-"""The group of commands, and how each of them ends: exit status, one line about what went wrong."""
+"""The group of commands, exit statuses, and the line that reports an error."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Final
 
 import click
 
-from nasq_proto import MissingDependencyError, NASQError, __version__
-
 from .text import visible
 
-__all__ = ["run"]
+__all__ = ["nasq", "run_command"]
 
-# Each is loaded when it is run: together they take several times as long to load as most take to
-# run. So the help texts stand here as well.
+# A command is loaded when it runs, since most take less time to run than all of them take to load.
+# So the list of commands has its own help texts.
 _COMMANDS: Final = {
-    "bench": "Measure pushing, popping and requests against a server.",
-    "completion": "Print the script that completes commands in a shell.",
-    "demo": "Watch it work: three transports share the jobs of two namespaces.",
+    "bench": "Measure push, pop and request against a server.",
+    "completion": "Print the completion script for a shell.",
+    "demo": "Let workers on three transports share the jobs of a queue.",
     "push": "Push one message, or each line of standard input.",
     "serve": "Run a nats-server for development until Ctrl-C.",
     "watch": "Print each message pushed to SUBJECT, until Ctrl-C.",
@@ -29,12 +27,12 @@ _COMPLETE: Final = "_NASQ_COMPLETE"
 
 
 class _Group(click.Group):
-    """Knows its commands by name and help text, and loads the one that is run."""
+    """A group that knows the names and help texts of its commands, and loads the one to run."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments name, loaded."""
+        """Find the command that the arguments name, and load it."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, None if name is None else _load(name), rest
 
@@ -57,39 +55,54 @@ def _load(name: str) -> click.Command:
     return command
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from nasq_proto import __version__
+
+        click.echo(f"nasq, version {__version__}")
+        context.exit()
+
+
 @click.group(
     cls=_Group,
     commands={name: click.Command(name, short_help=text) for name, text in _COMMANDS.items()},
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name="nasq")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def nasq(context: click.Context) -> None:
     """A push/pop queue over NATS, from the command line.
 
-    Start with `nasq demo`: it brings its own server.
+    Start with `nasq demo`. It starts a NATS server if none is running.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-def run(arguments: list[str]) -> int:
+def run_command(arguments: list[str]) -> int:
     """Run the command that `arguments` name, and return the exit status.
 
-    An error is one line on stderr: what went wrong, where, what to do. Not caught here is what
-    would be a bug of ours.
+    An expected error is reported on stderr in one line: what happened, where, and what to do. Any
+    other exception is a bug in nasq, and is raised.
     """
     try:
         return _run(arguments)
-    except (KeyboardInterrupt, click.Abort):  # in a command it is an Exit: see Command
+    except (KeyboardInterrupt, click.Abort):  # within a command it becomes an Exit: see Command
         return 128 + signal.SIGINT
 
 
 def _run(arguments: list[str]) -> int:
     try:
         if _COMPLETE in os.environ:
-            from click.shell_completion import shell_complete  # a shell asks for it, at each Tab
+            from click.shell_completion import shell_complete  # only a shell needs it
 
             return shell_complete(nasq, {}, "nasq", _COMPLETE, os.environ[_COMPLETE])
         with nasq.make_context("nasq", arguments, color=_color()) as context:
@@ -101,37 +114,46 @@ def _run(arguments: list[str]) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "nasq"
         what = error.format_message().rstrip(".")
-        _complain(f"{what}{_dash(error)} (see {command} --help)", command)
+        _complain(f"{what}{_dash_hint(error)} (see {command} --help)", command)
         return error.exit_code
     except click.ClickException as error:
         _complain(error.format_message())
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python flushes stdout once more at exit.
+        # The reader of our output has closed the pipe. Python flushes stdout again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except MissingDependencyError as error:
+    except Exception as error:
+        status = _status_of(error)
+        if status is None:
+            raise
         _complain(str(error))
-        return 2
-    except (NASQError, OSError) as error:
-        _complain(str(error))
-        return 1
+        return status
     return 0
 
 
-def _dash(error: click.UsageError) -> str:
-    """What helps when a message was taken for an option."""
+def _status_of(error: Exception) -> int | None:
+    """The exit status for an expected error; None for a bug."""
+    from nasq_proto import MissingDependencyError, NASQError
+
+    if isinstance(error, MissingDependencyError):
+        return 2
+    return 1 if isinstance(error, (NASQError, OSError)) else None
+
+
+def _dash_hint(error: click.UsageError) -> str:
+    """A hint for a message that was taken for an option."""
     if not isinstance(error, click.NoSuchOption) or not error.ctx or error.ctx.info_name != "push":
         return ""
-    return "; a message that begins with a dash stands behind --: nasq push SUBJECT -- -5"
+    return "; put -- before a message that begins with a dash: nasq push SUBJECT -- -5"
 
 
 def _color() -> bool | None:
-    """False when NO_COLOR is set (https://no-color.org); None: on a terminal."""
+    """False when NO_COLOR is set (https://no-color.org). None: colors on a terminal only."""
     return False if os.environ.get("NO_COLOR") else None
 
 
 def _complain(text: str, who: str = "nasq") -> None:
-    """One line on stderr. The server's words may be in it."""
+    """Report an error on stderr, in one line. It may contain text from the server."""
     who = click.style(f"{who}:", fg="red", bold=True)
     click.echo(f"{who} {visible(' '.join(text.split()))}", err=True, color=_color())

@@ -27,9 +27,9 @@ from .text import cut, messages
 __all__ = ["push"]
 
 _STDIN = "-"
-_COUNT = b"{{Count}}"  # as in the `nats` command
+_COUNT = b"{{Count}}"  # like the `nats` command
 _EXCERPT = 60
-# Seconds for the server to confirm what was sent; the same when it was stopped.
+# Seconds to wait for the server's confirmation: normally, and after an error or a signal.
 _CONFIRM = 10.0
 _LAST = 2.0
 
@@ -53,7 +53,7 @@ def _checked_headers(
 @click.command(cls=Command, short_help="Push one message, or each line of standard input.")
 @click.argument("subject", callback=subject_argument(wildcards=False))
 @click.argument("message", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Reject messages that aren't valid JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Refuse messages that are not valid JSON.")
 @click.option(
     "-H",
     "--header",
@@ -61,16 +61,16 @@ def _checked_headers(
     multiple=True,
     metavar="KEY:VALUE",
     callback=_checked_headers,
-    help="A header of each message. May be given more than once.",
+    help="A header for each message. May be given more than once.",
 )
 @click.option(
     "-c",
     "--count",
     type=click.IntRange(1),
     metavar="N",
-    help="Push MESSAGE N times; {{Count}} in it becomes 1, 2, 3 …",
+    help="Push MESSAGE N times. {{Count}} in it is replaced by 1, 2, 3 …",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @connection_options
 def push(
     target: Target,
@@ -81,11 +81,11 @@ def push(
     count: int | None,
     quiet: bool,
 ) -> None:
-    """Push MESSAGE to SUBJECT; without MESSAGE, or with -, each line of standard input.
+    """Push MESSAGE to SUBJECT. Without MESSAGE, or if it is -, push each line of standard input.
 
-    Messages are sent as they are, without the end of the line. Says how many were pushed once
-    the server has them all. When the server refuses one, or the connection breaks meanwhile, that
-    is an error.
+    Messages are sent unchanged, without the line break. When the server has received them all,
+    their number is printed on standard error. It is an error if the server refuses a message or
+    if the connection breaks meanwhile.
 
     \b
         nasq push orders.new 'Order #1001'
@@ -96,10 +96,10 @@ def push(
     lines: Iterable[bytes]
     if message is None or message == _STDIN:
         if count is not None:
-            raise click.UsageError("--count needs a MESSAGE; standard input is pushed once")
+            raise click.UsageError("--count needs a MESSAGE other than -")
         lines = _checked(_lines()) if as_json else _lines()
     else:
-        body = os.fsencode(message)  # the bytes that the shell gave us
+        body = os.fsencode(message)  # the bytes on the command line
         if as_json and (wrong := _json_error(_numbered(body, count and 1))):
             raise click.UsageError(f"MESSAGE is not valid JSON: {wrong}")
         lines = (_numbered(body, number) for number in range(1, count + 1)) if count else [body]
@@ -108,21 +108,21 @@ def push(
         click.echo(done, err=True)
 
 
-# ---------------------------------------------------------------------- what is pushed
+# ---------------------------------------------------------------------- messages
 
 
 def _lines() -> Iterable[bytes]:
-    """Each line of standard input, without its end. Raises at once when the input is closed."""
+    """The lines of standard input without line breaks. Raises at once if it is closed."""
     if sys.stdin is None:
-        raise click.UsageError("standard input is closed: name a MESSAGE, or pipe lines in")
+        raise click.UsageError("standard input is closed: give a MESSAGE, or pipe lines in")
     stdin = sys.stdin.buffer
     if stdin.isatty():
-        click.echo("one message a line, Ctrl-D ends:", err=True)
+        click.echo("type one message per line; end with Ctrl-D", err=True)
     return (line.removesuffix(b"\n").removesuffix(b"\r") for line in stdin)
 
 
 def _numbered(body: bytes, number: int | None) -> bytes:
-    """`body` with the number of the message in it; None: as it is."""
+    """`body` with the number of the message filled in; unchanged if `number` is None."""
     return body if number is None else body.replace(_COUNT, b"%d" % number)
 
 
@@ -134,17 +134,17 @@ def _checked(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _json_error(text: bytes) -> str:
-    """Why `text` is not valid JSON, and how it begins; "" when it is valid."""
+    """Why `text` is not valid JSON, with its beginning; "" if it is valid."""
     try:
         json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         why = f"{error.msg} at column {error.colno}"
     except UnicodeDecodeError:
-        why = "it is not UTF-8"
+        why = "not UTF-8"
     except ValueError as error:
         why = str(error)
     except RecursionError:
-        why = "it is nested too deeply"
+        why = "nested too deeply"
     else:
         return ""
     return f"{why}: {cut(text[: 4 * _EXCERPT].decode(errors='replace'), _EXCERPT)!r}"
@@ -154,11 +154,11 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not allowed")
 
 
-# ---------------------------------------------------------------------- what came of it
+# ---------------------------------------------------------------------- sending
 
 
 class _Events:
-    """What the connection reports while messages are pushed; called by the queue's thread."""
+    """Collects what the connection reports. The queue's thread calls it."""
 
     def __init__(self) -> None:
         self.refused: list[Exception] = []
@@ -174,11 +174,15 @@ class _Events:
 def _push_all(
     target: Target, subject: str, lines: Iterable[bytes], headers: dict[str, list[str]]
 ) -> str:
-    """Push each, have the server confirm them, and say how many there were.
+    """Push each line, and wait until the server has confirmed all of them.
+
+    Returns:
+        A report with the number of messages.
 
     Raises:
-        click.ClickException: not all of them have arrived for certain; says how far it got.
-        KeyboardInterrupt: a signal ended it; how far it got was said on stderr.
+        click.ClickException: it is not certain that all of them have arrived. The message says
+            how many were pushed.
+        KeyboardInterrupt: a signal ended the command. The number was reported on stderr.
     """
     events = _Events()
     count = 0
@@ -187,28 +191,28 @@ def _push_all(
     with connected(target, "nasq push", events) as queue:
         try:
             for line in lines:
-                # Not push: that would keep a copy of each in the local queue.
+                # Not push(), which would keep a copy of each in the local queue.
                 queue.publish(subject, line, headers or None)
                 count += 1
                 if events.refused:
                     break
         except (NASQError, OSError, click.ClickException, KeyboardInterrupt) as error:
             stopped = error
-        # A connection that broke before was reported before the next one answered.
+        # If a connection broke, that was reported before the next one answers this.
         try:
             queue.flush(_CONFIRM if stopped is None else _LAST)
         except NASQError as error:
             unsure = error
         except KeyboardInterrupt as error:
-            stopped, unsure = error, ConnectionError("the server had not confirmed them")
+            stopped, unsure = error, ConnectionError("the server has not confirmed them")
         unsure = unsure or events.lost
-    # What the server refused was handed to `events` before disconnecting returned: that waits for
-    # another answer of the server, and the queue's thread reads on only when events are handed out.
+    # `events` has all refusals now: disconnecting waits for another answer of the server, and the
+    # queue's thread reports events before it reads further.
     where = f"to {target.full(subject)}"
     if events.refused:
         raise click.ClickException(_refused(events.refused, count, where))
     if unsure is not None and count:
-        done = f"of {messages(count)} {where} some may not have arrived: {unsure}"
+        done = f"pushed {messages(count)} {where}, but some may not have arrived: {unsure}"
     else:
         done = f"pushed {messages(count)} {where}"
     if isinstance(stopped, KeyboardInterrupt):
@@ -222,12 +226,12 @@ def _push_all(
 
 
 def _refused(errors: list[Exception], count: int, where: str) -> str:
-    """A violation is sent once for each message, so they can be counted; other errors can't."""
+    """The server reports each permissions violation, so these can be counted; others can't."""
     first = errors[0]
     if not all(isinstance(error, PermissionsViolationError) for error in errors):
-        return f"of {messages(count)} {where} some may not have arrived: {first}"
+        return f"pushed {messages(count)} {where}, but some may not have arrived: {first}"
     return (
         f"the server refused {len(errors):,} of {messages(count)} {where} "
-        f"({getattr(first, 'text', first)}), {count - len(errors):,} arrived: sign in as a user "
-        f"who may publish there ({SIGN_IN}), or name another --namespace"
+        f"({getattr(first, 'text', first)}); {count - len(errors):,} arrived: sign in as a user "
+        f"that may publish there ({SIGN_IN}), or use another --namespace"
     )

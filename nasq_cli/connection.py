@@ -1,4 +1,4 @@
-"""Connecting, and what to do when it fails."""
+"""Connect, and explain why a connection failed."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ SIGN_IN: Final = "--user and --password, --token, --creds or --nkey"
 def connected(
     target: Target, name: str, on_event: OnEvent | None = None
 ) -> Iterator[BlockingNASQueue]:
-    """A connected queue.
+    """Connect a queue; disconnect it on exit.
 
     Raises:
-        click.ClickException: no server takes us; the message says why and what to do.
+        click.ClickException: no server accepted the connection. The message says why and what
+            to do.
         MissingDependencyError: the connection needs an optional package.
     """
     queue = BlockingNASQueue(**target.queue, name=name, on_event=on_event)
     if not queue.connect():
-        raise _why_not(target, queue.last_error)
+        raise _failure(target, queue.last_error)
     try:
         yield queue
     finally:
         queue.disconnect()
 
 
-def _why_not(target: Target, error: Exception | None) -> Exception:
+def _failure(target: Target, error: Exception | None) -> Exception:
     reasons = (
         error.reasons
         if isinstance(error, ConnectFailedError) and error.reasons
@@ -55,17 +56,19 @@ def _why_not(target: Target, error: Exception | None) -> Exception:
             return reason
     if all(isinstance(reason, ConnectionRefusedError) for _, reason in reasons):
         return click.ClickException(
-            f"nothing listens on {target.addresses}: start a server with `nasq serve`, "
-            "or name yours with --server"
+            f"no server is listening on {target.addresses}: start one with `nasq serve`, "
+            "or name another with --server"
         )
-    what = "; ".join(_in_words(server, reason) for server, reason in reasons)
+    what = "; ".join(_describe(server, reason) for server, reason in reasons)
     hints = [hint for _, reason in reasons if (hint := _hint(reason))]
-    return click.ClickException(f"{what}: {hints[0] if hints else 'name another with --server'}")
+    return click.ClickException(
+        f"{what}: {hints[0] if hints else 'name another server with --server'}"
+    )
 
 
-def _in_words(server: str, reason: Exception) -> str:
+def _describe(server: str, reason: Exception) -> str:
     if isinstance(reason, AuthorizationError):
-        return f"{server} refuses the credentials, or the lack of them ({reason.text})"
+        return f"{server} requires other credentials ({reason.text})"
     text = str(reason)
     if isinstance(reason, OSError) and not isinstance(reason, NASQError):
         text = reason.strerror or text
@@ -73,7 +76,7 @@ def _in_words(server: str, reason: Exception) -> str:
 
 
 def _hint(reason: Exception) -> str:
-    """What to do about it; "" when there is nothing special."""
+    """What to do about an error; "" if there is no special advice."""
     text = str(reason)
     if isinstance(reason, AuthorizationError):
         return (
@@ -83,19 +86,19 @@ def _hint(reason: Exception) -> str:
     if isinstance(reason, TLSError):
         return _tls_hint(text)
     if "still waiting for the server's INFO" in text:
-        return "is a NATS server there? One that wants TLS first needs --tls-first"
+        return "check that it is a NATS server; one with handshake_first needs --tls-first"
     return ""
 
 
 def _tls_hint(text: str) -> str:
     if "mismatch" in text:
-        return "name the server in --server as its certificate does"
+        return "use the server name that is in its certificate with --server"
     if "expired" in text:
         return "the server needs a new certificate"
     if "certificate was refused" in text:
         return "trust the authority that signed it with --tls-ca FILE"
     if "does not offer it" in text:
-        return "leave out --tls and the other TLS options, or set TLS up on the server"
+        return "omit --tls and the other TLS options, or enable TLS on the server"
     if "CERTIFICATE_REQUIRED" in text or "HANDSHAKE_FAILURE" in text or "UNKNOWN_CA" in text:
-        return "show a certificate that the server trusts with --tls-cert FILE and --tls-key FILE"
+        return "present a certificate that the server trusts: --tls-cert FILE, --tls-key FILE"
     return ""

@@ -1,4 +1,4 @@
-"""A nats-server of our own, where none is running."""
+"""Start a nats-server for a command if none is running."""
 
 from __future__ import annotations
 
@@ -23,29 +23,33 @@ _ANSWERS: Final = 2.0
 
 @contextmanager
 def some_server(target: Target) -> Iterator[tuple[Target, LocalServer | None]]:
-    """The target when something answers there; otherwise a local server at its address.
+    """The target if a server answers there; otherwise a new local server at its address.
+
+    Yields:
+        The target, and the local server if one was started.
 
     Raises:
-        click.ClickException: what answers can't be used; or nothing answers, and the address is
-            not of this machine.
+        click.ClickException: the server that answers can't be used; or nothing answers and the
+            address is on another machine.
         MissingDependencyError, ServerStartError: the local server could not be started.
     """
     servers = [parse_server(url) for url in target.queue["servers"]]
     if any(_answers(server) for server in servers):
         with connected(target, "nasq"):
-            pass  # it can: what is wrong otherwise is said once, and not by each who takes part
+            pass  # report an error once, not once for each queue of the command
         yield target, None
         return
     first = servers[0]
     if not _is_loopback(first.host):
         raise click.ClickException(
-            f"nothing answers at {target.addresses}, and a server is started on this machine "
-            "only: name another with --server"
+            f"no server answers at {target.addresses}, and one can be started on this machine "
+            "only: name a running server with --server"
         )
     if first.scheme != "nats" or "tls" in target.queue:
         raise click.ClickException(
-            f"nothing answers at {target.addresses}, and a server that is started for this has "
-            "neither TLS nor WebSocket: name another with --server, or leave out the TLS options"
+            f"no server answers at {target.addresses}, and a server that is started for this "
+            "command has neither TLS nor WebSocket: name a running server with --server, or omit "
+            "the TLS options"
         )
     with LocalServer(first.port, host="127.0.0.1" if first.host == "localhost" else first.host) as (
         server
