@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from nasq_cli import main
+from nasq.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

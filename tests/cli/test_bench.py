@@ -8,10 +8,10 @@ import re
 import pytest
 
 from nasq import BlockingNASQueue
+from nasq.cli.bench import _BACKENDS
+from nasq.cli.latency import counts, edges
+from nasq.cli.measure import BACKENDS
 from nasq.server import LocalServer
-from nasq_cli.bench import _BACKENDS
-from nasq_cli.latency import counts, edges
-from nasq_cli.measure import BACKENDS
 
 from .running import PATIENCE, nasq, running
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nasq.cli.options import Target
 from nasq.server import LocalServer
-from nasq_cli.options import Target
 from tests.e2e.certificates import Certificates
 from tests.e2e.jwts import Key, Operator, creds_text
 
@@ -151,7 +151,7 @@ class TestKeys:
         path.write_text(Key().seed)
         code = "import sys, importlib.util as util; find = util.find_spec\n"
         code += "util.find_spec = lambda name: None if name == 'nkeys' else find(name)\n"
-        code += f"from nasq_cli import run; sys.exit(run(['push', 'a', '--nkey', {str(path)!r}]))"
+        code += f"from nasq.cli import run; sys.exit(run(['push', 'a', '--nkey', {str(path)!r}]))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 2
         assert "python -m pip install 'nasq[nkeys]'" in done.stderr
@@ -239,7 +239,7 @@ def test_an_unknown_host() -> None:
 def test_websocket_without_its_package(server: LocalServer) -> None:
     url = server.url.replace("nats://", "ws://")
     code = "import sys; sys.modules['wsproto'] = None\n"
-    code += f"from nasq_cli import run; sys.exit(run(['push', 'a', 'x', '-s', {url!r}]))"
+    code += f"from nasq.cli import run; sys.exit(run(['push', 'a', 'x', '-s', {url!r}]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (

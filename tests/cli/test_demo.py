@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from nasq.cli.demo_workers import TRANSPORTS, Demo
+from nasq.cli.options import Target
 from nasq.server import LocalServer, find_server_binary
-from nasq_cli.demo_workers import TRANSPORTS, Demo
-from nasq_cli.options import Target
 from tests.e2e.hostile import HostileServer
 
 from .running import PATIENCE, end, nasq, on_terminal, running
@@ -67,7 +67,7 @@ def test_running_out_of_time_is_a_failure(url: str) -> None:
 def test_without_trio(url: str) -> None:
     code = "import sys, importlib.util as util; find = util.find_spec\n"
     code += "util.find_spec = lambda name: None if name == 'trio' else find(name)\n"
-    code += "from nasq_cli import run; sys.exit(run(['demo', '-m', '60']))"
+    code += "from nasq.cli import run; sys.exit(run(['demo', '-m', '60']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "trio, which is not installed: python -m pip install 'nasq[trio]'" in done.stdout

@@ -25,13 +25,13 @@ sys.meta_path.insert(0, Interrupts())
 if {name!r} == "exit":
     atexit.register(os.kill, os.getpid(), signal.SIGINT)
 sys.argv[1:] = ["--version"] if {name!r} == "exit" else ["push", "a", "x"]
-import nasq_cli
-sys.exit(nasq_cli.main())
+import nasq.cli
+sys.exit(nasq.cli.main())
 """
 
 
 @pytest.mark.parametrize(
-    "name", ["nasq", "nasq_proto.client", "click", "click.types", "nasq_cli.push", "exit"]
+    "name", ["nasq", "nasq_proto.client", "click", "click.types", "nasq.cli.push", "exit"]
 )
 def test_ctrl_c_during_start_and_exit_is_quiet(name: str, nowhere: str) -> None:
     code = INTERRUPTS.format(name=name)
@@ -42,7 +42,7 @@ def test_ctrl_c_during_start_and_exit_is_quiet(name: str, nowhere: str) -> None:
 
 def test_the_installed_script_starts_with_the_same_function() -> None:
     script = Path(sys.executable).with_name("nasq")
-    assert "from nasq_cli import main" in script.read_text()
+    assert "from nasq.cli import main" in script.read_text()
     done = subprocess.run([script, "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("nasq, version ")

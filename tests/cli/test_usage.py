@@ -10,8 +10,8 @@ from importlib import import_module
 
 import pytest
 
+from nasq.cli.app import _COMMANDS as COMMANDS
 from nasq.server import LocalServer
-from nasq_cli.app import _COMMANDS as COMMANDS
 
 from .running import nasq
 
@@ -29,7 +29,7 @@ def test_it_prints_the_version() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_page_of(name: str) -> None:
-    command = getattr(import_module(f"nasq_cli.{name}"), name)
+    command = getattr(import_module(f"nasq.cli.{name}"), name)
     done = nasq(name, "--help")
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -51,7 +51,7 @@ def test_every_command_that_connects_has_the_same_options(name: str) -> None:
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_a_missing_package_is_named(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None\n"
-    code += "from nasq_cli import run; sys.exit(run([]))"
+    code += "from nasq.cli import run; sys.exit(run([]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
@@ -113,7 +113,7 @@ def test_an_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---------------------------------------------------------------------- what a command loads
 
-HEAVY = ("asyncio", "rich", "ssl", "subprocess", "trio", "nasq.server", "nasq_cli.measure")
+HEAVY = ("asyncio", "rich", "ssl", "subprocess", "trio", "nasq.server", "nasq.cli.measure")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_push_loads_only_what_it_uses(server: LocalServer) -> None:
 
 
 def _loaded(arguments: list[str]) -> set[str]:
-    code = "import json, sys\nfrom nasq_cli import run\n"
+    code = "import json, sys\nfrom nasq.cli import run\n"
     code += f"run({arguments!r})\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     modules = set(json.loads(done.stdout.splitlines()[-1]))

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from nasq import BlockingNASQueue
+from nasq.cli.lines import _shorten, _width
 from nasq.server import LocalServer
-from nasq_cli.lines import _shorten, _width
 from tests.e2e.hostile import INFO, HostileServer, Victim
 
 from .running import PATIENCE, end, nasq, on_terminal, until, watching

@@ -18,7 +18,7 @@ import pytest
 # It builds and installs: seconds, but on a busy machine a minute and more.
 pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("nasq", "nasq_cli", "nasq_proto", "nasq_transports", "nas_queue")
+PACKAGES = ("nasq", "nasq_proto", "nasq_transports", "nas_queue")
 # It uses what a type checker can only know from the installed package: were one of the packages
 # untyped, everything would be Any there, and the unused suppression an error of its own.
 PROGRAM = """\

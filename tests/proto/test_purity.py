@@ -6,6 +6,7 @@ The tests read the sources as syntax trees, so they also find imports inside fun
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,8 +71,8 @@ def imports(path: Path) -> Iterator[str]:
 # The strategies are an extra: they need Hypothesis, and nothing of the core imports them.
 CORE = [path for path in sources("nasq_proto") if path.parent.name != "strategies"]
 TRANSPORTS = sources("nasq_transports")
-FACADE = sources("nasq")
-COMMAND_LINE = sources("nasq_cli")
+COMMAND_LINE = sources("nasq/cli")
+FACADE = [path for path in sources("nasq") if path not in COMMAND_LINE]
 
 
 @pytest.mark.parametrize("files", [CORE, TRANSPORTS, FACADE], ids=["core", "transports", "facade"])
@@ -142,12 +143,12 @@ def test_the_core_contains_no_async_code(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_does_not_know_what_is_built_on_it(path: Path) -> None:
-    assert set(imports(path)) & {"nasq", "nasq_cli", "nasq_transports", "nas_queue"} == set()
+    assert set(imports(path)) & {"nasq", "nasq_transports", "nas_queue"} == set()
 
 
 @pytest.mark.parametrize("path", TRANSPORTS, ids=name_of)
 def test_transports_do_not_know_the_facade(path: Path) -> None:
-    assert set(imports(path)) & {"nasq", "nasq_cli", "nas_queue"} == set()
+    assert set(imports(path)) & {"nasq", "nas_queue"} == set()
 
 
 MAY_IMPORT = {
@@ -166,8 +167,10 @@ def test_a_framework_is_imported_in_its_own_transport_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FACADE, ids=name_of)
 def test_the_library_does_not_know_the_command_line(path: Path) -> None:
-    allowed = {"nasq_cli"} if path.name == "__main__.py" else set()
-    assert set(imports(path)) & {"nasq_cli"} <= allowed
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"(?m)^\s*(from|import) (nasq)?\.cli\b", text) is None or (
+        path.name == "__main__.py"
+    )
 
 
 @pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE, *COMMAND_LINE], ids=name_of)
@@ -187,7 +190,22 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("module", ["asyncio", "trio", "anyio", "ssl", "click", "rich"])
 def test_importing_nasq_does_not_load_heavy_modules(module: str) -> None:
-    assert module not in loaded_by("import nasq")
+    assert module not in loaded_by("from nasq import NASQueue")
+
+
+def test_importing_the_command_line_does_not_load_the_library() -> None:
+    loaded = loaded_by("import nasq.cli")
+    assert {name for name in loaded if name.startswith("nasq")} == {"nasq", "nasq.cli"}
+
+
+def test_every_public_name_is_there_although_it_is_loaded_late() -> None:
+    import nasq
+    from nasq import _names
+
+    assert set(dir(nasq)) >= set(_names.__all__) == set(nasq.__all__)
+    assert all(getattr(nasq, name) is getattr(_names, name) for name in nasq.__all__)
+    with pytest.raises(AttributeError, match="module 'nasq' has no attribute 'NASQeue'"):
+        nasq.NASQeue  # noqa: B018 - the attribute access is tested
 
 
 @pytest.mark.parametrize(

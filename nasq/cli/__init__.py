@@ -1,7 +1,6 @@
 """The command line `nasq`. It needs click and rich, which `nasq[cli]` installs.
 
-This package is not part of `nasq`: a help page, a completion or a usage error does not load the
-library.
+Importing it does not load the library: a help page, a completion or a usage error does not need it.
 """
 
 from __future__ import annotations
