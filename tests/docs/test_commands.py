@@ -22,7 +22,19 @@ from .pages import ROOT, Block, blocks, program
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Programs of other people. What follows them is not checked.
-FOREIGN = {"curl", "jq", "jupyter", "mypy", "nats", "python3", "ruff", "tail", ".", "eval"}
+FOREIGN = {
+    "curl",
+    "jq",
+    "jupyter",
+    "mkdocs",
+    "mypy",
+    "nats",
+    "python3",
+    "ruff",
+    "tail",
+    ".",
+    "eval",
+}
 
 
 def commands(text: str) -> list[list[str]]:
