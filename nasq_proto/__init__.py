@@ -37,7 +37,7 @@ from .events import (
     Sub,
     Unsub,
 )
-from .headers import HeaderBlock, Headers, encode_headers, parse_headers
+from .headers import HeaderBlock, Headers, encode_headers, parse_headers, status_of
 from .inbox import Held, Inbox, Overflow
 from .limits import Limits
 from .notices import (
@@ -52,6 +52,7 @@ from .notices import (
 )
 from .ops import Op
 from .options import ClientOptions
+from .replies import PendingReply, TakeReply
 from .servers import ReconnectPolicy, Server, parse_server, server_at
 from .states import ConnectionState
 from .subjects import check_queue_group, check_subject, subject_matches
@@ -90,6 +91,7 @@ __all__ = [
     "Op",
     "OpenTransport",
     "Overflow",
+    "PendingReply",
     "Ping",
     "Pong",
     "ProtocolFailed",
@@ -104,6 +106,7 @@ __all__ = [
     "StartTLS",
     "Sub",
     "Subscription",
+    "TakeReply",
     "Unsub",
     "check_queue_group",
     "check_subject",
@@ -112,6 +115,7 @@ __all__ = [
     "parse_headers",
     "parse_server",
     "server_at",
+    "status_of",
     "subject_matches",
     "unfold",
 ]

@@ -100,7 +100,7 @@ from .output import (
     Output,
     Publisher,
 )
-from .requests import PendingReply, Requests
+from .replies import PendingReply, Replies, TakeReply
 from .servers import Server
 from .states import ConnectionState
 from .subjects import decode_text
@@ -139,7 +139,7 @@ class Client:
 
     Args:
         options: see `ClientOptions`.
-        rng: where jitter and the inbox's name come from.
+        rng: the source of jitter and of the inbox's name; `open` can replace it.
 
     Attributes:
         state: see `ClientState`.
@@ -156,6 +156,7 @@ class Client:
 
     def __init__(self, options: ClientOptions, *, rng: random.Random) -> None:
         options.check()
+        self._rng = rng
         self.state = ClientState.IDLE
         self.info: Info | None = None
         self.last_error: Exception | None = None
@@ -168,7 +169,7 @@ class Client:
         self.output = Output(self._refuse)
         self._options = options
         self._connector = Connector(options, rng)
-        self._requests = Requests(rng)
+        self._replies = Replies(options.inbox_prefix)
         self._reply_inbox: Subscription | None = None
         self._actions: deque[Action] = deque()
         self._notices: list[Notice] = []
@@ -197,7 +198,7 @@ class Client:
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} {self.state.value}, {len(self.subscriptions)} subscriptions, "
-            f"{len(self._requests)} requests, {self.output.size} bytes not handed over>"
+            f"{len(self._replies)} requests, {self.output.size} bytes not handed over>"
         )
 
     # ------------------------------------------------------------------ inputs
@@ -419,7 +420,9 @@ class Client:
 
     # ------------------------------------------------------------------ commands
 
-    def open(self, now: float, until: float | None = None) -> Op[None]:
+    def open(
+        self, now: float, until: float | None = None, *, rng: random.Random | None = None
+    ) -> Op[None]:
         """Connect. Done when a connection is up; fails when no server could be reached.
 
         Then the client is CLOSED, and can be opened again.
@@ -432,6 +435,8 @@ class Client:
                 tried again, with the delays of the reconnect policy (its `max_attempts` does not
                 count), until then; math.inf: without end. While the first connection is being made
                 already, the later time counts.
+            rng: the source of jitter and of the inbox's name from now on; None: the one before.
+                Ignored unless the client is IDLE or CLOSED.
         """
         op: Op[None] = Op()
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
@@ -443,6 +448,9 @@ class Client:
             self.stopped.resolve(None)
             self.closed = Op()
             self.stopped = Op()
+            if rng is not None:
+                self._rng = self._connector.pool.rng = rng
+            self._replies.new_inbox(self._rng)
             self._connector.start(until)
             self._open_waiters.append(op)
             self._next_server(now)
@@ -464,8 +472,7 @@ class Client:
 
     def draw_from(self, rng: random.Random) -> None:
         """Take jitter and the inbox's name from `rng` from now on. Only before `open`."""
-        self._connector.pool.rng = rng
-        self._requests.rename(rng)
+        self._rng = self._connector.pool.rng = rng
 
     def watch(self, inbox: Inbox) -> None:
         """Hold reading back while `inbox` is blocked, and report what it drops."""
@@ -605,24 +612,29 @@ class Client:
         subject: str,
         payload: bytes,
         headers: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        take: TakeReply | None = None,
     ) -> PendingReply:
-        """Publish with a reply subject; done with the first reply.
+        """Publish with a reply subject. The result is done with the last reply, and contains it.
 
-        Fails with `NoRespondersError`, or `ConnectionLostError` when the connection breaks first.
-        Raises what `publish` raises.
+        It fails with `NoRespondersError`, or with `ConnectionLostError` when the connection breaks
+        first. While disconnected, the request waits for the next connection. A request that has
+        failed, or that was given up with `abandon`, is never sent later.
 
-        While disconnected the request waits for the next connection. One that has failed, or that
-        was given up by `abandon`, is never sent afterwards.
+        Args:
+            subject, payload, headers: as of `publish`, which says what they raise.
+            take: called with the head, body and receive time of each reply, until it returns True.
+                None: the first reply is the last.
         """
         if not self._live:
             self._check_open()
         if type(payload) is not bytes:
             payload = memoryview(payload).tobytes()
-        op = self._requests.new(subject)
+        op = self._replies.new(subject, take)
         try:
             if self._reply_inbox is None or self._reply_inbox.ended.done:
-                inbox = self._requests.prefix + "*"
-                self._reply_inbox = self.subscribe(inbox, None, self._requests.deliver)
+                inbox = self._replies.inbox + "*"
+                self._reply_inbox = self.subscribe(inbox, None, self._replies.deliver)
             if headers is None:
                 self.publisher(subject).request(payload, op)
             else:
@@ -689,7 +701,7 @@ class Client:
     def abandon(self, op: Op[Any]) -> None:
         """Whoever waited for `op` has stopped (timeout, cancellation)."""
         if isinstance(op, PendingReply):
-            self._requests.abandon(op)
+            self._replies.abandon(op)
             self.output.take_back_request(op)
         elif op in self._open_waiters:
             self._open_waiters.remove(op)
@@ -701,7 +713,7 @@ class Client:
     @property
     def unrouted(self) -> int:
         """Messages that came for no known subscription, late replies included."""
-        return self._unrouted + self._requests.late
+        return self._unrouted + self._replies.late
 
     @property
     def is_connected(self) -> bool:
@@ -792,7 +804,7 @@ class Client:
         self._answers.fail_sent(
             lambda: _caused(ConnectionLostError, "the connection was lost before the answer", error)
         )
-        self._requests.fail_all(
+        self._replies.fail_all(
             lambda: _caused(ConnectionLostError, "the connection was lost before the reply", error),
             unless=self.output.holds_request,
         )
@@ -818,7 +830,7 @@ class Client:
         self._answers.fail_all(
             lambda: _caused(ConnectionClosedError, "closed before the server's answer", reason)
         )
-        self._requests.fail_all(
+        self._replies.fail_all(
             lambda: _caused(ConnectionClosedError, "closed before the reply", reason)
         )
         for sub in self.subscriptions:
@@ -889,7 +901,7 @@ class Client:
                 f"the new server's max_payload is {self.output.max_payload}"
             )
             if asked is not None:
-                self._requests.abandon(asked)
+                self._replies.abandon(asked)
                 asked.fail(error)
             else:
                 self.dropped_unsent += 1
@@ -1015,12 +1027,12 @@ class Client:
             sub.confirmed.fail(error)
             self.subscriptions.remove(sub)
             if sub is self._reply_inbox:
-                for op in self._requests.fail_all(partial(_fresh, error)):
+                for op in self._replies.fail_all(partial(_fresh, error)):
                     self.output.take_back_request(op)
             elif waited_for:
                 return
         elif isinstance(error, PermissionsViolationError) and (
-            asked := self._requests.refused(error.subject, error)
+            asked := self._replies.refused(error.subject, error)
         ):
             self.output.take_back_request(asked)
             return

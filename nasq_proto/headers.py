@@ -12,12 +12,13 @@ from typing import Final, NamedTuple
 
 from .errors import InvalidHeaderError
 
-__all__ = ["HeaderBlock", "Headers", "encode_headers", "parse_headers"]
+__all__ = ["HeaderBlock", "Headers", "encode_headers", "parse_headers", "status_of"]
 
 _VERSION: Final = b"NATS/1.0"
 # Printable ASCII without the colon. ADR-4 keeps case, and so does the server.
 _KEY: Final = re.compile(r"[!-9;-~]+")
 _STATUS: Final = re.compile(r"[!-~]{3}")
+_STATUS_LINE: Final = re.compile(rb"NATS/1\.0[ \t]+([!-~]{3})(?=[ \t]|\r\n)")
 _BAD_VALUE: Final = re.compile(r"[\x00\r\n]")
 
 
@@ -203,3 +204,13 @@ def parse_headers(block: bytes) -> HeaderBlock:
             raise InvalidHeaderError(f"header line {line[:40]!r} is not 'key: value'")
         values.setdefault(key, []).append(value.lstrip(" \t"))
     return HeaderBlock(status, description.lstrip(" \t"), headers)
+
+
+def status_of(block: bytes) -> bytes:
+    """The status of a header block without reading the rest of it; empty if it has none.
+
+    >>> status_of(b"NATS/1.0 503\\r\\n\\r\\n"), status_of(b"NATS/1.0\\r\\nA: b\\r\\n\\r\\n")
+    (b'503', b'')
+    """
+    match = _STATUS_LINE.match(block)
+    return match[1] if match else b""

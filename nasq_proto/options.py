@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, Final, NamedTuple
 
-from .errors import InvalidOptionError
+from .errors import InvalidOptionError, InvalidSubjectError
 from .events import Info
 from .limits import Limits
 from .servers import ReconnectPolicy, Server, check_number, check_policy
+from .subjects import check_subject
 
 __all__ = ["Authenticator", "ClientOptions", "Secret"]
 
@@ -23,6 +24,9 @@ Authenticator = Callable[[Info], Mapping[str, str] | Awaitable[Mapping[str, str]
 # nats-server takes 4096 bytes behind CONNECT, in which credentials need room as well. Written as
 # JSON, a name is at most six times as long.
 _LONGEST_NAME: Final = 256
+
+# Leaves most of a control line to the subject of a request.
+_LONGEST_INBOX_PREFIX: Final = 128
 
 
 class ClientOptions(NamedTuple):
@@ -48,6 +52,8 @@ class ClientOptions(NamedTuple):
         reconnect_buffer: bytes of publishes kept while disconnected.
         limits: bounds on what the server may send.
         ignore_discovered_servers: connect to `servers` only, whatever else a server announces.
+        inbox_prefix: the first tokens of the subject where replies to requests arrive: a subject
+            without wildcards, not under `$`, of at most 128 bytes.
     """
 
     servers: list[Server]
@@ -67,6 +73,7 @@ class ClientOptions(NamedTuple):
     reconnect_buffer: int = 8 * 1024 * 1024
     limits: Limits = Limits()
     ignore_discovered_servers: bool = False
+    inbox_prefix: str = "_INBOX"
 
     def check(self) -> None:
         """Refuse values that make no sense.
@@ -87,6 +94,7 @@ class ClientOptions(NamedTuple):
             check_policy(self.reconnect)
         if self.name is not None:
             _check_name(self.name)
+        _check_inbox_prefix(self.inbox_prefix)
         for name in ("user", "password", "token"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str) and not callable(value):
@@ -158,4 +166,21 @@ def _check_name(name: object) -> None:
         raise InvalidOptionError(
             f"name must have at most {_LONGEST_NAME} bytes as UTF-8, not {size}: "
             "the server would refuse the connection"
+        )
+
+
+def _check_inbox_prefix(prefix: object) -> None:
+    if not isinstance(prefix, str):
+        raise TypeError(f"inbox_prefix must be a str, not {type(prefix).__name__}")
+    try:
+        size = len(check_subject(prefix, wildcards=False, what="inbox_prefix"))
+    except InvalidSubjectError as error:
+        raise InvalidOptionError(str(error)) from None
+    if prefix[0] == "$":
+        raise InvalidOptionError(
+            f"inbox_prefix {prefix[:40]!r} starts with '$': those subjects belong to the server"
+        )
+    if size > _LONGEST_INBOX_PREFIX:
+        raise InvalidOptionError(
+            f"inbox_prefix must have at most {_LONGEST_INBOX_PREFIX} bytes as UTF-8, not {size}"
         )

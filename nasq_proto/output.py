@@ -27,7 +27,7 @@ from .errors import PayloadTooLargeError
 from .ops import Op
 
 if TYPE_CHECKING:
-    from .requests import PendingReply
+    from .replies import PendingReply
 
 __all__ = [
     "COST",

@@ -20,7 +20,7 @@ from nasq_proto.output import (
     Output,
     Publisher,
 )
-from nasq_proto.requests import PendingReply
+from nasq_proto.replies import PendingReply
 
 from .test_client import Rig
 

@@ -21,7 +21,7 @@ from nasq_proto import (
     Server,
     StaleConnectionError,
 )
-from nasq_proto.requests import PendingReply, Requests
+from nasq_proto.replies import PendingReply, Replies
 from nasq_proto.testing import Broker, Link
 from tests.proto.test_client import Rig
 
@@ -174,8 +174,9 @@ def test_an_invalid_result_of_an_authenticator_raises_nothing() -> None:
 
 def test_a_refusal_is_matched_to_its_request_without_a_search() -> None:
     """Ten thousand requests wait while the server refuses other publishes."""
-    requests = Requests(random.Random(1))
-    waiting = [requests.new(f"a.{n}") for n in range(10_000)]
+    replies = Replies("_INBOX")
+    replies.new_inbox(random.Random(1))
+    waiting = [replies.new(f"a.{n}") for n in range(10_000)]
     looked_at = 0
 
     class Counting(dict[str, PendingReply]):
@@ -184,29 +185,30 @@ def test_a_refusal_is_matched_to_its_request_without_a_search() -> None:
             looked_at += len(self)
             return super().values()
 
-    requests._pending = Counting(requests._pending)
+    replies._pending = Counting(replies._pending)
     for n in range(1000):
-        assert not requests.refused(f"b.{n}", ValueError())
+        assert not replies.refused(f"b.{n}", ValueError())
     assert looked_at <= 10_000
     error = ConnectionClosedError("x")
-    assert requests.refused("a.5", error)
+    assert replies.refused("a.5", error)
     assert waiting[5].error is error
-    assert requests.refused(requests.prefix + waiting[6].token, error)
+    assert replies.refused(replies.inbox + waiting[6].token, error)
     assert waiting[6].error is error
-    assert not requests.refused("a.5", error)
-    later = requests.new("a.5")
-    assert requests.refused("a.5", error)
+    assert not replies.refused("a.5", error)
+    later = replies.new("a.5")
+    assert replies.refused("a.5", error)
     assert later.error is error
 
 
 def test_the_index_of_refusals_does_not_grow_for_ever() -> None:
-    requests = Requests(random.Random(1))
-    stays = requests.new("stays")
-    assert not requests.refused("x", ValueError())
+    replies = Replies("_INBOX")
+    replies.new_inbox(random.Random(1))
+    stays = replies.new("stays")
+    assert not replies.refused("x", ValueError())
     for _ in range(10_000):
-        requests.abandon(requests.new("a"))
-    assert requests._asked is None
-    assert requests.refused("stays", ValueError())
+        replies.abandon(replies.new("a"))
+    assert replies._by_subject is None
+    assert replies.refused("stays", ValueError())
     assert stays.done
 
 
