@@ -356,8 +356,7 @@ class NASQueue:
             self._inbox.move_times(before - self._origin.wall_offset)
         if self._oldest_kept is not None:
             self._oldest_kept = -math.inf
-        client.draw_from(transport.rng)
-        opened = client.open(transport.now(), until)
+        opened = client.open(transport.now(), until, rng=transport.rng)
         client.closed.on_done(_while_it_lives(self._on_closed))
         try:
             self._relay = _OnEvent(self)
