@@ -57,6 +57,7 @@ from .servers import ReconnectPolicy, Server, parse_server, server_at
 from .states import ConnectionState
 from .subjects import check_queue_group, check_subject, subject_matches
 from .subscriptions import Subscription
+from .timers import Timer, Timers
 
 __all__ = [
     "Action",
@@ -107,6 +108,8 @@ __all__ = [
     "Sub",
     "Subscription",
     "TakeReply",
+    "Timer",
+    "Timers",
     "Unsub",
     "check_queue_group",
     "check_subject",

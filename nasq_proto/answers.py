@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable
 
 from .encoder import PING
-from .errors import ConnectionLostError
+from .errors import ConnectionLostError, NASQError, StaleConnectionError
 from .ops import Op
 from .output import ControlFrame, LivenessFrame, Output
 from .subscriptions import Subscription
+from .timers import Timer, Timers
 
 __all__ = ["Answers", "Confirmation"]
 
@@ -37,40 +38,50 @@ class Answers:
 
     Args:
         output: where PINGs are appended.
+        timers: the client's.
         interval: seconds between two PINGs that check the connection.
         max_out: how many of these may be unanswered at one time.
-        lost_count: called with an error when PINGs and PONGs can no longer be matched.
-
-    Attributes:
-        ping_at: when to check the connection next.
-        pings_out: PINGs sent for that since the last PONG.
+        reading: tells whether the transport reads. While it does not, it reads no PONGs either, and
+            their absence proves nothing.
+        drop: called with an error when the connection does not work any more, or when PINGs and
+            PONGs can no longer be matched.
     """
 
     __slots__ = (
+        "_address",
         "_deferred",
+        "_drop",
         "_interval",
-        "_lost_count",
         "_max_out",
         "_output",
+        "_pings_out",
         "_pongs",
-        "ping_at",
-        "pings_out",
+        "_reading",
+        "_timer",
+        "_timers",
     )
 
     def __init__(
         self,
         output: Output,
+        timers: Timers,
         *,
         interval: float,
         max_out: int,
-        lost_count: Callable[[Exception], None],
+        reading: Callable[[], bool],
+        drop: Callable[[NASQError], None],
     ) -> None:
-        self.ping_at = 0.0
-        self.pings_out = 0
         self._output = output
+        self._timers = timers
         self._interval = interval
         self._max_out = max_out
-        self._lost_count = lost_count
+        self._reading = reading
+        self._drop = drop
+        self._address = ""
+        # When to check the connection next; set while it is up.
+        self._timer: Timer | None = None
+        # PINGs of such checks since the last PONG.
+        self._pings_out = 0
         # The PINGs without a PONG, oldest first.
         self._pongs: deque[Op[None]] = deque()
         # Flushes that wait for the next connection.
@@ -99,7 +110,7 @@ class Answers:
             self._output.add(frame)
         except BaseException:
             # A KeyboardInterrupt between the two: the counts of PINGs and PONGs may differ.
-            self._lost_count(ConnectionLostError("interrupted while a PING was being sent"))
+            self._drop(ConnectionLostError("interrupted while a PING was being sent"))
             raise
 
     def expect(self, op: Op[None]) -> None:
@@ -129,48 +140,43 @@ class Answers:
 
     def pong(self) -> None:
         """A PONG was received."""
-        self.pings_out = 0
+        self._pings_out = 0
         if self._pongs:
             self._pongs.popleft().resolve(None)
 
-    def connected(self, now: float) -> None:
-        """A connection is up: check it from now on."""
-        self.pings_out = 0
-        self.ping_at = now + self._interval
+    # ------------------------------------------------------------------ the connection
 
-    def keep_alive(self, now: float, *, reading: bool) -> bool:
-        """Check the connection with a PING, if it is time.
+    def connected(self, address: str, now: float) -> None:
+        """A connection to the server at `address` is up: check it from now on."""
+        self._address = address
+        self._pings_out = 0
+        self._timer = self._timers.at(now + self._interval, self._check)
 
-        Args:
-            now: the time.
-            reading: whether the transport reads. Otherwise it does not read PONGs either, and their
-                absence proves nothing.
+    def _check(self, now: float) -> None:
+        """Send a PING, unless too many are unanswered."""
+        self._timer = self._timers.at(now + self._interval, self._check)
+        if not self._reading():
+            return
+        if self._pings_out >= self._max_out:
+            self._drop(
+                StaleConnectionError(f"{self._address} left {self._pings_out} PINGs unanswered")
+            )
+            return
+        self._pings_out += 1
+        self.ping()
 
-        Returns:
-            False when too many of these PINGs are unanswered.
-        """
-        if now < self.ping_at:
-            return True
-        if reading:
-            if self.pings_out >= self._max_out:
-                return False
-            self.pings_out += 1
-        self.ping_at = now + self._interval
-        if reading:
-            self.ping()
-        return True
-
-    # ------------------------------------------------------------------ the end
-
-    def fail_sent(self, why: Callable[[], Exception]) -> None:
-        """The connection broke: fail what waits for a PONG, each with an error of its own."""
+    def disconnected(self, why: Callable[[], Exception]) -> None:
+        """The connection is gone: fail what waits for a PONG, each with an error of its own."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         pongs, self._pongs = self._pongs, deque()
         for op in pongs:
             op.fail(why())
 
-    def fail_all(self, why: Callable[[], Exception]) -> None:
+    def closed(self, why: Callable[[], Exception]) -> None:
         """The client is closed: fail the deferred flushes as well."""
         deferred, self._deferred = self._deferred, []
-        self.fail_sent(why)
+        self.disconnected(why)
         for op in deferred:
             op.fail(why())

@@ -26,7 +26,6 @@ is lost without being known to be (at-most-once, as core NATS).
 from __future__ import annotations
 
 import enum
-import math
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -86,7 +85,6 @@ from .notices import (
     Notice,
     Reconnected,
     ServerErrorReceived,
-    SlowConsumer,
 )
 from .ops import Op
 from .options import ClientOptions
@@ -105,6 +103,8 @@ from .servers import Server
 from .states import ConnectionState
 from .subjects import decode_text
 from .subscriptions import Deliver, Subscription, Subscriptions
+from .timers import Timer, Timers
+from .watched import WatchedInboxes
 
 __all__ = ["Client", "ClientState"]
 
@@ -148,6 +148,7 @@ class Client:
         closed: done when the state is CLOSED, with the error that made the client close itself, or
             None where its owner has closed it. New for each `open`, as is `stopped`.
         stopped: done when its streams are gone as well, and the transport was told to stop.
+        timers: the timers of the client and of features that are built on it.
         output: what was not handed to a connection yet; counts what was published.
         reconnects: connections made after the first.
         unrouted: messages that came for no known subscription, late replies included.
@@ -167,16 +168,17 @@ class Client:
         self.subscriptions = Subscriptions()
         self._unrouted = 0
         self.output = Output(self._refuse)
+        self.timers = Timers()
         self._options = options
-        self._connector = Connector(options, rng)
+        self._connector = Connector(options, rng, self.timers, self.give_up)
         self._replies = Replies(options.inbox_prefix)
         self._reply_inbox: Subscription | None = None
         self._actions: deque[Action] = deque()
         self._notices: list[Notice] = []
         self._attempt: Attempt | None = None
         self._closing_attempt: int | None = None
-        # When the next attempt begins; None: one is under way, or none is to be made.
-        self._retry_at: float | None = None
+        # The deadline of the present attempt, or the time of the next one.
+        self._connect_timer: Timer | None = None
         # Those who wait for what `open` and `connected` have given them.
         self._open_waiters: list[Op[None]] = []
         self._connected_waiters: list[Op[bool]] = []
@@ -184,14 +186,13 @@ class Client:
         self._handshake: list[bytes] = []
         self._answers = Answers(
             self.output,
+            self.timers,
             interval=options.ping_interval,
             max_out=options.max_pings_out,
-            lost_count=self._drop_current,
+            reading=lambda: self.wants_read,
+            drop=self._drop_current,
         )
-        self._watched: list[Inbox] = []
-        self._overflowing = False
-        self._report_at: float | None = None
-        self._quiet_until = -math.inf
+        self._watched = WatchedInboxes(self.timers, self.add_notice)
         self._now = 0.0
         self._publishers: dict[str, Publisher] = {}
 
@@ -283,8 +284,8 @@ class Client:
             self._answer(current, pings, now)
         if current.phase is Phase.STARTING_TLS and current.connection.buffered:
             self._drop(plaintext_after_info(current.server), now)
-        if self._overflowing:
-            self.report_drops(now)
+        if self._watched.bounded:
+            self._watched.report(now)
 
     def transport_closed(self, attempt: int, error: Exception | None, now: float) -> None:
         """The stream of this attempt ended, was closed as asked, or could not be opened."""
@@ -318,31 +319,7 @@ class Client:
             self.receive_data(current.number, b"", now)
             if current.ended is not None and not current.connection.has_unread:
                 self.transport_closed(current.number, *current.ended, now)
-        if self._report_at is not None and now >= self._report_at:
-            self._report_at = None
-            self.report_drops(now)
-        until = self._connector.until
-        if until is not None and now >= until:
-            self.give_up()
-            return
-        current = self._attempt
-        if current is None:
-            if self._retry_at is not None and now >= self._retry_at:
-                self._next_server(now)
-        elif not self._live:
-            if now >= current.deadline:
-                self._drop(
-                    OperationTimeoutError(
-                        f"no connection to {current.server.address} within "
-                        f"{current.seconds:g} s: still {current.phase.value}"
-                    ),
-                    now,
-                )
-        elif not self._answers.keep_alive(now, reading=self.wants_read):
-            pings = self._answers.pings_out
-            self._drop(
-                StaleConnectionError(f"{current.server.address} left {pings} PINGs unanswered"), now
-            )
+        self.timers.run(now)
 
     # ------------------------------------------------------------------ outputs
 
@@ -376,20 +353,9 @@ class Client:
 
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`; None: not before something else happens."""
-        if self._attempt is not None:
-            if self._attempt.connection.has_unread:
-                return self._now  # others have had their turn by then
-            due: float | None = self._answers.ping_at if self._live else self._attempt.deadline
-        else:
-            due = self._retry_at
-        until = self._connector.until
-        if until is not None and (due is None or until < due):
-            due = until
-        if due == math.inf:  # no deadline, or never a PING
-            due = None
-        if self._report_at is None:
-            return due
-        return self._report_at if due is None else min(due, self._report_at)
+        if self._attempt is not None and self._attempt.connection.has_unread:
+            return self._now  # others have had their turn by then
+        return self.timers.next
 
     @property
     def wants_read(self) -> bool:
@@ -400,9 +366,7 @@ class Client:
         """
         if self._attempt is not None and self._attempt.connection.has_unread:
             return False
-        return not (
-            self._overflowing and self._live and any(inbox.blocked for inbox in self._watched)
-        )
+        return not (self._live and self._watched.blocked)
 
     @property
     def has_notices(self) -> bool:
@@ -467,17 +431,19 @@ class Client:
         if self.state is not ClientState.CONNECTING:
             return
         if self._attempt is not None:
-            self._connector.out_of_time(self._attempt)
+            self._connector.give_up(self._attempt)
         self._shut(self._connector.failure())
 
-    def draw_from(self, rng: random.Random) -> None:
-        """Take jitter and the inbox's name from `rng` from now on. Only before `open`."""
-        self._rng = self._connector.pool.rng = rng
-
     def watch(self, inbox: Inbox) -> None:
-        """Hold reading back while `inbox` is blocked, and report what it drops."""
-        self._watched.append(inbox)
-        self._overflowing = self._overflowing or inbox.bounded
+        """Do not read while `inbox` is blocked, and report what it drops."""
+        self._watched.add(inbox)
+
+    def unwatch(self, inbox: Inbox) -> None:
+        """End `watch`. Raises ValueError if `inbox` is not watched.
+
+        If the inbox was blocked, `wants_read` may change: kick the transport.
+        """
+        self._watched.remove(inbox)
 
     def connected(self) -> Op[bool]:
         """Done with True when a connection is up, with False when the client closes."""
@@ -744,14 +710,31 @@ class Client:
         elif isinstance(answer, Exception):
             self._shut(answer)
         else:
-            self._retry_at = answer
+            self._connect_timer = self.timers.at(answer, self._next_server)
 
     def _begin(self, attempt: Attempt) -> None:
-        self._retry_at = None
-        self.output.pongs = 0
         self._attempt = attempt
+        self._connect_timer = self.timers.at(attempt.deadline, self._too_late)
+        self.output.pongs = 0
         tls = tls_first(self._options, attempt.server)
         self._actions.append(OpenTransport(attempt.number, attempt.server, tls))
+
+    def _too_late(self, now: float) -> None:
+        """The deadline of the present attempt has come."""
+        current = self._attempt
+        assert current is not None, "the timer ends with the attempt"
+        self._drop(
+            OperationTimeoutError(
+                f"no connection to {current.server.address} within "
+                f"{current.seconds:g} s: still {current.phase.value}"
+            ),
+            now,
+        )
+
+    def _stop_connecting(self) -> None:
+        if self._connect_timer is not None:
+            self._connect_timer.cancel()
+            self._connect_timer = None
 
     def _drop(self, error: Exception, now: float) -> None:
         """Give the present stream up, from this side."""
@@ -771,6 +754,7 @@ class Client:
         was_live = self._live
         self._attempt = None
         self._live = False
+        self._stop_connecting()
         self._handshake = []
         self.last_error = error
         if not was_live:
@@ -801,7 +785,7 @@ class Client:
 
     def _fail_answers(self, error: Exception) -> None:
         """No answer can come any more for what was asked over the lost connection."""
-        self._answers.fail_sent(
+        self._answers.disconnected(
             lambda: _caused(ConnectionLostError, "the connection was lost before the answer", error)
         )
         self._replies.fail_all(
@@ -815,7 +799,7 @@ class Client:
         reason = error or ConnectionClosedError("the connection was closed by this side")
         current, self._attempt = self._attempt, None
         self._live = False
-        self._retry_at = None
+        self._stop_connecting()
         self._connector.stop()
         self._handshake = []
         self.output.limit = -1
@@ -823,11 +807,9 @@ class Client:
         self.dropped_unsent += unsent
         if error is not None:
             self.last_error = error
-        self._report_at = None
-        self._quiet_until = -math.inf
-        self.report_drops(self._now)
+        self._watched.report_last(self._now)
         self._notices.append(Closed(error, unsent))
-        self._answers.fail_all(
+        self._answers.closed(
             lambda: _caused(ConnectionClosedError, "closed before the server's answer", reason)
         )
         self._replies.fail_all(
@@ -855,10 +837,11 @@ class Client:
         again = self.state is ClientState.RECONNECTING
         self._step(ClientState.CONNECTED)
         current.phase = Phase.LIVE
+        self._stop_connecting()
         self._connector.connected(current, now)
         self._live = True
         self.output.limit = NO_LIMIT
-        self._answers.connected(now)
+        self._answers.connected(current.server.address, now)
         self._drop_oversized()
         replay: list[ControlFrame] = []
         for sub in self.subscriptions:
@@ -1090,15 +1073,8 @@ class Client:
         return encode_headers(headers)
 
     def report_drops(self, now: float) -> None:
-        """Tell what was dropped, at most once a second."""
-        if now < self._quiet_until:
-            self._report_at = self._quiet_until
-            return
-        new = sum(inbox.new_drops() for inbox in self._watched)
-        if new:
-            total = sum(inbox.dropped for inbox in self._watched)
-            self._notices.append(SlowConsumer(new, total))
-            self._quiet_until = now + 1.0
+        """Report what watched inboxes have dropped, at most once a second."""
+        self._watched.report(now)
 
     def _check_open(self) -> None:
         if self.state is ClientState.IDLE:

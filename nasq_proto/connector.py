@@ -9,6 +9,7 @@ the numbers of attempts, the reasons of the failures, and the time for the first
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 from .connection import Connection
@@ -18,6 +19,7 @@ from .events import Info
 from .handshake import Phase
 from .options import ClientOptions
 from .pool import MOST_ANNOUNCED, Candidate, ServerPool
+from .timers import Timer, Timers
 
 __all__ = ["Attempt", "Connector"]
 
@@ -89,16 +91,23 @@ class Connector:
     Args:
         options: the client's.
         rng: the source of the jitter.
+        timers: the client's.
+        give_up: called when the time for the first connection has ended.
 
     Attributes:
         pool: the known servers.
         attempts: how many attempts have begun, ever.
-        until: how long to try for the first connection; None: until each server was tried once.
         reasons: why each server failed, by address, the latest failure last. It has a bound,
             because reconnecting can continue forever and servers can announce new names.
     """
 
-    def __init__(self, options: ClientOptions, rng: random.Random) -> None:
+    def __init__(
+        self,
+        options: ClientOptions,
+        rng: random.Random,
+        timers: Timers,
+        give_up: Callable[[], None],
+    ) -> None:
         self.pool = ServerPool(
             options.servers,
             options.reconnect,
@@ -107,16 +116,24 @@ class Connector:
             ignore_announced=options.ignore_discovered_servers,
         )
         self.attempts = 0
-        self.until: float | None = None
         self.reasons: dict[str, Exception] = {}
         self._limits = options.limits
         self._shuffle = options.shuffle
         # The server whose time has not come yet.
         self._waiting_for: Candidate | None = None
+        self._timers = timers
+        self._give_up = give_up
+        # The end of the time for the first connection; None: when each server was tried once.
+        self._until: Timer | None = None
 
     def start(self, until: float | None) -> None:
-        """Start anew, for the first connection after `Client.open`."""
-        self.until = until
+        """Start anew, for the first connection after `Client.open`.
+
+        Args:
+            until: how long to try; None: until each server was tried once.
+        """
+        if until is not None:
+            self._until = self._timers.at(until, self._out_of_time)
         self.reasons = {}
         self.pool.reset(patient=until is not None)
         if self._shuffle:
@@ -124,12 +141,14 @@ class Connector:
 
     def extend(self, until: float) -> None:
         """Try for the first connection until the later of the two times."""
-        self.until = until if self.until is None else max(until, self.until)
+        if self._until is None or until > self._until.when:
+            self._forget_until()
+            self._until = self._timers.at(until, self._out_of_time)
         self.pool.patient = True
 
     def stop(self) -> None:
         """Forget what was planned: the client is closed."""
-        self.until = None
+        self._forget_until()
         self._waiting_for = None
 
     def next(self, now: float) -> Attempt | float | Exception:
@@ -149,7 +168,7 @@ class Connector:
     def connected(self, attempt: Attempt, now: float) -> None:
         """The attempt has led to a connection."""
         attempt.connected_at = now
-        self.until = None
+        self._forget_until()
         self.pool.connected(attempt.candidate)
 
     def failed(self, attempt: Attempt, error: Exception, now: float) -> None:
@@ -177,8 +196,8 @@ class Connector:
         urls = info.ws_connect_urls if attempt.server.over_websocket else info.connect_urls
         self.pool.announce(urls, attempt.candidate, lame_duck=info.ldm)
 
-    def out_of_time(self, attempt: Attempt) -> None:
-        """The time for the first connection ended during this attempt."""
+    def give_up(self, attempt: Attempt) -> None:
+        """The client gives up during this attempt, for lack of time."""
         address = attempt.server.address
         if address not in self.reasons:
             self.reasons[address] = OperationTimeoutError(
@@ -194,3 +213,11 @@ class Connector:
         error = ConnectFailedError(list(self.reasons.items()))
         error.__cause__ = next(reversed(self.reasons.values()), None)  # the latest
         return error
+
+    def _out_of_time(self, now: float) -> None:
+        self._give_up()
+
+    def _forget_until(self) -> None:
+        if self._until is not None:
+            self._until.cancel()
+            self._until = None

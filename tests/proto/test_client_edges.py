@@ -23,6 +23,7 @@ from nasq_proto import (
     Pub,
     Reconnected,
     ServerErrorReceived,
+    SlowConsumer,
     Unsub,
     encode_headers,
 )
@@ -44,6 +45,37 @@ def blocked(rig: Rig, broker: Broker) -> Inbox:
     rig.link.pump()
     assert not rig.client.wants_read
     return inbox
+
+
+def test_an_inbox_that_is_no_longer_watched_does_not_stop_reading() -> None:
+    broker = Broker()
+    rig = Rig(broker)
+    inbox = blocked(rig, broker)
+    rig.client.unwatch(inbox)
+    assert rig.client.wants_read
+    with pytest.raises(ValueError, match="not in list"):
+        rig.client.unwatch(inbox)
+
+
+def test_drops_of_an_inbox_that_is_no_longer_watched_are_still_reported() -> None:
+    broker = Broker()
+    rig = Rig(broker)
+    first, second = Inbox(1), Inbox(1)
+    for inbox in (first, second):
+        rig.client.watch(inbox)
+    rig.connect()
+    for name, inbox in (("a", first), ("b", second)):
+        rig.client.subscribe(name, None, inbox.deliver)
+    rig.link.pump()
+    for name in ("a", "a", "a", "b", "b"):
+        broker.route(Pub(name, b"x"), rig.session)
+        rig.link.pump()
+    rig.client.unwatch(first)
+    rig.link.advance(2.0)
+    broker.route(Pub("b", b"x"), rig.session)
+    rig.link.pump()
+    reports = [n for n in rig.client.take_notices() if isinstance(n, SlowConsumer)]
+    assert sum(report.dropped for report in reports) == reports[-1].total == 4
 
 
 def test_a_connection_is_not_stale_while_the_client_does_not_read() -> None:

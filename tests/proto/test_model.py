@@ -550,7 +550,7 @@ def _counts_from_the_start(self: Subscription) -> ControlFrame:
     [
         (Output, "keep_unsent", _sends_again),
         (Inbox, "abandon", _keeps_a_wake_up),
-        (Answers, "fail_sent", _forgets_who_waits),
+        (Answers, "disconnected", _forgets_who_waits),
         (Answers, "pong", _answers_the_last),
         (Output, "take_back_request", _leaves_it_to_be_sent),
     ],
