@@ -1,4 +1,4 @@
-"""A message as users see it: the dictionary of `nas_queue`, with attributes, read lazily."""
+"""The message that callers get: the dictionary of `nas_queue`, with attributes, read lazily."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _EXCERPT: Final = 60
 
 
 class Origin(NamedTuple):
-    """What a message needs of the queue that it came from.
+    """What a message needs from its queue.
 
     Attributes:
-        namespace: what its subject begins with.
-        wall_offset: wall time less the time on the queue's clock, in seconds.
+        namespace: the namespace of the queue.
+        wall_offset: wall time minus the time on the queue's clock, in seconds.
     """
 
     namespace: Namespace
@@ -44,9 +44,9 @@ class Origin(NamedTuple):
 
 
 class Message(Mapping[str, Any]):
-    """One message: a mapping of subject, message, headers, reply_to and timestamp.
+    """A message: a mapping with the keys subject, message, headers, reply_to and timestamp.
 
-    `dict(message)` gives them all. Made by a queue; `Message.make` makes one for a test.
+    Each key is an attribute as well. Queues make messages; `Message.make` makes one for a test.
 
     >>> message["subject"], message["message"], message.text     # doctest: +SKIP
     ('orders', b'Order #1001', 'Order #1001')
@@ -68,16 +68,16 @@ class Message(Mapping[str, Any]):
         reply_to: str | None = None,
         timestamp: datetime | None = None,
     ) -> Message:
-        """A message as a queue would give it, for tests of code that takes one.
+        """Make a message like those of a queue, to test code that takes messages.
 
         Args:
             subject, message, headers: as for `push`.
-            reply_to: where a reply is wanted.
-            timestamp: when it was received; None: now.
+            reply_to: the subject for a reply.
+            timestamp: when the message was received; None: now.
 
         Raises:
-            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument
-                makes no sense.
+            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument is
+                not valid.
 
         >>> Message.make(subject="orders", message={"id": 7}, headers={"Trace": "x"})
         <Message 'orders' 9 bytes b'{"id": 7}'>
@@ -93,7 +93,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def subject(self) -> str:
-        """Where it was pushed to, without the namespace."""
+        """The subject that it was pushed to, without the namespace."""
         return self._origin.namespace.shorten(self._held[0].subject)
 
     @property
@@ -104,7 +104,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def headers(self) -> Headers | None:
-        """Its headers; None when it has none, or when `header_error` says why not."""
+        """The headers; None if it has none, or if they are broken (see `header_error`)."""
         if not self._held[0].header_size:
             return None
         try:
@@ -114,7 +114,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def header_error(self) -> str | None:
-        """What is wrong with its header block. Any publisher can send a broken one."""
+        """What is wrong with its header block, or None. Any publisher can send a broken one."""
         if not self._held[0].header_size:
             return None
         try:
@@ -154,7 +154,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def timestamp(self) -> datetime:
-        """When it was received, in local time, without a zone (as `datetime.now()`)."""
+        """When it was received, in local time without a zone, like `datetime.now()`."""
         return datetime.fromtimestamp(self._held[2] + self._origin.wall_offset)
 
     @property
@@ -162,15 +162,15 @@ class Message(Mapping[str, Any]):
         """The payload as UTF-8.
 
         Raises:
-            UnicodeDecodeError: it is none.
+            UnicodeDecodeError: the payload is not UTF-8.
         """
         return self.message.decode()
 
     def json(self) -> Any:
-        """The payload as JSON.
+        """Parse the payload as JSON.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the payload is not JSON.
         """
         return json.loads(self.message)
 
@@ -208,5 +208,5 @@ class Message(Mapping[str, Any]):
         return f"<Message {self.subject!r} {size} {shown}>"
 
 
-# Of a message that no queue has given: its subjects are as they are, its time is wall time.
+# The origin of messages that no queue has made: no namespace, and wall time.
 _ANYWHERE: Final = Origin(Namespace(None), 0.0)

@@ -1,4 +1,4 @@
-"""Namespaces: subject prefixes that keep queues apart, and form a tree as NATS permissions do."""
+"""Namespaces: subject prefixes that separate queues. They form a tree, as NATS permissions do."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from nasq_proto.encoder import MAX_CONTROL_LINE, publish_head
 
 __all__ = ["Namespace"]
 
-# Replies go to inboxes outside every namespace, by the convention of all NATS clients.
+# Every NATS client puts its inboxes for replies here, outside of every namespace.
 _INBOX = "_INBOX."
 
 
 class Namespace:
-    """One namespace: turns a user's subject into the server's and back.
+    """Converts subjects of a namespace to subjects of the server, and back.
 
-    None is no namespace: subjects are the server's as they are, its own (`$…`) included.
+    With None as its name it changes no subject, so that those of the server (`$…`) can be used.
 
     Raises:
         TypeError: the name is neither a str nor None.
-        InvalidSubjectError: the name is empty, too long, holds blanks, wildcards or empty tokens,
-            or starts with `$` (the server's own subjects).
+        InvalidSubjectError: the name is empty or too long, contains whitespace, wildcards or empty
+            tokens, or starts with `$`, like the subjects of the server itself.
     """
 
     __slots__ = ("name", "prefix")
@@ -32,7 +32,7 @@ class Namespace:
         check_subject(name, wildcards=False, what="namespace")
         if name[0] == "$":
             raise InvalidSubjectError(
-                f"namespace {name!r} starts with '$': those subjects are the server's own"
+                f"namespace {name!r} starts with '$': such subjects are reserved for the server"
             )
         self.prefix = name + "."
         try:
@@ -40,19 +40,19 @@ class Namespace:
         except InvalidSubjectError:
             raise InvalidSubjectError(
                 f"namespace {name[:40]!r}… of {len(name.encode())} bytes leaves no room for a "
-                f"subject: the server takes control lines of {MAX_CONTROL_LINE} bytes"
+                f"subject: the server accepts control lines of {MAX_CONTROL_LINE} bytes"
             ) from None
 
     def qualify(self, subject: str, *, wildcards: bool = False) -> str:
-        """The server's name for a subject. Raises what `check_subject` raises."""
+        """Return the server's subject for a subject here. Raises what `check_subject` raises."""
         check_subject(subject, wildcards=wildcards)
         return self.prefix + subject
 
     def qualify_reply(self, reply_to: str) -> str:
-        """The same for where a reply shall go; an inbox lies outside and stays as it is."""
+        """Return the server's subject for a reply subject here; an inbox stays unchanged."""
         check_subject(reply_to, wildcards=False, what="reply")
         return reply_to if reply_to.startswith(_INBOX) else self.prefix + reply_to
 
     def shorten(self, subject: str) -> str:
-        """A subject without the namespace; as it is when it lies outside."""
+        """Return a subject without the namespace; unchanged if it is outside of the namespace."""
         return subject.removeprefix(self.prefix)

@@ -1,4 +1,4 @@
-"""What a user may push, as bytes."""
+"""Payloads: what a caller may push, and its bytes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from nasq_proto import InvalidPayloadError
 
 __all__ = ["Payload", "encode_payload"]
 
-# str, bytes-like, or anything the json module takes.
+# str, bytes-like, or anything that the json module encodes.
 Payload = Any
 
 
 def encode_payload(message: Payload) -> bytes:
-    """The bytes of a message: text as UTF-8, bytes as they are, anything else as JSON.
+    """Return the bytes of a message: text as UTF-8, bytes unchanged, anything else as JSON.
 
     Raises:
-        TypeError: of a type that the json module does not take.
-        InvalidPayloadError: of the right type, and can't be encoded all the same.
+        TypeError: the json module does not encode this type.
+        InvalidPayloadError: the type is right, but this value can't be encoded.
 
     >>> encode_payload("grüß"), encode_payload({"id": 7}), encode_payload(None)
     (b'gr\\xc3\\xbc\\xc3\\x9f', b'{"id": 7}', b'null')
@@ -28,7 +28,8 @@ def encode_payload(message: Payload) -> bytes:
             return message.encode()
         except UnicodeEncodeError as error:
             raise InvalidPayloadError(
-                f"the text holds a lone surrogate at position {error.start}: it has no UTF-8 form"
+                f"the text contains a lone surrogate at position {error.start}, so it has no UTF-8 "
+                "form"
             ) from None
     if isinstance(message, (dict, list, tuple, int, float, bool, type(None))):
         try:
@@ -41,6 +42,6 @@ def encode_payload(message: Payload) -> bytes:
         return memoryview(message).tobytes()
     except TypeError:
         raise TypeError(
-            "a message must be str, bytes-like, or what the json module takes "
+            "a message must be str, bytes-like, or a type that the json module encodes "
             f"(dict, list, int, float, bool, None), not {type(message).__name__}"
         ) from None

@@ -1,7 +1,7 @@
-"""One NATS connection as a state machine, for either role: no I/O, no clock.
+"""One NATS connection as a state machine, for either role, without I/O and without a clock.
 
-For those who embed the codec, write a server or a proxy, or fuzz. The reconnecting `Client` is
-built on it. See docs/embedding.md for a walk through.
+It is for embedding the codec, for servers and proxies, and for fuzzing. The reconnecting `Client`
+is built on it. docs/embedding.md shows how to use it.
 
     >>> from nasq_proto import Connection, Role, Info, Connect, Ping
     >>> server, client = Connection(Role.SERVER), Connection(Role.CLIENT)
@@ -137,11 +137,11 @@ class Connection:
         return [ConnectionClosed()]
 
     def send(self, event: Event) -> None:
-        """Queue an event for the peer; `data_to_send` gives its bytes.
+        """Queue an event for the peer; `data_to_send` returns its bytes.
 
         Raises:
-            LocalProtocolError: it is illegal in this state or for this role.
-            TypeError, InvalidSubjectError: it can't be encoded.
+            LocalProtocolError: the event is illegal in this state or for this role.
+            TypeError, InvalidSubjectError: the event can't be encoded.
         """
         state = TRANSITIONS[self.state][self.role].get(type(event))
         if state is None or isinstance(event, (ConnectionClosed, ProtocolFailed)):
@@ -154,6 +154,6 @@ class Connection:
             self._enter(state)
 
     def data_to_send(self) -> bytes:
-        """Everything queued since the last call, to be written to the peer in full."""
+        """Return everything queued since the last call, to be written to the peer in full."""
         out, self._out = self._out, []
         return b"".join(out)

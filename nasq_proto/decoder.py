@@ -66,6 +66,7 @@ from .limits import MAX_DIGITS, Limits
 from .lines import OK, PING, PONG
 from .messages import Frame, Head, Run, bad_terminator, unfold
 from .plaindecoder import PlainDecoder, run_for
+from .subjects import decode_text
 
 __all__ = ["Decoder", "Frame", "Head", "Role", "Run", "unfold"]
 
@@ -178,19 +179,15 @@ class Decoder(PlainDecoder):
                 match = _MSG(data, at) or _HMSG(data, at)
                 if match is not None:
                     end = match.end()
-                    subject, raw_sid, reply, header_size, body_size = match.groups()
-                    head = Head(
-                        subject.decode("utf-8", "surrogateescape"),
-                        raw_sid,
-                        reply,
-                        int(header_size or 0),
-                        int(body_size),
-                    )
-                if (
-                    head is None
-                    or not head.header_size <= head.size <= largest_body
-                    or end - 1 - at > longest_line
-                ):
+                    subject, raw_sid, reply, first, last = match.groups()
+                    header_size, body_size = int(first) if first else 0, int(last)
+                    if header_size <= body_size <= largest_body and end - 1 - at <= longest_line:
+                        try:
+                            text = subject.decode()
+                        except UnicodeDecodeError:
+                            text = decode_text(subject)
+                        head = Head(text, raw_sid, reply, header_size, body_size)
+                if head is None:
                     end = self._end_of_line(data, at)
                     if end < 0:
                         break

@@ -1,8 +1,8 @@
-"""Events to bytes: the one writer of the NATS wire format, for both roles.
+"""Events to bytes: the writer of the NATS wire format, for both roles.
 
-Nothing that would break the framing gets out: subjects, replies, queue groups and sids are checked
-here. What a client sends has to pass the rules of `subjects`; what a server relays (MSG, HMSG) only
-has to be one argument of its line, since a server relays what other clients have published.
+Subjects, replies, queue groups and sids are checked here, so that nothing can break the framing.
+What a client sends must follow all rules of `subjects`. In what a server relays (MSG, HMSG) each of
+them only has to be one argument, because a server relays what other clients have published.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .limits import MAX_NUMBER
 from .subjects import (
     check_queue_group,
     check_raw_subject,
+    check_relayed,
     check_subject,
     check_word,
-    encode_text,
 )
 
 __all__ = [
@@ -36,19 +36,19 @@ __all__ = [
 PING: Final = b"PING\r\n"
 PONG: Final = b"PONG\r\n"
 
-# nats-server's default max_control_line, in bytes of arguments. A longer one makes it hang up, so
-# the subject is refused here, before it takes the connection with it.
+# nats-server's default max_control_line, in bytes. The server hangs up on a longer line, so the
+# subject is refused here, before it costs the connection.
 MAX_CONTROL_LINE: Final = 4096
-# What a control line needs behind its arguments: sizes and the end of the line.
+# Bytes kept free for the rest of a control line: two sizes, a blank, CRLF, and three to spare.
 ROOM_FOR_SIZES: Final = 24
 
 
 def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> bytes:
-    """`PUB subject [reply] ` or `HPUB …`: all of the control line but its sizes.
+    """Return `PUB subject [reply] ` or `HPUB …`: the control line without its sizes.
 
     Raises:
-        TypeError: subject or reply is no str.
-        InvalidSubjectError: subject or reply can't be published to, or both are too long.
+        TypeError: the subject or the reply is not a str.
+        InvalidSubjectError: one of them can't be published to, or they are too long.
     """
     verb = b"HPUB " if with_headers else b"PUB "
     head = verb + check_subject(subject, wildcards=False) + b" "
@@ -71,48 +71,36 @@ def raw_publish_head(subject: bytes, *, with_headers: bool) -> bytes:
 
 
 def check_line_length(length: int, what: str) -> None:
-    """Refuse a control line whose `length` bytes leave no room for its sizes and line end.
+    """Check that a control line of `length` bytes leaves room for its sizes and CRLF.
 
     Raises:
-        InvalidSubjectError: the line would be longer than the server takes; `what` is too long.
+        InvalidSubjectError: the line would be longer than the server accepts, because of `what`.
     """
     if length > MAX_CONTROL_LINE - ROOM_FOR_SIZES:
         raise InvalidSubjectError(
-            f"{what} is too long: the server takes control lines of {MAX_CONTROL_LINE} bytes, "
-            f"this one would have {length + ROOM_FOR_SIZES}"
+            f"{what} is too long: the server accepts control lines of {MAX_CONTROL_LINE} bytes, "
+            f"and this one would have {length + ROOM_FOR_SIZES}"
         )
 
 
 def message_head(subject: str, sid: str, reply: str | None, *, with_headers: bool) -> bytes:
-    """`MSG subject sid [reply] ` or `HMSG …`: all of the control line but its sizes.
+    """Return `MSG subject sid [reply] ` or `HMSG …`: the control line without its sizes.
 
     Servers relay messages on subjects that this library does not publish to (`a.*`, `a..b`, control
-    characters): whatever the decoder reads as one argument is taken here.
+    characters), so anything that the decoder reads as one argument is accepted here.
 
     Raises:
-        TypeError: an argument is not a str.
-        InvalidSubjectError: an argument is empty, or contains a blank, a tab, a line feed or a lone
-            surrogate.
+        TypeError, InvalidSubjectError: as `check_relayed` raises.
     """
-    head = (b"HMSG " if with_headers else b"MSG ") + _relayed(subject, "subject") + b" "
-    head += _relayed(sid, "sid") + b" "
+    head = (b"HMSG " if with_headers else b"MSG ") + check_relayed(subject, "subject") + b" "
+    head += check_relayed(sid, "sid") + b" "
     if reply is not None:
-        head += _relayed(reply, "reply") + b" "
+        head += check_relayed(reply, "reply") + b" "
     return head
 
 
-def _relayed(text: str, what: str) -> bytes:
-    encoded = encode_text(text, what)
-    if not encoded or b" " in encoded or b"\t" in encoded or b"\n" in encoded:
-        raise InvalidSubjectError(
-            f"{what} {text[:80]!r} can't be relayed: it must not be empty, and must not contain "
-            "blanks, tabs or line feeds"
-        )
-    return encoded
-
-
 def encode(event: Event) -> bytes:
-    """The bytes of an event of either role.
+    """Return the bytes of an event of either role.
 
     Raises:
         TypeError: a field has the wrong type.
@@ -126,7 +114,7 @@ def encode(event: Event) -> bytes:
         payload = _raw(event.payload, "payload")
         headers = None if event.headers is None else _raw(event.headers, "header block")
         if headers == b"":
-            raise LocalProtocolError("a header block can't be empty; None stands for no headers")
+            raise LocalProtocolError("a header block can't be empty: use None for no headers")
         with_headers = headers is not None
         if isinstance(event, Pub):
             head = publish_head(event.subject, event.reply, with_headers=with_headers)
@@ -140,7 +128,7 @@ def encode(event: Event) -> bytes:
         group = b"" if event.queue_group is None else check_queue_group(event.queue_group) + b" "
         subject = check_subject(event.subject, wildcards=True)
         line = b"SUB %b %b%b\r\n" % (subject, group, check_word(event.sid, "sid"))
-        check_line_length(len(line), "subject and queue group")
+        check_line_length(len(line), "subject with queue group")
         return line
     if isinstance(event, Unsub):
         line = b"UNSUB %b\r\n" % check_word(event.sid, "sid")
@@ -149,7 +137,7 @@ def encode(event: Event) -> bytes:
             return line
         if not isinstance(event.max_msgs, int):
             raise TypeError(f"UNSUB maximum must be int, not {type(event.max_msgs).__name__}")
-        # An UNSUB with a longer maximum would end the subscription at once.
+        # The server would end the subscription at once for a number with more digits.
         if not 1 <= event.max_msgs <= MAX_NUMBER:
             raise LocalProtocolError(
                 f"UNSUB maximum must be 1 to {MAX_NUMBER}, not {event.max_msgs}"
@@ -183,7 +171,7 @@ def _json_line(verb: bytes, fields: object) -> bytes:
 
 
 def _raw(value: object, what: str) -> bytes:
-    # Of anything else len() need not be the number of bytes that %b writes.
+    # For any other type, len() may differ from the number of bytes that %b writes.
     if isinstance(value, bytes):
         return value
     if isinstance(value, (bytearray, memoryview)):

@@ -1,11 +1,11 @@
 """The words of the NATS protocol as values: one vocabulary for both roles.
 
-A client receives `Info`, `Msg`, `Ping`, `Pong`, `Ok` and `Err`, and sends the rest; a server the
-other way round. `ConnectionClosed` and `ProtocolFailed` are never on the wire: they tell how a
-stream ended. Events are immutable by convention, compare by value and are cheap to make.
+A client receives `Info`, `Msg`, `Ping`, `Pong`, `Ok` and `Err`, and sends the others; a server does
+the reverse. `ConnectionClosed` and `ProtocolFailed` are never on the wire: they report how a stream
+ended. Events compare by value, and must not be changed.
 
-Subjects are str, decoded as UTF-8 with surrogateescape, so that whatever a peer relayed can be
-sent back byte for byte. Header blocks stay raw bytes: `nasq_proto.headers` reads them.
+Subjects are str, decoded as UTF-8 with surrogateescape, so that any subject that a peer relayed can
+be sent back byte for byte. Header blocks stay raw bytes; `nasq_proto.headers` parses them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 from typing import Any, Final, NoReturn
 
 from .errors import RemoteProtocolError
+from .values import Value
 
 __all__ = [
     "Connect",
@@ -41,49 +42,32 @@ class Role(enum.Enum):
     SERVER = "server"
 
 
-class Event:
-    """Equality, hash and repr by the fields that `__slots__` names."""
+class Event(Value):
+    """The base of everything that a stream consists of, and of the two ways in which it ends."""
 
-    __slots__: tuple[str, ...] = ()
-
-    def _fields(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self._fields() == other._fields()
-
-    def __hash__(self) -> int:
-        return hash((type(self), self._fields()))
-
-    def __repr__(self) -> str:
-        shown = ", ".join(
-            f"{name}={value!r}" for name, value in zip(self.__slots__, self._fields(), strict=True)
-        )
-        return f"{type(self).__name__}({shown})"
+    __slots__ = ()
 
 
 class Ping(Event):
-    """PING: answer with PONG."""
+    """PING: the receiver answers with PONG."""
 
     __slots__ = ()
 
 
 class Pong(Event):
-    """PONG: answers the oldest PING that is not yet answered."""
+    """PONG: the answer to the oldest PING that is not answered yet."""
 
     __slots__ = ()
 
 
 class Ok(Event):
-    """+OK: sent by a server for each command when the client asked for `verbose`."""
+    """+OK: a server sends it for each command of a client that asked for `verbose`."""
 
     __slots__ = ()
 
 
 class Err(Event):
-    """-ERR: `text` is without its quotes; `errors.server_error` gives it a class."""
+    """-ERR: `text` is without its quotes; `errors.server_error` makes an exception of it."""
 
     __slots__ = ("text",)
 
@@ -91,8 +75,8 @@ class Err(Event):
         self.text = text
 
 
-# Field, type, and the value that stands for an absent one: a field that is absent is false or
-# empty, not "as before". Unknown fields are kept in `fields`.
+# The known fields, with the type of each and its value when it is absent: an absent field is false
+# or empty, not unchanged. Unknown fields are kept in `fields`.
 _INFO_FIELDS: Final[dict[str, Any]] = {
     "server_id": "",
     "server_name": "",
@@ -117,10 +101,10 @@ _INFO_FIELDS: Final[dict[str, Any]] = {
 
 
 class Info(Event):
-    """INFO: what a server says of itself, first of all and whenever it changes.
+    """INFO: what a server reports about itself, at the start and after every change.
 
-    `fields` holds the JSON object as it came; the attributes are typed and checked.
-    `max_payload` is in bytes, -1 for none; `ldm` announces lame duck mode.
+    `fields` is the JSON object as it was received; the attributes are typed and checked.
+    `max_payload` is in bytes, and -1 means no limit. `ldm` announces lame duck mode.
 
     Raises:
         RemoteProtocolError: a known field has a value of the wrong type.
@@ -158,7 +142,7 @@ class Info(Event):
                 )
         for name in ("connect_urls", "ws_connect_urls"):
             urls = fields.get(name)
-            # Go writes an empty list as null.
+            # Go encodes an empty list as null.
             if urls is None:
                 continue
             if type(urls) is not list or not all(type(url) is str for url in urls):
@@ -177,7 +161,7 @@ class Info(Event):
 
     @property
     def connect_urls(self) -> list[str]:
-        """Addresses of the servers of the cluster, as "host:port"; IPv6 is bracketed."""
+        """The addresses of the cluster's servers, as "host:port"; IPv6 hosts are in brackets."""
         return self.fields.get("connect_urls") or []
 
     @property
@@ -187,16 +171,16 @@ class Info(Event):
 
     @classmethod
     def from_json(cls, data: bytes) -> Info:
-        """Read the JSON behind INFO.
+        """Parse the JSON of an INFO line.
 
         Raises:
-            RemoteProtocolError: it is no JSON object, or a known field has the wrong type.
+            RemoteProtocolError: it is not a JSON object, or a known field has the wrong type.
         """
         return cls(_json_object(data, "INFO"))
 
 
-# What a repr may show. All the rest might let whoever reads a log connect as somebody else: the
-# list of secrets grows with the server's versions, and the server takes `PASS` for `pass`.
+# The fields whose values a repr shows. Any other might be a credential, which must not get into a
+# log: new versions of the server add such fields, and the server accepts `PASS` for `pass`.
 _SHOWN: Final = frozenset(
     {
         "echo",
@@ -214,9 +198,9 @@ _SHOWN: Final = frozenset(
 
 
 class Connect(Event):
-    """CONNECT: what a client says of itself. `fields` is the JSON object as on the wire.
+    """CONNECT: what a client reports about itself. `fields` is the JSON object of the wire.
 
-    Its repr hides every credential, and whatever else it does not know to be none.
+    Its repr shows only the values of fields that are known not to be credentials.
     """
 
     __slots__ = ("fields",)
@@ -233,10 +217,10 @@ class Connect(Event):
 
     @classmethod
     def from_json(cls, data: bytes) -> Connect:
-        """Read the JSON behind CONNECT.
+        """Parse the JSON of a CONNECT line.
 
         Raises:
-            RemoteProtocolError: it is no JSON object.
+            RemoteProtocolError: it is not a JSON object.
         """
         return cls(_json_object(data, "CONNECT"))
 
@@ -271,7 +255,7 @@ class Sub(Event):
 
 
 class Unsub(Event):
-    """UNSUB: at once, or after `max_msgs` messages counted from the start of the subscription."""
+    """UNSUB: at once, or after `max_msgs` messages since the subscription began."""
 
     __slots__ = ("max_msgs", "sid")
 
@@ -307,7 +291,7 @@ class ConnectionClosed(Event):
 
 
 class ProtocolFailed(Event):
-    """The stream can't be read any further. Always the last event; `error` says why."""
+    """The stream can't be read any further; `error` is the reason. Always the last event."""
 
     __slots__ = ("error",)
 
@@ -322,15 +306,15 @@ class ProtocolFailed(Event):
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _json_object(data: bytes, verb: str) -> dict[str, Any]:
     try:
-        # Decoded here: from bytes, json.loads would take UTF-16 and UTF-32 as well.
+        # Given bytes, json.loads would accept UTF-16 and UTF-32 too.
         value = json.loads(data.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"{verb} is not valid JSON: {type(error).__name__}") from None
     if type(value) is not dict:
-        raise RemoteProtocolError(f"{verb} must hold a JSON object, not {type(value).__name__}")
+        raise RemoteProtocolError(f"{verb} must contain a JSON object, not {type(value).__name__}")
     return value

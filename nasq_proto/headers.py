@@ -1,7 +1,7 @@
 """Message headers (ADR-4): an ordered mapping whose keys may repeat, and its wire form.
 
-The server does not validate header blocks, so any publisher can send a broken one. Reading one
-raises `InvalidHeaderError`; the message it came with is still delivered.
+The server does not validate header blocks, so any publisher can send a broken one. Parsing it
+raises `InvalidHeaderError`, but its message is delivered all the same.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from typing import Final, NamedTuple
 
 from .errors import InvalidHeaderError
 
-__all__ = ["HeaderBlock", "Headers", "encode_headers", "parse_headers", "status_of"]
+__all__ = ["VERSION", "HeaderBlock", "Headers", "encode_headers", "parse_headers", "status_of"]
 
-_VERSION: Final = b"NATS/1.0"
-# Printable ASCII without the colon. ADR-4 keeps case, and so does the server.
+# What every header block begins with.
+VERSION: Final = b"NATS/1.0"
+# Printable ASCII without the colon. ADR-4 and the server keep the case of keys.
 _KEY: Final = re.compile(r"[!-9;-~]+")
 _STATUS: Final = re.compile(r"[!-~]{3}")
-_STATUS_LINE: Final = re.compile(rb"NATS/1\.0[ \t]+([!-~]{3})(?=[ \t]|\r\n)")
+_STATUS_LINE: Final = re.compile(re.escape(VERSION) + rb"[ \t]+([!-~]{3})(?=[ \t]|\r\n)")
 _BAD_VALUE: Final = re.compile(r"[\x00\r\n]")
 
 
 class Headers(Mapping[str, str]):
-    """Headers of a message, in the order of the wire; a repeated key stands where it first stood.
+    """The headers of a message, in the order of the wire. A repeated key keeps its first place.
 
-    Case counts. Blanks in front of a value are not part of it (ADR-4).
+    Case counts. Whitespace before a value is not part of it (ADR-4).
 
-    `headers[key]` is the first value of a key, `get_all` gives every one. Equals a plain
-    dict of the same items, and a dict of lists where keys repeat.
+    `headers[key]` is the first value of a key, and `get_all` returns all of them. Headers equal a
+    dict of the same items, where a key that repeats has a list.
 
     >>> headers = Headers([("Trace", "a"), ("Trace", "b"), ("Id", "7")])
     >>> headers["Trace"], headers.get_all("Trace"), dict(headers)
@@ -56,11 +57,11 @@ class Headers(Mapping[str, str]):
         return len(self._values)
 
     def get_all(self, key: str) -> list[str]:
-        """Every value of `key`, in order; an empty list when there is none."""
+        """Return every value of `key` in order; an empty list if there is none."""
         return list(self._values.get(key, ()))
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Every (key, value), repeated keys one behind the other."""
+        """Return every (key, value). The values of a repeated key follow each other."""
         return [(key, value) for key, values in self._values.items() for value in values]
 
     def __eq__(self, other: object) -> bool:
@@ -71,7 +72,7 @@ class Headers(Mapping[str, str]):
         except (TypeError, AttributeError):
             return False
 
-    __hash__ = None  # type: ignore[assignment]  # as every other mapping that equals a dict
+    __hash__ = None  # type: ignore[assignment]  # like every mapping that equals a dict
 
     def __repr__(self) -> str:
         shown = {k: v[0] if len(v) == 1 else v for k, v in self._values.items()}
@@ -103,14 +104,14 @@ def _pair(item: object) -> tuple[str, str]:
         key, value = item if isinstance(item, (tuple, list)) else ()
     except ValueError:
         raise TypeError(
-            "headers must be a mapping of str to str or to a list of str, or pairs of a key and a "
-            f"value: {item!r} is neither"
+            "headers must be a mapping of str to str or to a list of str, or an iterable of pairs "
+            f"of a key and a value, not {item!r}"
         ) from None
     return key, value
 
 
 class HeaderBlock(NamedTuple):
-    """A header block, read: the status line's code and text (both may be empty), the headers."""
+    """A parsed header block: code and text of its status (empty if there is none), and headers."""
 
     status: str
     description: str
@@ -123,22 +124,22 @@ def encode_headers(
     status: str = "",
     description: str = "",
 ) -> bytes:
-    """The wire form of a header block, its closing blank line included.
+    """Return the wire form of a header block, including the empty line at its end.
 
     Raises:
-        TypeError: a key or value is no str.
-        InvalidHeaderError: a key is empty or holds more than printable ASCII, a value holds CR, LF
-            or NUL. Nothing is replaced in silence.
+        TypeError: a key or value is not a str.
+        InvalidHeaderError: a key is empty, or contains anything but printable ASCII without the
+            colon; or a value contains CR, LF or NUL. No character is ever replaced.
 
     >>> encode_headers({"Id": "7"})
     b'NATS/1.0\\r\\nId: 7\\r\\n\\r\\n'
     """
-    first = _VERSION.decode()
+    first = VERSION.decode()
     if status or description:
         if not _STATUS.fullmatch(status) or _BAD_VALUE.search(description):
             raise InvalidHeaderError(
-                f"status {status!r} {description!r} can't be sent: it is three printable ASCII "
-                "characters, then a text without line ends and NUL"
+                f"status {status!r} {description!r} can't be sent: it must be three printable "
+                "ASCII characters, and its text must not contain line breaks or NUL"
             )
         first += " " + status + (" " + description if description else "")
     lines = [first]
@@ -149,14 +150,14 @@ def encode_headers(
             )
         if not _KEY.fullmatch(key):
             raise InvalidHeaderError(
-                f"header key {key!r} must be printable ASCII without blanks and colons, "
+                f"header key {key!r} must be printable ASCII without whitespace and colons, "
                 "and not empty"
             )
         bad = _BAD_VALUE.search(value)
         if bad:
             raise InvalidHeaderError(
-                f"value of header {key!r} holds {bad.group()!r} at position {bad.start()}; "
-                "line ends and NUL can't be sent"
+                f"value of header {key!r} contains {bad.group()!r} at position {bad.start()}: "
+                "line breaks and NUL can't be sent"
             )
         lines.append(f"{key}: {value}")
     text = "\r\n".join([*lines, "", ""])
@@ -165,31 +166,31 @@ def encode_headers(
     try:
         block = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidHeaderError("a header value holds a lone surrogate") from None
-    # As in a subject: surrogates stand for bytes that were received and could not be decoded.
+        raise InvalidHeaderError("a header value contains a lone surrogate") from None
+    # As in a subject, surrogates stand for received bytes that are not UTF-8.
     if block.decode("utf-8", "surrogateescape") != text:
         raise InvalidHeaderError(
-            "a header value contains surrogates that together are valid UTF-8; "
+            "a header value contains surrogates that together are valid UTF-8: "
             "use the characters themselves"
         )
     return block
 
 
 def parse_headers(block: bytes) -> HeaderBlock:
-    """Read a header block.
+    """Parse a header block.
 
     Raises:
-        InvalidHeaderError: says what is wrong with it.
+        InvalidHeaderError: the block is broken; the message says where.
 
     >>> parse_headers(b"NATS/1.0 503\\r\\n\\r\\n").status
     '503'
     """
-    if not block.startswith(_VERSION):
+    if not block.startswith(VERSION):
         raise InvalidHeaderError(f"header block starts with {block[:16]!r}, not with NATS/1.0")
     if not block.endswith(b"\r\n\r\n"):
-        raise InvalidHeaderError("header block does not end with a blank line")
+        raise InvalidHeaderError("header block does not end with an empty line")
     first, *lines = block[:-4].decode("utf-8", "surrogateescape").split("\r\n")
-    inline = first[len(_VERSION) :]
+    inline = first[len(VERSION) :]
     if inline and inline[0] not in " \t":
         raise InvalidHeaderError(f"header block starts with {first[:16]!r}, not with NATS/1.0")
     inline = inline.strip(" \t")

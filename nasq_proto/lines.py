@@ -13,7 +13,7 @@ from .errors import RemoteProtocolError
 from .events import Connect, Err, Event, Info, Ok, Ping, Pong, Role, Sub, Unsub
 from .limits import MAX_DIGITS, Limits
 from .messages import Head
-from .subjects import decode_text
+from .subjects import BLANKS, decode_text
 
 __all__ = ["OK", "PING", "PONG", "LineParser"]
 
@@ -22,7 +22,7 @@ PING: Final = Ping()
 PONG: Final = Pong()
 OK: Final = Ok()
 
-_SPACE: Final = (b" ", b"\t")
+_SPACE: Final = tuple(bytes([byte]) for byte in BLANKS)
 # INFO and -ERR may also stand alone. What follows PING, PONG and +OK is ignored.
 _SPACE_OR_END: Final = (*_SPACE, b"")
 
@@ -49,18 +49,15 @@ class LineParser:
         # like any other: the server relays it within a subject or reply.
         line = line[:-2] if line[-2:] == b"\r\n" else line[:-1]
         verb = line[:4].upper()
-        found = (
-            self._to_client(verb, line)
-            if self._role is Role.CLIENT
-            else (self._to_server(verb, line))
-        )
-        if found is not None:
-            return found
         # The server, too, ignores whatever follows PING and PONG in their line.
         if verb == b"PING":
             return PING
         if verb == b"PONG":
             return PONG
+        parse = self._to_client if self._role is Role.CLIENT else self._to_server
+        found = parse(verb, line)
+        if found is not None:
+            return found
         # A misspelled CONNECT is shown without its JSON, which may contain credentials.
         raise RemoteProtocolError(f"unknown protocol operation {line[:40].partition(b'{')[0]!r}")
 
@@ -72,7 +69,7 @@ class LineParser:
         if verb == b"INFO" and line[4:5] in _SPACE_OR_END:
             return Info.from_json(line[4:])
         if verb == b"-ERR" and line[4:5] in _SPACE_OR_END:
-            text = line[4:].strip(b" \t").decode("utf-8", "replace")
+            text = line[4:].strip(BLANKS).decode("utf-8", "replace")
             if len(text) > 1 and text[0] == text[-1] == "'":
                 text = text[1:-1]
             return Err(text)

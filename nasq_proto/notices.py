@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .events import Event
+from .values import Value
 
 __all__ = [
     "Closed",
@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 
-class Notice(Event):
+class Notice(Value):
     """The base of everything that `on_event` is called with.
 
     Attributes:

@@ -1,13 +1,13 @@
-"""What may be said when, as a table.
+"""The connection's state machine: which event each side may send in each state.
 
-Why it exists: a NATS stream has an order that both sides must keep (INFO, then CONNECT, then
-anything), and code that checks it with flags ends up checking it in five places.
+Both sides of a NATS stream must keep an order: INFO, then CONNECT, then anything. This table is the
+only place that decides about it; flags would have to be checked in several.
 
-Rules: `TRANSITIONS[state][sender][event type]` is the next state. A missing key is an error: of
-the peer when it was received, of the caller when it was to be sent. Nothing else decides.
+Rules: `TRANSITIONS[state][sender][event type]` is the next state. A missing key is an error: the
+peer's error if the event was received, the caller's if it was to be sent.
 
-Known imperfections: nats-server takes commands before CONNECT when it asks for no credentials; this
-table does not, since no client needs it. A second CONNECT is legal and keeps the state.
+Known imperfections: nats-server accepts commands before CONNECT if it requires no credentials. This
+table does not, because no client needs it. A second CONNECT is legal and keeps the state.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = ["TRANSITIONS", "ConnectionState"]
 
 
 class ConnectionState(enum.Enum):
-    """Where a connection stands; the same for both roles."""
+    """The state of a connection, which is the same for both roles."""
 
-    AWAIT_INFO = "the server has not said INFO yet"
-    AWAIT_CONNECT = "the client has not said CONNECT yet"
-    OPEN = "both may say anything"
+    AWAIT_INFO = "the server has not sent INFO yet"
+    AWAIT_CONNECT = "the client has not sent CONNECT yet"
+    OPEN = "both may send anything"
     CLOSED = "the peer closed its side, or the stream failed"
 
 

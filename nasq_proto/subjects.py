@@ -1,10 +1,11 @@
 """Subjects: what NATS allows, and which pattern matches which subject.
 
-A subject is tokens joined by dots. `*` as a whole token stands for one token, `>` as the last one
-for one or more; `foo*` is a literal. Everything else is the server's business (UTF-8 is legal,
-case counts). What this module refuses would break the framing or is refused by the server, and a
-stray blank would turn `SUB foo bar 1` into queue group "bar": so it is refused before it is sent.
-What another client has published and the server relays is not checked here: see `encoder`.
+A subject is tokens joined by dots. A token `*` stands for any one token, and `>` as the last token
+for one or more; `foo*` is a literal. Case counts, and any UTF-8 is legal.
+
+What a caller gives is checked strictly, before it is sent: a stray blank would turn `SUB foo bar 1`
+into a subscription of queue group "bar". Servers relay more than that (`a..b`, control characters),
+and whatever the decoder reads as one argument can be relayed again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Final
 from .errors import InvalidSubjectError
 
 __all__ = [
+    "BLANKS",
     "check_queue_group",
     "check_raw_subject",
+    "check_relayed",
     "check_subject",
     "check_word",
     "decode_text",
@@ -24,11 +27,17 @@ __all__ = [
     "subject_matches",
 ]
 
-# ASCII whitespace, and NUL. Blank, tab and the line ends separate what is on the wire, the server's
-# subject check refuses FF and NUL as well, and VT is whitespace to the readers of other clients.
-_FORBIDDEN: Final = re.compile(r"[\x00\t\n\v\f\r ]")
-# Non-empty tokens without wildcards or whitespace: nearly every subject that a server relays.
-_PLAIN: Final = re.compile(rb"[^\x00\t\n\v\f\r .*>]++(?:\.[^\x00\t\n\v\f\r .*>]++)*+")
+# On the wire, blanks and tabs separate the arguments of a control line, and a line feed ends it.
+# No other byte does.
+BLANKS: Final = b" \t"
+_SEPARATORS: Final = BLANKS + b"\n"
+# What the server refuses in a subject as well, and VT, which readers of other clients split at.
+_FORBIDDEN: Final = _SEPARATORS + b"\0\v\f\r"
+
+_SEPARATOR: Final = re.compile(rb"[%b]" % _SEPARATORS)
+_FORBIDDEN_CHARACTER: Final = re.compile(f"[{_FORBIDDEN.decode()}]")
+# Tokens without wildcards or whitespace: nearly every subject that a server relays.
+_PLAIN: Final = re.compile(rb"[^.*>%b]++(?:\.[^.*>%b]++)*+" % (_FORBIDDEN, _FORBIDDEN))
 
 
 def decode_text(encoded: bytes) -> str:
@@ -37,10 +46,10 @@ def decode_text(encoded: bytes) -> str:
 
 
 def encode_text(text: str, what: str) -> bytes:
-    """`text` as the bytes that go on the wire; they decode to the same text again.
+    """Encode `text` for the wire; `decode_text` gives the same text again.
 
-    A surrogate from U+DC80 to U+DCFF stands for one undecodable byte of a subject that was
-    received. Any other surrogate, and a sequence of them that is valid UTF-8, was never received.
+    A surrogate from U+DC80 to U+DCFF stands for one undecodable byte of a received subject. No
+    received text contains any other surrogate, or a sequence of them that is valid UTF-8.
 
     Raises:
         TypeError: `text` is not a str.
@@ -53,22 +62,22 @@ def encode_text(text: str, what: str) -> bytes:
     try:
         encoded = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidSubjectError(f"{what} {_excerpt(text)} holds a lone surrogate") from None
-    again = encoded.decode("utf-8", "surrogateescape")
+        raise InvalidSubjectError(f"{what} {_excerpt(text)} contains a lone surrogate") from None
+    again = decode_text(encoded)
     if again != text:
         raise InvalidSubjectError(
-            f"{what} {_excerpt(text)} contains surrogates that together are valid UTF-8; "
+            f"{what} {_excerpt(text)} contains surrogates that together are valid UTF-8: "
             f"use the characters themselves: {_excerpt(again)}"
         )
     return encoded
 
 
 def check_word(text: str, what: str) -> bytes:
-    """Refuse what can't be one argument of a control line; give its bytes.
+    """Check an argument of a control line and return its bytes.
 
     Args:
-        text: what to check.
-        what: how the error calls it.
+        text: the argument.
+        what: its name in the error.
 
     Raises:
         TypeError: `text` is not a str.
@@ -77,11 +86,28 @@ def check_word(text: str, what: str) -> bytes:
     encoded = encode_text(text, what)
     if not text:
         raise InvalidSubjectError(f"{what} is empty")
-    bad = _FORBIDDEN.search(text)
+    bad = _FORBIDDEN_CHARACTER.search(text)
     if bad:
         raise InvalidSubjectError(
-            f"{what} {_excerpt(text)} holds {bad.group()!r} at position {bad.start()}; "
-            "blanks, line ends and NUL are not allowed"
+            f"{what} {_excerpt(text)} contains {bad.group()!r} at position {bad.start()}: "
+            "whitespace and NUL are not allowed"
+        )
+    return encoded
+
+
+def check_relayed(text: str, what: str) -> bytes:
+    """Check an argument that a server relays, and return its bytes.
+
+    Raises:
+        TypeError: `text` is not a str.
+        InvalidSubjectError: it is empty, or contains a blank, a tab, a line feed or a lone
+            surrogate.
+    """
+    encoded = encode_text(text, what)
+    if not encoded or _SEPARATOR.search(encoded):
+        raise InvalidSubjectError(
+            f"{what} {_excerpt(text)} can't be relayed: it must not be empty, and must not contain "
+            "blanks, tabs or line feeds"
         )
     return encoded
 
@@ -91,27 +117,27 @@ def _excerpt(text: str) -> str:
 
 
 def check_subject(subject: str, *, wildcards: bool, what: str = "subject") -> bytes:
-    """Refuse a subject that NATS does not allow; give the bytes of one that it does.
+    """Check that NATS allows a subject, and return its bytes.
 
     Args:
-        subject: what to check.
+        subject: the subject.
         wildcards: whether `*` and `>` may stand for tokens (subscribing) or not (publishing).
-        what: how the error calls it.
+        what: its name in the error.
 
     Raises:
-        TypeError: it is no str.
-        InvalidSubjectError: says what is wrong and where.
+        TypeError: the subject is not a str.
+        InvalidSubjectError: NATS does not allow it; the message says why, and where.
 
     >>> check_subject("orders.new", wildcards=False)
     b'orders.new'
     >>> check_subject("orders.*", wildcards=False)
     Traceback (most recent call last):
-    nasq_proto.errors.InvalidSubjectError: subject 'orders.*' holds the wildcard '*'; ...
+    nasq_proto.errors.InvalidSubjectError: subject 'orders.*' contains the wildcard '*': ...
     """
     encoded = check_word(subject, what)
     if subject[0] == "." or subject[-1] == "." or ".." in subject:
         raise InvalidSubjectError(
-            f"{what} {_excerpt(subject)} holds an empty token; "
+            f"{what} {_excerpt(subject)} contains an empty token: "
             "tokens are joined by single dots, with none at either end"
         )
     if "*" in subject or ">" in subject:
@@ -119,12 +145,12 @@ def check_subject(subject: str, *, wildcards: bool, what: str = "subject") -> by
         for wildcard in ("*", ">"):
             if wildcard in tokens and not wildcards:
                 raise InvalidSubjectError(
-                    f"{what} {_excerpt(subject)} holds the wildcard {wildcard!r}; "
+                    f"{what} {_excerpt(subject)} contains the wildcard {wildcard!r}: "
                     "a message goes to one subject, wildcards are for subscribing"
                 )
         if ">" in tokens[:-1]:
             raise InvalidSubjectError(
-                f"{what} {_excerpt(subject)} holds '>' before its end; it must be the last token"
+                f"{what} {_excerpt(subject)} contains '>' before its end: it must be the last token"
             )
     return encoded
 
@@ -144,22 +170,16 @@ def check_raw_subject(subject: bytes) -> None:
 
 
 def check_queue_group(queue_group: str) -> bytes:
-    """Refuse a queue group that would break the framing or that the server refuses.
-
-    Raises:
-        TypeError: it is no str.
-        InvalidSubjectError: says what is wrong and where.
-    """
+    """Check that NATS allows a queue group, and return its bytes; raises as `check_word` does."""
     return check_word(queue_group, "queue group")
 
 
 def subject_matches(pattern: str, subject: str) -> bool:
-    """Whether a subscription to `pattern` receives what is published to `subject`.
+    """Return whether a subscription to `pattern` receives what is published to `subject`.
 
-    As in the server, an empty token matches nothing: a subject or pattern that contains one (also
-    the empty text) matches nothing at all, not even itself. The server refuses a pattern with `>`
-    before its end, so such a pattern matches nothing either. In a subject, `*` and `>` are tokens
-    like any other.
+    As in the server, a subject or pattern with an empty token (or an empty one) matches nothing,
+    not even itself. The server refuses a pattern with `>` before its end, so that such a pattern
+    matches nothing either. In a subject, `*` and `>` are tokens like any other.
 
     >>> subject_matches("orders.*", "orders.new"), subject_matches("orders.>", "orders")
     (True, False)

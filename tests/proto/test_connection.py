@@ -171,7 +171,7 @@ def test_the_end_of_a_stream_can_not_be_sent(
 def test_the_error_for_a_premature_event_names_what_is_missing() -> None:
     (failed,) = Connection(CLIENT).receive_data(b"PING\r\n")
     assert str(failed) == (
-        "ProtocolFailed(PING is not allowed now: the server has not said INFO yet)"
+        "ProtocolFailed(PING is not allowed now: the server has not sent INFO yet)"
     )
 
 

@@ -304,7 +304,7 @@ UNREADABLE: list[tuple[Role, bytes, str]] = [
     (SERVER, b"PUB a 2\r\nabcd\r\n", "payload of 2 bytes on 'a' is followed by b'cd', not by CRLF"),
     (CLIENT, b"INFO\r\n", "INFO is not valid JSON"),
     (CLIENT, b"INFO {\r\n", "INFO is not valid JSON"),
-    (CLIENT, b"INFO []\r\n", "INFO must hold a JSON object, not list"),
+    (CLIENT, b"INFO []\r\n", "INFO must contain a JSON object, not list"),
     (CLIENT, b"INFORM {}\r\n", "unknown protocol operation b'INFORM '"),
     (CLIENT, b"INFO{}\r\n", "unknown protocol operation b'INFO'"),
     (CLIENT, b"INFO\r{}\r\n", "unknown protocol operation b'INFO\\r'"),
@@ -321,7 +321,7 @@ UNREADABLE: list[tuple[Role, bytes, str]] = [
     (CLIENT, b"MSG a 1 \x0c5\r\n", "message size b'\\x0c5' is not a number of 1 to 9 digits"),
     (CLIENT, b'INFO {"port":"x"}\r\n', "INFO field 'port' must be int, not str"),
     (SERVER, b"CONNECT\r\n", "CONNECT is not valid JSON"),
-    (SERVER, b"CONNECT null\r\n", "CONNECT must hold a JSON object, not NoneType"),
+    (SERVER, b"CONNECT null\r\n", "CONNECT must contain a JSON object, not NoneType"),
     (SERVER, b'CONNECT {"user":"\xff"}\r\n', "CONNECT is not valid JSON: UnicodeDecodeError"),
 ]
 

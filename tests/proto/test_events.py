@@ -222,7 +222,7 @@ def test_invalid_json_is_a_remote_error(read: Any, data: bytes) -> None:
 @pytest.mark.parametrize("read", [Info.from_json, Connect.from_json])
 @pytest.mark.parametrize("data", [b"[]", b"null", b"1", b'"x"', b"true"])
 def test_json_other_than_an_object_is_a_remote_error(read: Any, data: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="must hold a JSON object, not"):
+    with pytest.raises(RemoteProtocolError, match="must contain a JSON object, not"):
         read(data)
 
 

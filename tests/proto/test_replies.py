@@ -45,7 +45,7 @@ def ask(rig: Rig, parts: Parts) -> PendingReply:
 def reply_subjects(rig: Rig) -> list[str]:
     """Where the requests that the service has received want their replies."""
     rig.link.pump()
-    return [head.reply or "" for head, _, _ in rig.inbox.items]
+    return [(head.reply or b"").decode() for head, _, _ in rig.inbox.items]
 
 
 def respond(rig: Rig, subject: str, *bodies: bytes) -> None:
