@@ -1,10 +1,10 @@
-"""The recorded script: one trace per scenario, the same on every backend.
+"""Run all scenarios, and compare their traces with the recorded ones.
 
-    python -m tests.scenarios             play everything, and show what differs from the record
-    python -m tests.scenarios --record    write the record anew
+    python -m tests.scenarios             show the differences
+    python -m tests.scenarios --record    record the traces again
 
-The record is `trace.json`. It is written only when asyncio, trio and blocking sockets agree. Look
-at its diff before you commit it: a diff there is a change of behaviour.
+The traces in `traces/` are written only if they are the same on asyncio, trio and blocking sockets.
+A difference is a change of behaviour, so review it before you commit it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from nasq.server import LocalServer
 from tests.conftest import BACKENDS
 
 from . import record
-from .script import SCENARIOS, play
+from .script import MODULES, SCENARIOS, play
 from .worlds import on_a_real_server
 
 
 def main() -> None:
-    """Play, compare, write."""
+    """Run, compare, record."""
     parser = argparse.ArgumentParser("python -m tests.scenarios", description=__doc__)
-    parser.add_argument("--record", action="store_true", help="write the record anew")
+    parser.add_argument("--record", action="store_true", help="record the traces again")
     write = parser.parse_args().record
     with LocalServer(jetstream=False) as server:
         traces = {
@@ -43,7 +43,7 @@ def main() -> None:
     if differences:
         raise SystemExit(1)
     if write:
-        record.write(expected)
+        record.write(expected, MODULES)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The server crashes and comes back, or does not."""
+"""A server that crashes, with and without a restart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .stage import Stage, scenario
 
 
 @scenario
-async def a_crash_and_its_story(stage: Stage) -> None:
+async def a_crash_and_a_reconnect(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await stage.crash(server, queue)
@@ -23,7 +23,7 @@ async def a_crash_and_its_story(stage: Stage) -> None:
 
 
 @scenario
-async def subscriptions_live_again(stage: Stage) -> None:
+async def subscriptions_are_restored(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await queue.subscribe_and_queue("plain")
@@ -40,7 +40,7 @@ async def subscriptions_live_again(stage: Stage) -> None:
 
 
 @scenario
-async def pushes_made_meanwhile_are_sent_in_order(stage: Stage) -> None:
+async def pushes_while_disconnected_are_sent_in_order(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await queue.subscribe_and_queue("back")
@@ -57,7 +57,7 @@ async def pushes_made_meanwhile_are_sent_in_order(stage: Stage) -> None:
 
 
 @scenario
-async def unsubscribing_meanwhile(stage: Stage) -> None:
+async def unsubscribing_while_disconnected(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     sid = await queue.subscribe_and_queue("a")
@@ -71,7 +71,7 @@ async def unsubscribing_meanwhile(stage: Stage) -> None:
 
 
 @scenario
-async def subscribing_meanwhile_waits_for_the_next_connection(stage: Stage) -> None:
+async def subscribing_while_disconnected_waits_for_the_next_connection(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await stage.crash(server, queue)
@@ -82,7 +82,7 @@ async def subscribing_meanwhile_waits_for_the_next_connection(stage: Stage) -> N
 
 
 @scenario
-async def flushing_meanwhile_waits_for_the_next_connection(stage: Stage) -> None:
+async def flushing_while_disconnected_waits_for_the_next_connection(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await stage.crash(server, queue)
@@ -92,7 +92,7 @@ async def flushing_meanwhile_waits_for_the_next_connection(stage: Stage) -> None
 
 
 @scenario
-async def what_needs_an_answer_meanwhile(stage: Stage) -> None:
+async def requesting_and_draining_while_disconnected(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await stage.crash(server, queue)
@@ -103,7 +103,7 @@ async def what_needs_an_answer_meanwhile(stage: Stage) -> None:
 
 
 @scenario
-async def a_pop_that_waits_outlives_the_connection(stage: Stage) -> None:
+async def a_waiting_pop_survives_a_reconnect(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await queue.subscribe_and_queue("a")
@@ -145,7 +145,7 @@ async def no_reconnect_buffer_at_all(stage: Stage) -> None:
 
 
 @scenario
-async def disconnecting_with_no_connection_up(stage: Stage) -> None:
+async def disconnecting_while_disconnected(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port)
     await stage.crash(server, queue)
@@ -155,21 +155,21 @@ async def disconnecting_with_no_connection_up(stage: Stage) -> None:
 
 
 @scenario
-async def it_never_reconnects_when_told_so(stage: Stage) -> None:
+async def without_a_policy_it_never_reconnects(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port, reconnect=None)
     await queue.push("a", "kept")
     await stage.crash(server, queue)
     await queue.iterate(10)
     await queue.push("a", "x")
-    queue.last_error  # noqa: B018 - looking at it writes it down
+    queue.last_error  # noqa: B018 - reading it records it
     await stage.come_back(server)
     await queue.connect()
     queue.is_connected()
 
 
 @scenario
-async def it_gives_up_after_some_attempts(stage: Stage) -> None:
+async def giving_up_after_max_attempts(stage: Stage) -> None:
     server = stage.server()
     policy = ReconnectPolicy(delay=0.001, max_attempts=2)
     queue = await stage.connected(port=server.port, reconnect=policy)
@@ -180,7 +180,7 @@ async def it_gives_up_after_some_attempts(stage: Stage) -> None:
 
 
 @scenario
-async def it_goes_to_another_server(stage: Stage) -> None:
+async def reconnecting_to_another_server(stage: Stage) -> None:
     first, second = stage.server(), stage.server()
     urls = [f"nats://{server.host}:{server.port}" for server in (first, second)]
     queue = await stage.connected(servers=urls)
@@ -193,7 +193,7 @@ async def it_goes_to_another_server(stage: Stage) -> None:
 
 
 @scenario
-async def crash_after_crash(stage: Stage) -> None:
+async def repeated_crashes(stage: Stage) -> None:
     server = stage.server()
     queue = await stage.connected(port=server.port, reconnect=ReconnectPolicy(delay=0.001))
     await queue.subscribe_and_queue("a")

@@ -1,4 +1,4 @@
-"""connect, disconnect and everything that is done at the wrong time; credentials, permissions."""
+"""connect, disconnect, calls in the wrong state, credentials and permissions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ANN: dict[str, Any] = {"namespace": "ns", "user": "ann", "password": "secret"}
 
 
 async def use_everything(queue: Actor) -> None:
-    """Call whatever needs a connection."""
+    """Call each method that needs a connection."""
     await queue.push("a", "x")
     await queue.push_many("a", ["x"])
     await queue.publish("a", "x")
@@ -28,7 +28,7 @@ async def use_everything(queue: Actor) -> None:
     await queue.unsubscribe(1)
     await queue.wait_connected(timeout=1.0)
     queue.is_connected()
-    queue.last_error  # noqa: B018 - looking at it writes it down
+    queue.last_error  # noqa: B018 - reading it records it
     queue.clear_queue()
 
 
@@ -59,7 +59,7 @@ async def connecting_twice(stage: Stage) -> None:
     await queue.connect()
     await queue.wait_connected()
     queue.is_connected()
-    queue.last_error  # noqa: B018 - looking at it writes it down
+    queue.last_error  # noqa: B018 - reading it records it
 
 
 @scenario
@@ -95,7 +95,7 @@ async def as_a_context_manager(stage: Stage) -> None:
 
 
 @scenario
-async def a_context_manager_with_no_server(stage: Stage) -> None:
+async def a_context_manager_without_a_server(stage: Stage) -> None:
     server = stage.server()
     await stage.crash(server)
     queue = stage.queue(port=server.port)
@@ -103,15 +103,15 @@ async def a_context_manager_with_no_server(stage: Stage) -> None:
         async with queue.raw:
             stage.write("never reached")
     except ConnectionError as error:
-        stage.write(f"raised {type(error).__name__}: {error}")
+        stage.write(f"raised {type(error).__name__}")
 
 
 @scenario
-async def connecting_with_no_server(stage: Stage) -> None:
+async def connecting_without_a_server(stage: Stage) -> None:
     server = stage.server()
     await stage.crash(server)
     queue = await stage.connected(port=server.port)
-    queue.last_error  # noqa: B018 - looking at it writes it down
+    queue.last_error  # noqa: B018 - reading it records it
     await queue.push("a", "x")
     await queue.wait_connected()
     await stage.come_back(server)
@@ -126,7 +126,7 @@ async def connecting_to_the_second_of_two_servers(stage: Stage) -> None:
     urls = [f"nats://{server.host}:{server.port}" for server in (first, second)]
     queue = await stage.connected(servers=urls)
     await queue.flush()
-    queue.last_error  # noqa: B018 - looking at it writes it down
+    queue.last_error  # noqa: B018 - reading it records it
 
 
 @each(
@@ -141,7 +141,7 @@ async def connecting_to_the_second_of_two_servers(stage: Stage) -> None:
 async def credentials(stage: Stage, options: dict[str, Any]) -> None:
     server = stage.server(**USERS)
     queue = await stage.connected(port=server.port, **options)
-    queue.last_error  # noqa: B018 - looking at it writes it down
+    queue.last_error  # noqa: B018 - reading it records it
     await queue.flush()
 
 
@@ -175,25 +175,3 @@ async def a_publish_that_is_denied(stage: Stage) -> None:
     await queue.push("open", "goes on")
     await queue.flush()
     queue.is_connected()
-
-
-@each(
-    {
-        "no host": {"host": ""},
-        "a URL for a host": {"host": "nats://a"},
-        "port 0": {"port": 0},
-        "port text": {"port": "4222"},
-        "no servers": {"servers": []},
-        "one str for servers": {"servers": "nats://a"},
-        "a foreign URL": {"servers": ["ftp://a"]},
-        "a negative interval": {"ping_interval": -1},
-        "a timeout of 0": {"connect_timeout": 0},
-        "a negative buffer": {"reconnect_buffer": -1},
-        "no bound": {"max_messages": 0},
-        "an unknown overflow": {"overflow": "explode"},
-        "credentials twice": {"credentials": "a", "nkey_seed": "b"},
-        "an unknown option": {"colour": "red"},
-    }
-)
-async def an_option_that_makes_no_sense(stage: Stage, options: dict[str, Any]) -> None:
-    stage.show("NASQueue(...)", lambda: stage.queue(**options))

@@ -1,4 +1,4 @@
-"""The bounds of the local queue, under each of the four policies."""
+"""The bounds of the local queue, with each of the four policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bodies(count: int) -> list[bytes]:
 
 
 async def receive(queue: Actor, other: Actor, messages: list[bytes]) -> None:
-    """Have `other` publish what comes to `queue`."""
+    """Let `other` publish messages that `queue` receives."""
     for message in messages:
         await other.raw.publish("a", message)
     await other.raw.flush()
@@ -31,7 +31,7 @@ async def receive(queue: Actor, other: Actor, messages: list[bytes]) -> None:
         for bound in BOUNDS
     }
 )
-async def too_many_come_from_the_server(stage: Stage, options: dict[str, Any]) -> None:
+async def too_many_messages_from_the_server(stage: Stage, options: dict[str, Any]) -> None:
     queue, other = await stage.connected(**options), await stage.connected("other")
     await queue.subscribe_and_queue("a")
     await receive(queue, other, bodies(5))
@@ -49,7 +49,7 @@ async def too_many_come_from_the_server(stage: Stage, options: dict[str, Any]) -
         for bound in BOUNDS
     }
 )
-async def too_many_are_pushed(stage: Stage, options: dict[str, Any]) -> None:
+async def too_many_pushed_messages(stage: Stage, options: dict[str, Any]) -> None:
     queue = await stage.connected(**options)
     for message in bodies(5):
         await queue.push("a", message)
@@ -59,7 +59,7 @@ async def too_many_are_pushed(stage: Stage, options: dict[str, Any]) -> None:
 
 
 @scenario
-async def a_blocked_push_goes_on_when_there_is_room(stage: Stage) -> None:
+async def a_blocked_push_continues_when_there_is_room(stage: Stage) -> None:
     queue = await stage.connected(overflow="block", max_messages=2)
     taker = queue.also("taker")
 
@@ -95,7 +95,7 @@ async def clearing_makes_room_for_a_blocked_push(stage: Stage) -> None:
 
 
 @scenario
-async def nothing_is_lost_while_the_server_is_held_back(stage: Stage) -> None:
+async def blocking_on_overflow_loses_nothing(stage: Stage) -> None:
     queue, other = (
         await stage.connected(overflow="block", max_bytes=50),
         await stage.connected("other"),
@@ -116,7 +116,7 @@ async def nothing_is_lost_while_the_server_is_held_back(stage: Stage) -> None:
 
 
 @each(DROPPING)
-async def a_message_larger_than_all_the_room(stage: Stage, policy: str) -> None:
+async def a_message_larger_than_the_bound(stage: Stage, policy: str) -> None:
     queue = await stage.connected(overflow=policy, max_bytes=20)
     other = await stage.connected("other")
     await queue.subscribe_and_queue("a")
@@ -136,7 +136,7 @@ async def headers_count_as_bytes(stage: Stage, policy: str) -> None:
 
 
 @scenario
-async def iteration_goes_on_after_the_error(stage: Stage) -> None:
+async def iteration_continues_after_an_overflow_error(stage: Stage) -> None:
     queue, other = (
         await stage.connected(overflow="error", max_messages=2),
         await stage.connected("other"),
@@ -148,7 +148,7 @@ async def iteration_goes_on_after_the_error(stage: Stage) -> None:
 
 
 @scenario
-async def an_error_ends_a_pop_that_waits(stage: Stage) -> None:
+async def an_overflow_error_ends_a_waiting_pop(stage: Stage) -> None:
     queue, other = (
         await stage.connected(overflow="error", max_bytes=5),
         await stage.connected("other"),

@@ -8,7 +8,7 @@ from .stage import Actor, Stage, scenario
 
 
 async def answer(service: Actor, count: int = 1) -> None:
-    """Answer so many requests with what they said, in capitals."""
+    """Answer `count` requests with their text in capitals."""
     for _ in range(count):
         message = await service.pop(timeout=60.0)
         await service.respond(message, message.text.upper(), message.headers)
@@ -33,7 +33,7 @@ async def a_request_with_headers(stage: Stage) -> None:
 
 
 @scenario
-async def requests_one_behind_the_other(stage: Stage) -> None:
+async def consecutive_requests(stage: Stage) -> None:
     client, service = await stage.connected("client"), await stage.connected("service")
     await service.subscribe_and_queue("ask.*", queue_group="services")
 
@@ -53,7 +53,7 @@ async def a_queue_that_answers_itself(stage: Stage) -> None:
 
 
 @scenario
-async def a_request_that_nobody_hears(stage: Stage) -> None:
+async def a_request_without_subscribers(stage: Stage) -> None:
     queue = await stage.connected()
     await queue.request("nobody", "x")
     await queue.request("nobody", "x", timeout=math.inf)
@@ -61,7 +61,7 @@ async def a_request_that_nobody_hears(stage: Stage) -> None:
 
 
 @scenario
-async def a_request_that_nobody_answers(stage: Stage) -> None:
+async def a_request_without_a_reply(stage: Stage) -> None:
     queue, other = await stage.connected(), await stage.connected("other")
     await other.subscribe_and_queue("silent")
     await queue.request("silent", "first", timeout=0.05)
@@ -72,7 +72,7 @@ async def a_request_that_nobody_answers(stage: Stage) -> None:
 
 
 @scenario
-async def a_reply_that_comes_too_late(stage: Stage) -> None:
+async def a_reply_after_the_timeout(stage: Stage) -> None:
     queue, other = await stage.connected(), await stage.connected("other")
     await other.subscribe_and_queue("slow")
     await queue.request("slow", "x", timeout=0.02)
@@ -100,7 +100,7 @@ async def only_the_first_reply_counts(stage: Stage) -> None:
 
 
 @scenario
-async def responding_to_what_asks_for_no_reply(stage: Stage) -> None:
+async def responding_without_a_reply_subject(stage: Stage) -> None:
     queue = await stage.connected()
     await queue.push("a", "x")
     message = await queue.pop()
@@ -123,7 +123,7 @@ async def a_reply_to_a_subject_of_the_namespace(stage: Stage) -> None:
 
 
 @scenario
-async def a_request_under_way_ends_with_the_queue(stage: Stage) -> None:
+async def disconnecting_ends_a_pending_request(stage: Stage) -> None:
     queue, other = await stage.connected(), await stage.connected("other")
     await other.subscribe_and_queue("silent")
     closer = queue.also("closer")
@@ -154,7 +154,7 @@ async def draining_with_nothing_to_drain(stage: Stage) -> None:
 
 
 @scenario
-async def draining_keeps_what_came_and_sends_what_was_pushed(stage: Stage) -> None:
+async def draining_keeps_received_and_sends_pushed_messages(stage: Stage) -> None:
     queue, other = await stage.connected(), await stage.connected("other")
     await queue.subscribe_and_queue("in")
     await other.subscribe_and_queue("out")

@@ -1,11 +1,12 @@
-"""All scenarios: importing this enters them."""
+"""All scenarios. Importing this module fills `SCENARIOS`."""
 
 from __future__ import annotations
 
 from . import breaking, connecting, overflowing, receiving, requesting, sending, subscribing
-from .stage import SCENARIOS, play
+from .stage import MODULES, SCENARIOS, play
 
 __all__ = [
+    "MODULES",
     "SCENARIOS",
     "breaking",
     "connecting",

@@ -1,9 +1,9 @@
-"""Where a scenario plays: queues whose every call is written down, and servers that can crash.
+"""Run scenarios: queues that record each call, and servers that can crash.
 
-A scenario is a coroutine function that takes a `Stage`. What it has its queues do comes out as a
-trace, lines that say what was called and what came of it. A call that raises is written down as
-any other, and the scenario goes on. What differs from run to run by nature (ports, namespaces,
-names of inboxes) is replaced by a word; everything else has to be the same everywhere.
+A scenario is a coroutine function that takes a `Stage`. Each call of its queues is one line of the
+trace: the call, and its result or the type of the error. An error does not end the scenario.
+Ports, namespaces and inbox names are replaced by placeholders; everything else must be the same in
+each world. The texts of errors are not recorded: other tests check them.
 """
 
 from __future__ import annotations
@@ -16,35 +16,38 @@ from functools import partial
 from operator import gt
 from typing import Any, Final
 
-from nasq import Closed, Disconnected, Message, NASQError, NASQueue, SlowConsumer, Stats
+from nasq import Closed, Connected, Disconnected, Message, NASQueue, SlowConsumer, Stats
 from nasq_proto import Notice
 
 from .worlds import Rules, Server, World
 
-__all__ = ["SCENARIOS", "Actor", "Stage", "each", "play", "scenario"]
+__all__ = ["MODULES", "SCENARIOS", "Actor", "Stage", "each", "play", "scenario"]
 
 Trace = list[str]
 Body = Callable[["Stage"], Coroutine[Any, Any, None]]
 BodyOfCase = Callable[["Stage", Any], Coroutine[Any, Any, None]]
 
 SCENARIOS: Final[dict[str, Body]] = {}
+# The module of each scenario, by its last name: its trace is recorded in a file of that name.
+MODULES: Final[dict[str, str]] = {}
 
-# What is longer stands in a trace as its length.
+# A longer value is recorded as its length.
 _LONGEST: Final = 80
 
 
 def scenario(body: Body) -> Body:
-    """Have a coroutine function played, under its own name."""
-    _enter(body.__name__, body)
+    """Add a coroutine function to the scenarios, under its name."""
+    _enter(body.__name__, body, body.__module__)
     return body
 
 
 def each(cases: dict[str, Any]) -> Callable[[BodyOfCase], BodyOfCase]:
-    """Have a coroutine function played once for each case, under its name and the case's."""
+    """Add a coroutine function once for each case, under its name and the name of the case."""
 
     def enter(body: BodyOfCase) -> BodyOfCase:
         for name, case in cases.items():
-            _enter(f"{body.__name__}: {name}", partial(_play_case, body, case))
+            name = f"{body.__name__}: {name}"
+            _enter(name, partial(_play_case, body, case), body.__module__)
         return body
 
     return enter
@@ -54,14 +57,15 @@ async def _play_case(body: BodyOfCase, case: Any, stage: Stage) -> None:
     await body(stage, case)
 
 
-def _enter(name: str, body: Body) -> None:
+def _enter(name: str, body: Body, module: str) -> None:
     name = name.replace("_", " ")
-    assert name not in SCENARIOS, f"two scenarios are called {name!r}"
+    assert name not in SCENARIOS, f"two scenarios are named {name!r}"
     SCENARIOS[name] = body
+    MODULES[name] = module.rpartition(".")[2]
 
 
 def play(name: str, world: World) -> Trace:
-    """The trace of one scenario in one world."""
+    """Run one scenario in one world, and return its trace."""
     with ExitStack() as servers:
         stage = Stage(world, servers)
 
@@ -81,7 +85,7 @@ class Stage:
     """One run of one scenario.
 
     Attributes:
-        trace: what has happened so far.
+        trace: the lines recorded so far.
     """
 
     def __init__(self, world: World, servers: ExitStack) -> None:
@@ -89,11 +93,11 @@ class Stage:
         self._world = world
         self._servers = servers
         self._actors: list[Actor] = []
-        # While calls are made beside one another: each actor's lines for themselves.
+        # The lines of each actor, while calls run concurrently.
         self._lanes: dict[str, Trace] | None = None
 
     def queue(self, label: str = "queue", **options: Any) -> Actor:
-        """A queue, not yet connected."""
+        """A queue that is not connected yet."""
         notices: list[Notice] = []
         queue = self._world.kit.queue(on_event=notices.append, **options)
         actor = Actor(self, label, queue, notices)
@@ -101,19 +105,20 @@ class Stage:
         return actor
 
     async def connected(self, label: str = "queue", **options: Any) -> Actor:
-        """A queue that is connected."""
+        """A queue after `connect()`, which is recorded only if it fails."""
         actor = self.queue(label, **options)
-        await actor.connect()
+        if not await actor.raw.connect():
+            self.write(f"{label}.connect() -> False")
         return actor
 
     def server(self, **rules: Any) -> Server:
-        """A server of this scenario's own, until the scenario ends."""
+        """A separate server, which runs until the scenario ends."""
         return self._servers.enter_context(self._world.serve(Rules(**rules)))
 
     async def crash(self, server: Server, *queues: Actor) -> None:
-        """End a server, and wait until these queues have noticed."""
+        """Kill a server, and wait until these queues are disconnected."""
         for queue in queues:
-            # With bytes under way it would be chance what is lost, and how the end looks.
+            # With data in flight it would be chance which messages are lost.
             await queue.raw.flush()
         before = [queue.disconnects() for queue in queues]
         server.kill()
@@ -128,68 +133,62 @@ class Stage:
         self.write("the server is back")
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for what nothing announces."""
+        """Poll a condition until it is true."""
         await self._world.kit.until(condition)
 
     async def beside(self, *bodies: Callable[[], Awaitable[object]]) -> None:
-        """Run bodies beside one another, each with actors of its own.
+        """Run bodies concurrently, each with separate actors.
 
-        No order between actors is claimed: their lines are sorted by actor.
+        The order between actors is not recorded: the lines are sorted by actor.
         """
         self._lanes = {}
         await self._world.kit.gather(*bodies)
         lanes, self._lanes = self._lanes, None
         for label in sorted(lanes):
-            self.trace += [f"beside: {line}" for line in lanes[label]]
+            self.trace += [f"| {line}" for line in lanes[label]]
 
     def show(self, what: str, look: Callable[..., object], *args: object) -> None:
-        """Write down what an expression gives or raises."""
+        """Record the value of an expression, or the type of its error."""
         try:
             self.write(f"{what} -> {_shown(look(*args))}")
-        except NASQError as error:
-            self.write(f"{what} raises {_raised(error)}")
         except Exception as error:
-            # Python's own words change with its version.
             self.write(f"{what} raises {type(error).__name__}")
 
     def write(self, line: str, label: str = "") -> None:
-        """Put a line into the trace, with what differs from run to run replaced by a word."""
+        """Add a line to the trace, with placeholders for what differs from run to run."""
         line = line.replace(self._world.kit.namespace, "NS")
         line = re.sub(r"(127\.0\.0\.1|localhost):\d+", "HOST:PORT", line)
         line = re.sub(r"_INBOX\.\w{22}", "_INBOX.ID", line)
-        # Of a server that is killed the kernel may close the connections before the listener: who
-        # connects again at once is accepted then, and reset.
-        line = re.sub(
-            r"\[Errno \d+\] Connection reset by peer", "[Errno N] Connection refused", line
-        )
-        line = re.sub(r"\[Errno \d+\]", "[Errno N]", line)
-        # A server that is being killed may have taken the connection already.
-        line = line.replace("[Errno N] Connection reset by peer", "[Errno N] Connection refused")
-        line = re.sub(r"(can't be sent as JSON: ).*", r"\1WHY", line)
         line = line.replace("BlockingNASQueue", "NASQueue")
         lane = self.trace if self._lanes is None else self._lanes.setdefault(label, [])
         lane.append(line)
 
     async def leave(self) -> None:
-        """Disconnect everyone, and write down what they were told and how they end."""
+        """Disconnect all queues, and record their events and counters.
+
+        The usual events, Connected and Closed without an error, are not recorded.
+        """
         for actor in self._actors:
             await actor.raw.disconnect()
         for actor in self._actors:
             await self.until(actor.has_ended)
-            for notice in _together(actor.notices):
-                self.write(f"{actor.label} was told {notice!r}")
-            stats = "its share" if actor.shares else _shown(actor.raw.stats())
-            self.write(f"{actor.label} ends as {actor!r} with {stats}")
+            notices = _merged(actor.notices)
+            kinds = [type(notice) for notice in notices]
+            if kinds != [Connected, Closed] or notices[-1] != Closed(None, 0):
+                self.write(f"{actor.label} events: {', '.join(map(_notice, notices)) or 'none'}")
+            if not actor.shares:
+                self.write(f"{actor.label} stats: {_counters(actor.raw.stats()) or 'none'}")
 
 
 class Actor:
-    """A queue whose every call is written down.
+    """A queue that records each call.
 
     Attributes:
-        label: what it is called in the trace.
-        raw: the queue, for what is not to be written down.
-        notices: what `on_event` was called with.
-        shares: how much comes to it is the server's choice, so its stats are not written down.
+        label: its name in the trace.
+        raw: the queue itself, for calls that are not recorded.
+        notices: the events that `on_event` was called with.
+        shares: whether the server chooses how many messages it receives. Then its counters are
+            not recorded.
     """
 
     def __init__(self, stage: Stage, label: str, raw: NASQueue, notices: list[Notice]) -> None:
@@ -203,29 +202,29 @@ class Actor:
         return repr(getattr(self.raw, "blocking", self.raw))
 
     def also(self, label: str) -> Actor:
-        """The same queue under another label, for what is called beside."""
+        """The same queue under another label, for concurrent calls."""
         return Actor(self._stage, label, self.raw, self.notices)
 
     def disconnects(self) -> int:
-        """How often it was told that its connection is gone."""
+        """The number of Disconnected events."""
         return sum(isinstance(notice, Disconnected) for notice in self.notices)
 
     def has_ended(self) -> bool:
-        """It was never connected, or was told that it is closed."""
-        told = bool(self.notices) and isinstance(self.notices[-1], Closed)
-        return told or "not connected yet," in repr(self)
+        """Whether it was never connected, or reported Closed."""
+        closed = bool(self.notices) and isinstance(self.notices[-1], Closed)
+        return closed or "not connected yet," in repr(self)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.raw, name)
         if not callable(value):
-            self._write(name, f"-> {_shown(value)}")
+            self._write(name, _result(value))
             return value
         if inspect.iscoroutinefunction(getattr(NASQueue, name)):
             return partial(self._await, name, value)
         return partial(self._call, name, value)
 
     async def iterate(self, count: int) -> None:
-        """Take `count` messages, or what there is, with `async for`."""
+        """Take at most `count` messages with `async for`."""
         taken = []
         end = ""
         try:
@@ -234,26 +233,26 @@ class Actor:
                 if len(taken) == count:
                     break
         except ConnectionError as error:
-            end = f", then raises {_raised(error)}"
-        self._write(f"async for, at most {count}", f"-> {_shown(taken)}{end}")
+            end = f", then raises {type(error).__name__}"
+        self._write(f"async for, at most {count}", f" -> {_shown(taken)}{end}")
 
     async def _await(self, name: str, method: Any, *args: Any, **kwargs: Any) -> Any:
         call = _call(name, args, kwargs)
         try:
             result = await method(*args, **kwargs)
         except Exception as error:
-            self._write(call, f"raises {_raised(error)}")
+            self._write(call, f" raises {type(error).__name__}")
             return None
-        self._write(call, f"-> {_shown(result)}")
+        self._write(call, _result(result))
         return result
 
     def _call(self, name: str, method: Any, *args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        self._write(_call(name, args, kwargs), f"-> {_shown(result)}")
+        self._write(_call(name, args, kwargs), _result(result))
         return result
 
     def _write(self, call: str, outcome: str) -> None:
-        self._stage.write(f"{self.label}.{call} {outcome}", self.label)
+        self._stage.write(f"{self.label}.{call}{outcome}", self.label)
 
 
 def _call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -262,12 +261,12 @@ def _call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return f"{name}({', '.join(shown)})"
 
 
-def _raised(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _result(value: object) -> str:
+    return "" if value is None else f" -> {_shown(value)}"
 
 
 def _shown(value: object) -> str:
-    """A value in a line: as its repr, but for what is long, or has a repr that says too little."""
+    """A value as it is recorded: its repr, with exceptions for some types and for long values."""
     if isinstance(value, Message):
         headers = value.headers and {key: value.headers.get_all(key) for key in value.headers}
         fields: dict[str, object] = {"subject": value.subject, "message": value.message}
@@ -275,7 +274,9 @@ def _shown(value: object) -> str:
         fields |= {"reply_to": value.reply_to} if value.reply_to else {}
         return _call("Message", (), fields)
     if isinstance(value, Stats):
-        return _call("Stats", (), {k: v for k, v in value._asdict().items() if v})
+        return f"Stats({_counters(value)})"
+    if isinstance(value, Exception):
+        return type(value).__name__
     if isinstance(value, list) and value and isinstance(value[0], Message):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, (str, bytes)) and len(value) > _LONGEST:
@@ -285,10 +286,26 @@ def _shown(value: object) -> str:
     return re.sub(r" at 0x\w+", "", repr(value))
 
 
-def _together(notices: list[Notice]) -> list[Notice]:
-    """The notices; drops, which are told at most once a second, added up at the end."""
-    told = [notice for notice in notices if not isinstance(notice, SlowConsumer)]
+def _counters(stats: Stats) -> str:
+    """The counters that are not 0."""
+    return ", ".join(f"{name}={count}" for name, count in stats._asdict().items() if count)
+
+
+def _notice(notice: Notice) -> str:
+    """The type of an event and its fields, except for the server's address and unset fields."""
+    slots: tuple[str, ...] = notice.__slots__
+    fields = [(name, getattr(notice, name)) for name in slots if name != "server"]
+    shown = [f"{name}={_shown(value)}" for name, value in fields if value]
+    return f"{type(notice).__name__}({', '.join(shown)})" if shown else type(notice).__name__
+
+
+def _merged(notices: list[Notice]) -> list[Notice]:
+    """The events, with all SlowConsumer events added up into one at the end.
+
+    SlowConsumer is reported at most once a second, so their number is chance.
+    """
+    others = [notice for notice in notices if not isinstance(notice, SlowConsumer)]
     drops = [notice for notice in notices if isinstance(notice, SlowConsumer)]
     if drops:
-        told.append(SlowConsumer(sum(notice.dropped for notice in drops), drops[-1].total))
-    return told
+        others.append(SlowConsumer(sum(notice.dropped for notice in drops), drops[-1].total))
+    return others

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .sending import BAD_SUBJECTS
 from .stage import Actor, Stage, each, scenario
 
 SUBJECTS = ["a", "a.b", "a.b.c", "b", "b.a"]
 
 
 async def publish_to_each(queue: Actor, listener: Actor) -> None:
-    """Publish to each subject, and take what comes."""
+    """Publish to each subject, and pop what `listener` receives."""
     for subject in SUBJECTS:
         await queue.raw.publish(subject, subject)
     await queue.raw.flush()
@@ -26,22 +23,8 @@ async def a_pattern_receives(stage: Stage, pattern: str) -> None:
     await publish_to_each(other, queue)
 
 
-@each({**{k: v for k, v in BAD_SUBJECTS.items() if v not in ("a.*", ">")}, "rest within": "a.>.b"})
-async def a_bad_pattern_is_refused(stage: Stage, pattern: Any) -> None:
-    queue = await stage.connected()
-    await queue.subscribe_and_queue(pattern)
-    await queue.flush()
-
-
-@each({"a blank": "b c", "a line end": "b\r\n", "a number": 7})
-async def a_bad_queue_group_is_refused(stage: Stage, group: Any) -> None:
-    queue = await stage.connected()
-    await queue.subscribe_and_queue("a", queue_group=group)
-    await queue.flush()
-
-
 @each({"none": [], "its subject": ["a.b"], "a star": ["a.*"], "the rest": [">"], "other": ["c"]})
-async def a_pushed_message_is_here_once(stage: Stage, patterns: list[str]) -> None:
+async def a_pushed_message_is_in_this_queue_once(stage: Stage, patterns: list[str]) -> None:
     queue = await stage.connected()
     for pattern in patterns:
         await queue.subscribe_and_queue(pattern)
@@ -83,7 +66,7 @@ async def unsubscribing_from_everything(stage: Stage) -> None:
 
 
 @scenario
-async def what_was_queued_before_unsubscribing_stays(stage: Stage) -> None:
+async def messages_queued_before_unsubscribing_stay(stage: Stage) -> None:
     queue = await stage.connected()
     sid = await queue.subscribe_and_queue("a")
     await queue.push("a", "brought back")
@@ -94,7 +77,7 @@ async def what_was_queued_before_unsubscribing_stays(stage: Stage) -> None:
 
 
 @scenario
-async def unsubscribing_from_what_is_no_subscription(stage: Stage) -> None:
+async def unsubscribing_from_an_unknown_sid(stage: Stage) -> None:
     queue = await stage.connected()
     await queue.unsubscribe(99)
     await queue.subscribe_and_queue("a")
@@ -163,7 +146,7 @@ async def two_groups_get_a_copy_each(stage: Stage) -> None:
 
 
 @scenario
-async def namespaces_never_meet(stage: Stage) -> None:
+async def namespaces_are_separate(stage: Stage) -> None:
     shop = await stage.connected("shop", namespace="shop")
     bank = await stage.connected("bank", namespace="bank")
     await bank.subscribe_and_queue(">")
@@ -189,18 +172,3 @@ async def a_namespace_contains_those_below_it(stage: Stage) -> None:
     await europe.flush()
     await shop.pop_many(10)
     await europe.pop_many(10)
-
-
-@each(
-    {
-        "empty": "",
-        "a star": "a.*",
-        "the rest": ">",
-        "a blank": "a b",
-        "an empty token": "a..b",
-        "the server's own": "$SYS",
-        "a number": 7,
-    }
-)
-async def a_bad_namespace_is_refused(stage: Stage, namespace: Any) -> None:
-    stage.show("NASQueue(...)", lambda: stage.queue(namespace=namespace))

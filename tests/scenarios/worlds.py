@@ -1,4 +1,4 @@
-"""Where a scenario can play: a backend and a kind of server."""
+"""Worlds in which a scenario can run: a backend and a kind of server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Rules(NamedTuple):
-    """What a server is to be like, whatever kind of server it is."""
+    """The configuration of a server, independent of its kind."""
 
     users: Mapping[str, str] | None = None
     deny_publish: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Rules(NamedTuple):
 
     @property
     def config(self) -> str:
-        """The same for a nats-server."""
+        """The rules as a configuration of nats-server."""
         lines = [f"max_payload: {self.max_payload}"]
         if self.users is not None:
             denied = "permissions: {{ publish: {{ deny: {} }}, subscribe: {{ deny: {} }} }}".format(
@@ -42,7 +42,7 @@ class Rules(NamedTuple):
         return "\n".join(lines)
 
     def broker(self) -> Broker:
-        """The same for nasq's own server."""
+        """The rules as a broker of nasq's server."""
         return Broker(
             info={"max_payload": self.max_payload},
             users=None if self.users is None else dict(self.users),
@@ -52,7 +52,7 @@ class Rules(NamedTuple):
 
 
 class Server(Protocol):
-    """A server that can crash and come back."""
+    """A server that can be killed and started again."""
 
     @property
     def host(self) -> str:
@@ -60,24 +60,24 @@ class Server(Protocol):
 
     @property
     def port(self) -> int:
-        """The port it listens on, the same over crashes."""
+        """The port it listens on, which is the same after `kill` and `start`."""
 
     def start(self) -> None:
-        """Let it come back."""
+        """Start it again."""
 
     def kill(self) -> None:
-        """Let it crash."""
+        """Kill it."""
 
 
 class World(NamedTuple):
-    """A backend, and how to have a server of one's own beside the one that everybody uses."""
+    """A backend with a shared server, and a function that starts a separate server."""
 
     kit: Kit
     serve: Callable[[Rules], AbstractContextManager[Server]]
 
 
 def on_a_real_server(backend: str, server: LocalServer) -> World:
-    """A backend and nats-server."""
+    """A backend with nats-server."""
     return World(
         Kit(backend, server), lambda rules: LocalServer(config=rules.config, jetstream=False)
     )
@@ -88,7 +88,7 @@ class _MemoryServer(MemoryServer):
 
 
 def in_memory(backend: str, server: MemoryServer) -> World:
-    """A backend and nasq's own server."""
+    """A backend with nasq's server."""
     return World(Kit(backend, server), lambda rules: _MemoryServer(rules.broker()))
 
 
@@ -106,13 +106,13 @@ class _Network(Simulation):
 
     @contextmanager
     def serve(self, rules: Rules) -> Iterator[_SimulatedServer]:
-        """A server at the next port."""
+        """A server at the next port, until the block ends."""
         server = self.listen(rules)
         yield server
         server.kill()
 
     def listen(self, rules: Rules) -> _SimulatedServer:
-        """A server at the next port, to the end."""
+        """A server at the next port, until the simulation ends."""
         return _SimulatedServer(self, rules.broker(), 4222 + len(self.brokers))
 
 
@@ -166,7 +166,7 @@ class _SimulatedKit(Kit):
 
 
 def simulated(seed: int) -> World:
-    """No network and no time: order, chunks and delays are the seed's."""
+    """A simulation without network and time: the seed decides order, chunks and delays."""
     rng = random.Random(seed)
     network = _Network(seed, chop=rng.choice([None, 10, 1000]), delay=rng.choice([0.0, 0.01]))
     return World(_SimulatedKit(network, network.listen(Rules())), network.serve)
