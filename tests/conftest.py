@@ -1,8 +1,8 @@
-"""One test body for every transport: a coroutine test that takes `kit` runs on all three.
+"""Fixtures and order of the tests. A coroutine test that takes `kit` runs on all transports.
 
-On asyncio and trio anyio runs the body. On blocking sockets the body runs as well, to its end in
-one go: its queues are `BlockingNASQueue`s behind a shim whose coroutines never suspend, and what it
-starts beside itself runs in threads.
+On asyncio and trio anyio runs the body. On blocking sockets `run_sync` runs the same body: its
+queues are `BlockingNASQueue`s behind a shim whose coroutines never suspend, and concurrent bodies
+run in threads.
 """
 
 from __future__ import annotations
@@ -33,24 +33,22 @@ from . import guard, hangs
 T = TypeVar("T")
 Body = Callable[[], Coroutine[Any, Any, T]]
 BACKENDS = ("asyncio", "trio", "blocking")
-# Folders of tests in the order in which they run: the quickest and most telling first. What is
-# not named here comes between the last two.
-_ORDER = ("proto", "queue", "transports", "scenarios", "docs", "seed", "fuzz", "benchmarks")
-# What `pytest -m quick` runs: these folders, without the files that search or play for long, and
-# on one server, the real one.
+# Folders of tests in the order in which they run. Other folders run between the last two.
+_ORDER = ("proto", "queue", "transports", "scenarios", "docs", "nas_queue", "fuzz", "benchmarks")
+# `pytest -m quick` runs these folders against nats-server, without the files of slow searches.
 _QUICK = ("proto", "queue", "transports")
 _NOT_QUICK = ("test_model.py", "test_cuts.py", "test_strategies.py")
 
 guard.install()
-# A command that is given no address in a test would use the developer's own server.
+# Without this, a command without an address would connect to the developer's own server.
 os.environ["NATS_URL"] = "nats://127.0.0.1:1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every test run end, and signals work in what it starts."""
+    """Let every run end, and let signals work in child processes."""
     config.pluginmanager.register(hangs)
-    # A shell has SIGINT ignored by what runs behind `&`, nohup SIGHUP, and a child takes that over
-    # from us. A handler it does not take over.
+    # A shell ignores SIGINT for commands that run in the background, and nohup ignores SIGHUP. A
+    # child process inherits that, but it does not inherit a handler.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -58,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Shim:
-    """A `BlockingNASQueue` with the face of a `NASQueue`."""
+    """A `BlockingNASQueue` behind the coroutines of a `NASQueue`."""
 
     def __init__(self, queue: BlockingNASQueue) -> None:
         self.blocking = queue
@@ -86,12 +84,12 @@ class _Shim:
 
 
 class Kit:
-    """What a test body uses instead of a framework.
+    """The functions of a framework that test bodies use.
 
     Attributes:
         backend: "asyncio", "trio" or "blocking".
-        server: the real nats-server, or nasq's own.
-        namespace: another one for each test.
+        server: nats-server, or nasq's server.
+        namespace: a namespace that no other test uses.
     """
 
     def __init__(self, backend: str, server: LocalServer | MemoryServer) -> None:
@@ -100,7 +98,7 @@ class Kit:
         self.namespace = "t" + uuid.uuid4().hex[:12]
 
     def queue(self, **options: Any) -> NASQueue:
-        """A queue on this backend and in this test's namespace, not yet connected."""
+        """A queue on this backend in the namespace of this test, not connected yet."""
         if "servers" not in options:
             options = {"host": self.server.host, "port": self.server.port, **options}
         options.setdefault("namespace", self.namespace)
@@ -122,29 +120,29 @@ class Kit:
         return run_sync(wrapped(), nullcontext())
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass, to wait for what nobody can be asked about."""
+        """Let time pass, to show that something does not happen."""
         if self.backend == "blocking":
             time.sleep(seconds)
         else:
             await anyio.sleep(seconds)
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
-        """Wait for a condition that nothing announces."""
+        """Poll a condition until it is true."""
         end = time.monotonic() + seconds
         step = 0.0002
         while not condition():
-            assert time.monotonic() < end, "the condition did not come true in time"
+            assert time.monotonic() < end, "the condition was not true in time"
             await self.sleep(step)
             step = min(2 * step, 0.005)
 
     async def until_waiting(self, queue: NASQueue, calls: int = 1) -> None:
-        """Wait until so many calls of `queue` wait: pops for a message, pushes for room."""
+        """Wait until `calls` calls of `queue` wait: pops for a message, pushes for room."""
         inner = getattr(queue, "blocking", queue)
         inbox: Inbox = getattr(inner, "_queue", inner)._inbox
         await self.until(lambda: len(inbox._waiters) + len(inbox._room) >= calls)
 
     async def gather(self, *bodies: Callable[[], Awaitable[T]]) -> list[T]:
-        """Run bodies beside one another; their results, in order."""
+        """Run bodies concurrently, and return their results in order."""
         if self.backend == "blocking":
             with ThreadPoolExecutor(len(bodies)) as pool:
                 futures = [pool.submit(self._run_awaitable, body) for body in bodies]
@@ -162,21 +160,21 @@ class Kit:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalServer]:
-    """A real nats-server for everyone."""
+    """The nats-server that the tests share."""
     with LocalServer() as local:
         yield local
 
 
 @pytest.fixture(scope="session")
 def memory_server() -> Iterator[MemoryServer]:
-    """nasq's own server."""
+    """The server inside this process that the tests share."""
     with MemoryServer() as local:
         yield local
 
 
 @pytest.fixture
 def documented_server(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
-    """While a test runs, localhost:4222, which documentation names, leads to `server`."""
+    """Resolve localhost:4222, the address in the documentation, to `server` during a test."""
     resolve = socket.getaddrinfo
 
     def leads_here(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
@@ -190,27 +188,27 @@ def documented_server(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> L
 
 @pytest.fixture(autouse=True)
 def _only_servers_of_this_run() -> Iterator[None]:
-    """Fail a test that has tried to connect to a server that is none of this test run's."""
+    """Fail a test that tried to connect to a server that this run did not start."""
     guard.attempts.clear()
     yield
-    assert guard.attempts == [], "this test connects to port 4222: where is its own server?"
+    assert guard.attempts == [], "this test connects to port 4222 and not to a server of this run"
 
 
 @pytest.fixture(params=BACKENDS)
 def kit(request: pytest.FixtureRequest, server: LocalServer) -> Kit:
-    """The same test on every transport."""
+    """Runs the test on every transport."""
     return Kit(request.param, server)
 
 
 @pytest.fixture(params=("asyncio", "trio"))
 def async_kit(request: pytest.FixtureRequest, server: LocalServer) -> Kit:
-    """The same test on asyncio and trio, for what threads do not have (cancellation)."""
+    """Runs the test on asyncio and trio only, since threads have no cancellation."""
     return Kit(request.param, server)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a coroutine test on its kit's backend."""
+    """Run a coroutine test on the backend of its kit."""
     names = pyfuncitem._fixtureinfo.argnames
     kits = [value for value in pyfuncitem.funcargs.values() if isinstance(value, Kit)]
     if not kits or not inspect.iscoroutinefunction(pyfuncitem.obj):
@@ -222,7 +220,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the quick tests, and put them first."""
+    """Mark the quick tests, and sort the tests."""
     for item in items:
         if _is_quick(item):
             item.add_marker(pytest.mark.quick)
@@ -230,7 +228,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _folder(item: pytest.Item) -> str:
-    """The folder below tests/ that a test is in, or the name of its file without `test_`."""
+    """The folder of a test below tests/, or the name of its file without `test_`."""
     first = item.path.relative_to(Path(__file__).parent).parts[0]
     return first.removeprefix("test_").removesuffix(".py")
 

@@ -1,7 +1,7 @@
-"""No test touches a NATS server that this test run did not start.
+"""Keep tests away from NATS servers that this run did not start.
 
-Port 4222 is where a developer's own server listens, and where the documentation's examples
-connect to. A connection to it is refused here, and fails the test that it belongs to.
+A developer's own server listens on port 4222, and the examples in the documentation connect to it.
+A connection to this port is refused, and fails the test that made it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["PORT", "attempts", "install"]
 
 PORT = 4222
-# Every attempt to connect to that port since the list was last cleared.
+# All attempts to connect to that port since the list was last cleared.
 attempts: list[str] = []
 
 
@@ -23,9 +23,9 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     address = arguments[1]
     if isinstance(address, tuple) and len(address) > 1 and address[1] == PORT:
         attempts.append(f"{address[0]}:{PORT}, in thread {threading.current_thread().name}")
-        raise ConnectionRefusedError(f"tests may not connect to {address[0]}:{PORT}")
+        raise ConnectionRefusedError(f"tests must not connect to {address[0]}:{PORT}")
 
 
 def install() -> None:
-    """Refuse from now on, in this process. It can't be undone, as no audit hook can."""
+    """Refuse such connections in this process from now on. An audit hook can't be removed."""
     sys.addaudithook(_refuse)

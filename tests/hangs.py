@@ -1,8 +1,8 @@
-"""A test that outlives its timeout ends the run, after a look at what every thread does.
+"""End the run if a test continues after its timeout, and print the stacks of all threads.
 
-pytest-timeout raises once, in whatever runs at that moment. An asyncio loop that is busy catches
-what a callback raises, logs it and goes on: so does the test, for ever. The same holds for what
-waits for ever while the loop is closed.
+pytest-timeout raises an exception once, in the code that runs at that moment. An asyncio loop logs
+an exception of a callback and continues, so the test could run forever. The same is true for a task
+that never ends while the loop is closed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 
 __all__ = ["grace"]
 
-# Seconds after its timeout in which a test can clean up. More than the servers of the tests wait
-# for their own threads.
+# Seconds that a test has to clean up after its timeout. The servers of the tests need less time to
+# join their threads.
 grace = 60.0
 
 _stderr = pytest.StashKey[int]()
@@ -25,20 +25,20 @@ _stderr = pytest.StashKey[int]()
 
 @pytest.hookimpl
 def pytest_configure(config: pytest.Config) -> None:
-    """Remember the real stderr: while a test runs, pytest captures it."""
+    """Keep the real stderr, which pytest captures while a test runs."""
     config.stash[_stderr] = os.dup(sys.stderr.fileno())
 
 
 @pytest.hookimpl
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close it."""
+    """Close the copy of stderr."""
     faulthandler.cancel_dump_traceback_later()
     os.close(config.stash[_stderr])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
-    """Begin to count when pytest-timeout does; None: it sets its own timer, too."""
+    """Start the second timer. Returns None, so that pytest-timeout starts its timer as well."""
     faulthandler.dump_traceback_later(
         settings.timeout + grace, file=item.config.stash[_stderr], exit=True
     )
@@ -46,5 +46,5 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
-    """The test has ended."""
+    """Stop the second timer."""
     faulthandler.cancel_dump_traceback_later()

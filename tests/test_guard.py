@@ -1,4 +1,4 @@
-"""What tests/conftest.py promises of a test run: the servers that it touches, and its order."""
+"""The promises of tests/conftest.py: the servers that a run connects to, and the order of tests."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from . import guard
 
 
 def test_nothing_can_connect_to_port_4222() -> None:
-    with socket.socket() as sock, pytest.raises(ConnectionRefusedError, match="may not connect"):
+    with socket.socket() as sock, pytest.raises(ConnectionRefusedError, match="must not connect"):
         sock.connect(("127.0.0.1", 4222))
     assert not BlockingNASQueue("127.0.0.1", reconnect=None).connect()
     assert len(guard.attempts) == 2
-    # This test is the only one that may.
+    # No other test is allowed to.
     guard.attempts.clear()
 
 
-def test_a_command_without_an_address_finds_nothing() -> None:
+def test_a_command_without_an_address_finds_no_server() -> None:
     assert os.environ["NATS_URL"] == "nats://127.0.0.1:1"
 
 
@@ -44,7 +44,7 @@ def test_the_documented_address_leads_to_a_server_of_this_run(
     anyio.run(main, backend=backend)
 
 
-def test_it_does_so_for_blocking_code(documented_server: LocalServer) -> None:
+def test_the_documented_address_in_blocking_code(documented_server: LocalServer) -> None:
     with (
         BlockingNASQueue(namespace="documented") as queue,
         BlockingNASQueue(servers=[documented_server.url], namespace="documented") as here,

@@ -1,4 +1,4 @@
-"""What tests/hangs.py promises: no test goes on for ever, whatever becomes of its timeout."""
+"""The promise of tests/hangs.py: no test runs forever, even if its timeout has no effect."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_it_comes_next():
 
 
 def run(folder: Path, tests: str, grace: float) -> subprocess.CompletedProcess[str]:
-    """Run pytest on a file of its own, with a timeout of one second for each test."""
+    """Run pytest on a file with these tests, with a timeout of one second for each test."""
     (folder / "conftest.py").write_text(CONFTEST.format(grace=grace))
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -q -p no:cacheprovider --timeout 1\n")
     (folder / "test_it.py").write_text(tests)
@@ -84,10 +84,10 @@ def test_a_busy_loop_that_swallows_the_timeout_ends_the_run(tmp_path: Path) -> N
     assert result.returncode == 1
     assert "Timeout (0:00:03)" in result.stderr
     assert "in go_on" in result.stderr
-    assert "passed" not in result.stdout, "it ended at once"
+    assert "passed" not in result.stdout, "the run ended at once"
 
 
-def test_a_task_that_is_never_done_ends_the_run(tmp_path: Path) -> None:
+def test_a_task_that_never_ends_ends_the_run(tmp_path: Path) -> None:
     result = run(tmp_path, CLOSING, grace=2.0)
     assert result.returncode == 1
     assert "in _cancel_all_tasks" in result.stderr

@@ -1,7 +1,7 @@
-"""What is built and installed: the wheel, the sdist, and the wheel that is built from the sdist.
+"""The wheel, the sdist, and the wheel that is built from the sdist.
 
-Everything runs offline: the build uses the backend of this environment, and nasq needs no other
-package under asyncio and in blocking code.
+The tests need no network: the build uses the backend in this environment, and nasq needs no other
+package for asyncio and blocking code.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-# It builds and installs: seconds, but on a busy machine a minute and more.
+# Building and installing takes seconds, but a minute or more on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasq", "nasq_proto", "nasq_transports", "nas_queue")
-# It uses what a type checker can only know from the installed package: were one of the packages
-# untyped, everything would be Any there, and the unused suppression an error of its own.
+# If one of the packages were untyped, its names would be Any, and mypy would report the unused
+# suppressions in this program.
 PROGRAM = """\
 import asyncio
 
@@ -59,7 +59,7 @@ with MemoryServer() as server:
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """What a command prints; it fails the test with all of it when its status is not 0."""
+    """Run a command, and return its output. The test fails if its status is not 0."""
     done = subprocess.run(
         [str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=300
     )
@@ -68,7 +68,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def build(source: Path, kind: str, into: Path) -> Path:
-    """Build an sdist or a wheel with the backend that is installed here."""
+    """Build an sdist or a wheel with the installed backend."""
     arguments = ("--no-isolation", f"--{kind}", "--outdir", into, source)
     run(sys.executable, "-m", "build", *arguments, cwd=into)
     (built,) = (path for path in into.iterdir() if path.suffix in (".whl", ".gz"))
@@ -83,7 +83,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that is in the sdist."""
+    """The folder in the sdist."""
     into = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(into, filter="data")
@@ -102,7 +102,7 @@ def wheel(
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new environment that has the wheel and nothing else."""
+    """The interpreter of a new environment that contains only the wheel."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -119,7 +119,7 @@ def modules_of(folder: Path, package: str) -> set[str]:
     }
 
 
-def test_the_wheel_has_every_module_and_says_that_it_is_typed(wheel: Path) -> None:
+def test_the_wheel_contains_every_module_and_the_markers_for_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert top == set(PACKAGES)
@@ -134,7 +134,7 @@ def test_the_wheel_has_every_module_and_says_that_it_is_typed(wheel: Path) -> No
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-def test_the_sdist_has_what_a_contributor_needs(unpacked: Path) -> None:
+def test_the_sdist_contains_every_file_of_the_repository(unpacked: Path) -> None:
     files = subprocess.run(
         ["git", "ls-files"],
         cwd=ROOT,
@@ -150,7 +150,7 @@ def test_the_sdist_has_what_a_contributor_needs(unpacked: Path) -> None:
     assert (unpacked / ".ci" / "run").stat().st_mode & 0o100, ".ci/run can be started"
 
 
-def test_the_metadata_name_only_extras_that_exist(wheel: Path) -> None:
+def test_the_metadata_lists_the_extras(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
     lines = archive.read(name).decode().partition("\n\n")[0].splitlines()

@@ -1,8 +1,8 @@
-"""Every code block of the seed's README runs unchanged against a real server.
+"""Every code block in the README of nas_queue runs unchanged with nasq.
 
-The blocks say `localhost` and 4222: here that leads to this test run's own server, and never to
-one that listens there. Names that a block leaves to its reader (`queue`, `process_log`, …) stand
-in `names()`.
+nas_queue is the system whose interface nasq keeps. The blocks connect to localhost:4222, which is
+resolved to a server of this run. `names()` provides the names that the blocks use without defining
+them, such as `queue` and `process_log`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pytest
 from nas_queue import NASQueue
 
 TEXT = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-# Blocks that a reader would stop with Ctrl-C: they must still be running after this many seconds.
+# Blocks that never end: they must still be running after this many seconds.
 ENDLESS_FOR = 2.5
 ENDLESS = ("Event-Driven Processing", "Task Queue", "Log Aggregation")
 
@@ -49,16 +49,16 @@ pytestmark = pytest.mark.usefixtures("documented_server")
 
 @asynccontextmanager
 async def names() -> AsyncIterator[dict[str, Any]]:
-    """What the blocks take for granted; `handled` collects what they pass on."""
+    """The names that the blocks use. `handled` collects what they pass to the functions."""
     handled: list[Any] = []
 
     async def take(item: Any) -> None:
         handled.append(item)
 
-    async with NASQueue("localhost", 4222, namespace="seed-blocks") as queue:
-        await queue.push("events", "there already")
+    async with NASQueue("localhost", 4222, namespace="nas-queue-blocks") as queue:
+        await queue.push("events", "an earlier message")
         yield {
-            "__name__": "seed",
+            "__name__": "block",
             "NASQueue": NASQueue,
             "MAX_SIZE": 100,
             "asyncio": asyncio,
@@ -78,8 +78,8 @@ async def names() -> AsyncIterator[dict[str, Any]]:
 
 
 async def run_block(source: str, seconds: float) -> dict[str, Any]:
-    """Run a block as the asyncio REPL would; its names afterwards."""
-    code = compile(source, "seed", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    """Run a block as the asyncio REPL does, and return its names."""
+    code = compile(source, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with names() as scope:
         # A block that calls asyncio.run itself runs in a thread, where no loop is running.
         if code.co_flags & inspect.CO_COROUTINE:
@@ -107,13 +107,13 @@ async def run_block(source: str, seconds: float) -> dict[str, Any]:
 
 
 async def disconnect_all(scope: dict[str, Any]) -> None:
-    """The blocks leave their queues open, as examples do."""
+    """Disconnect the queues that a block leaves open."""
     for value in list(scope.values()):
         if isinstance(value, NASQueue):
             await value.disconnect()
 
 
-# The examples leave queues open when they end: Python says so, as it should.
+# The blocks leave queues open, so Python emits a ResourceWarning.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("heading", "source"), blocks())
 def test_the_block_runs_unchanged(
@@ -139,13 +139,13 @@ def check_quick_start(out: str, scope: dict[str, Any]) -> None:
 
 def check_producer_consumer(out: str, scope: dict[str, Any]) -> None:
     assert out.count("Produced") == 10
-    # No queue group: each of the two consumers gets every task that it was there for.
+    # Without a queue group each of the two consumers gets every task after it subscribed.
     assert out.count("Worker 1 processing") >= 9
     assert out.count("Worker 2 processing") >= 9
 
 
 def check_load_balancing(out: str, scope: dict[str, Any]) -> None:
-    # The dispatcher does not wait for the workers: what it sent before they subscribed is gone.
+    # The dispatcher does not wait for the workers, so they miss the tasks before they subscribed.
     jobs = re.findall(r"Worker \d: Task (\d+)", out)
     assert len(jobs) == len(set(jobs))
 
@@ -194,10 +194,10 @@ CHECKS: dict[str, Callable[[str, dict[str, Any]], None]] = {
 }
 
 
-def test_the_seeds_own_tests_pass() -> None:
+def test_the_tests_in_the_readme_pass() -> None:
     source = next(p.values[1] for p in blocks() if p.values[0] == "Testing")
     scope: dict[str, Any] = {}
-    exec(compile(source, "seed", "exec"), scope)
+    exec(compile(source, "block", "exec"), scope)
     tests = [value for name, value in scope.items() if name.startswith("test_")]
     assert len(tests) == 2
     for test in tests:
