@@ -1,8 +1,8 @@
-"""Signing in with nkeys and credentials files. Read and signed anew for every connection.
+"""Sign in with nkeys and credentials files, which are read again for each connection.
 
-What is given as text is checked at once; a file may appear later, and is read for each connection.
-The signature is the package nkeys' business (`nasq[nkeys]`). No error here shows a secret: a
-str is shown as the name of a file only where it can't be a mistyped seed or JWT.
+Text is checked at once. A file is read for each connection, so it may be created later. The package
+nkeys (`nasq[nkeys]`) makes the signature. No error contains a secret: a str is shown as the name of
+a file only if it can't be a mistyped seed or JWT.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from nasq_proto.options import Authenticator
 __all__ = ["Source", "credentials_authenticator", "nkey_authenticator"]
 
 _Given = str | os.PathLike[str]
-# A value, a file that contains it, or a callable that returns either or can be awaited for it.
+# A value, the path of a file that contains it, or a callable that returns one of these or an
+# awaitable of one.
 Source = _Given | Callable[[], _Given | Awaitable[_Given]]
 
-# The first two bytes of a seed (S, then U, A, O, …), of which the second letter is the kind.
+# The first two bytes of a user's seed. They encode the letters S and U; other kinds of seeds have
+# another second letter.
 _USER_SEED: Final = bytes((18 << 3 | 20 << 3 >> 5, (20 << 3 & 31) << 3))
 _SEED_SIZE: Final = 36
-_TEXT: Final = "nkey_seed (taken for a seed; the name of a file is written as ./name)"
-# An extension is short; the parts of a JWT, which dots separate as well, are not.
+_TEXT: Final = "nkey_seed (read as a seed; write a file name as ./name)"
+# A name with a short extension. A JWT has dots as well, but its parts are long.
 _FILE_NAME: Final = re.compile(r"[^\n\0]*(?:[/\\][^\n\0]*|[^./\\\n\0]\.[A-Za-z]{1,8})", re.DOTALL)
 
 
 def credentials_authenticator(source: Source) -> Authenticator:
-    """Signs in with a credentials file: its path or its text, or a callable that gives either.
+    """Sign in with a credentials file: its path, its text, or a callable that returns either.
 
     Raises:
         TypeError, InvalidOptionError: the source is neither a path nor the text of such a file.
@@ -53,7 +55,7 @@ def credentials_authenticator(source: Source) -> Authenticator:
 
 
 def nkey_authenticator(source: Source) -> Authenticator:
-    """Signs in with an nkey seed, a file that holds one, or a callable that gives either.
+    """Sign in with an nkey: a seed, the path of a file with one, or a callable that returns either.
 
     Raises:
         TypeError, InvalidOptionError: the source is neither a path nor a seed.
@@ -76,7 +78,7 @@ def nkey_authenticator(source: Source) -> Authenticator:
 def _authenticator(
     source: Source, signed: Callable[[_Given, Info], Mapping[str, str]]
 ) -> Authenticator:
-    """Asks the source for each connection, and waits for its answer where it has to be awaited."""
+    """Ask the source for each connection, and await its answer if that is awaitable."""
 
     def authenticate(info: Info) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
         given = source() if callable(source) else source
@@ -93,17 +95,17 @@ def _is_text_of_credentials(text: str) -> bool:
 
 
 def _is_seed(text: str) -> bool:
-    """Whether it is a seed, be it a mistyped one, and not the name of a file."""
+    """Whether `text` is a seed, possibly a mistyped one, and not the name of a file."""
     return not _names_a_file(text)
 
 
 def _names_a_file(text: str) -> bool:
-    """Whether it looks like the name of a file, or is one's."""
+    """Whether `text` looks like the name of a file, or is the name of an existing file."""
     if _FILE_NAME.fullmatch(text):
         return True
     try:
         return os.path.isfile(text)
-    except ValueError:  # a NUL
+    except ValueError:  # it contains NUL
         return False
 
 
@@ -115,7 +117,7 @@ def _check_source(option: str, source: object) -> None:
 
 
 def _read(option: str, given: _Given, is_value: Callable[[str], bool]) -> tuple[str, str]:
-    """The text that a source has given, and what to call it in an error."""
+    """The text from a source, and its description for errors."""
     if not isinstance(given, (str, os.PathLike)):
         raise InvalidOptionError(f"{option}: expected str or a path, not {type(given).__name__}")
     if isinstance(given, str) and is_value(given):
@@ -126,9 +128,10 @@ def _read(option: str, given: _Given, is_value: Callable[[str], bool]) -> tuple[
         with open(given, encoding="utf-8") as file:
             return file.read(), what
     except (OSError, ValueError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no text"
-        hidden = "" if shown else " (its name is not shown, it may be a secret)"
-        raise InvalidOptionError(f"the {what} can't be read: {why}{hidden}") from None
+        number = error.errno if isinstance(error, OSError) else None
+        why = os.strerror(number) if number else "not a text file"
+        hidden = "" if shown else " (the name is not shown, since it may be a secret)"
+        raise InvalidOptionError(f"can't read the {what}: {why}{hidden}") from None
 
 
 def _credentials(text: str, what: str) -> Credentials:
@@ -141,7 +144,7 @@ def _credentials(text: str, what: str) -> Credentials:
 
 
 def _check_seed(seed: str, what: str) -> None:
-    """Refuse a seed that was mistyped, by its checksum, or that is not a user's."""
+    """Refuse a seed with a wrong checksum, and one that is not a user's."""
     try:
         raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
     except ValueError:
@@ -151,17 +154,17 @@ def _check_seed(seed: str, what: str) -> None:
         raw[-2:], "little"
     ):
         raise InvalidOptionError(
-            f"{what}: the seed can't be used: a user's seed has 58 letters and digits, begins with "
-            "SU and ends with a checksum; was it cut or mistyped?"
+            f"{what}: invalid seed: a user's seed has 58 letters and digits, begins with SU and "
+            "ends with a checksum; check whether it was cut or mistyped"
         )
     if raw[:2] != _USER_SEED:
         raise InvalidOptionError(
-            f"{what}: the seed can't be used: it is not a user's, which begins with SU"
+            f"{what}: invalid seed: it is not the seed of a user, which begins with SU"
         )
 
 
 def _sign(seed: str, info: Info) -> tuple[str, str]:
-    """The public key of a seed, and its signature of the server's nonce."""
+    """The public key of a seed, and the signature of the server's nonce."""
     try:
         import nkeys  # type: ignore[import-untyped]  # it has no stubs
     except ImportError as error:
@@ -170,11 +173,11 @@ def _sign(seed: str, info: Info) -> tuple[str, str]:
             "python -m pip install 'nasq[nkeys]'"
         ) from error
     if not info.nonce:
-        raise InvalidOptionError("the server sent no nonce: it is not set up for nkeys or JWTs")
+        raise InvalidOptionError("the server sent no nonce: it is not configured for nkeys or JWTs")
     try:
         pair = nkeys.from_seed(bytearray(seed.encode()))
         signature = pair.sign(info.nonce.encode())
         public = pair.public_key
     except Exception as error:  # whatever nkeys or its cryptography raises
-        raise InvalidOptionError(f"the seed can't be used: {type(error).__name__}") from None
+        raise InvalidOptionError(f"can't sign with the seed: {type(error).__name__}") from None
     return public.decode(), base64.urlsafe_b64encode(signature).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""What a queue tells its owner beside what the connection does. Data for `on_event`."""
+"""The events of the queue itself, which `on_event` receives beside those of the connection."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ __all__ = ["UnanswerableRequest", "UnpoppedMessages"]
 
 
 class UnanswerableRequest(Notice):
-    """A request whose reply subject can't be published to: `respond` sent nothing.
+    """`respond` sent nothing, because the reply subject of a request can't be published to.
 
-    Told once for each queue; `stats().unanswerable` counts all of them. `subject` is what was
-    asked for, without the namespace; `error` says what is wrong with the reply subject.
+    Reported once for each queue. `stats().unanswerable` counts all such requests.
+
+    Attributes:
+        subject: the subject of the request, without the namespace.
+        error: what is wrong with the reply subject.
     """
 
     __slots__ = ("error", "subject")
@@ -24,16 +27,19 @@ class UnanswerableRequest(Notice):
 
     def __str__(self) -> str:
         return (
-            f"a request on {self.subject!r} was not answered ({self.error}): the requester is at "
-            "fault; others like it are counted in stats().unanswerable only"
+            f"a request on {self.subject!r} was not answered, since its reply subject is invalid "
+            f"({self.error}); others are only counted in stats().unanswerable"
         )
 
 
 class UnpoppedMessages(Notice):
-    """Many pushed messages are kept in the local queue, and none was ever popped.
+    """Many pushed messages are in the local queue, and none was ever popped.
 
-    Told once for each queue. A process that only produces should use `publish`, which keeps no
-    copy. `kept` is how many there are.
+    Reported once for each queue. A process that only produces should use `publish`, which keeps no
+    copy.
+
+    Attributes:
+        kept: the number of messages in the local queue.
     """
 
     __slots__ = ("kept",)

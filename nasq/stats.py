@@ -1,4 +1,4 @@
-"""What went through a queue."""
+"""The counters of a queue."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ __all__ = ["Stats"]
 
 
 class Stats(NamedTuple):
-    """Counts of one queue since it was made.
+    """Counters since the queue was created. `stats()._asdict()` is a dict, for example for JSON.
 
     Attributes:
-        messages_in, bytes_in: messages that came from the server for the local queue, and their
-            payload and header bytes. What push put there itself and the replies that `request`
-            returns are not among them.
-        messages_out, bytes_out: messages accepted for sending, and their bytes. Requests that
-            failed before they were sent, and so never are, do not count.
-        pending: messages in the local queue now.
-        dropped: messages received and then dropped: the local queue was full.
-        unsent: messages accepted for sending that never were sent: the queue was closed while
-            disconnected, or a new server's max_payload was smaller. Requests do not count.
-        unrouted: messages that came too late: their subscription or request had ended.
-        reconnects: connections made after the first.
-        unanswerable: requests that `respond` could not answer: nothing can be published to the
-            reply subject that they came with.
-
-    It is a tuple; `stats()._asdict()` is a dict, for JSON for instance.
+        messages_in: messages that the server delivered to the local queue. Messages that `push`
+            kept here, and replies to `request`, are not counted.
+        bytes_in: the bytes of their payloads and headers.
+        messages_out: messages that were accepted for sending. Requests that failed before they
+            were sent are not counted.
+        bytes_out: the bytes of their payloads and headers.
+        pending: messages that are in the local queue now.
+        dropped: messages that were received and dropped, because the local queue was full.
+        unsent: accepted messages that were never sent, because the queue was closed while
+            disconnected or because a new server had a smaller max_payload. Requests are not
+            counted.
+        unrouted: messages that arrived after their subscription or request had ended.
+        reconnects: connections after the first one.
+        unanswerable: requests that `respond` could not answer, because their reply subject can't
+            be published to.
     """
 
     messages_in: int

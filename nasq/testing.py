@@ -1,10 +1,10 @@
-"""Test programs that use nasq, with no nats-server.
+"""Test programs that use nasq without a nats-server.
 
-`MemoryServer` is a NATS server inside this process, for asyncio, trio and threads: it does what
-nats-server does in everything that a queue uses (subjects, wildcards, queue groups, headers,
-requests, no responders, credentials, refusals), and keeps nothing. For a virtual clock and a seed
-that decides order, chunks, delays and cuts, use `Simulation`. For the real thing,
-`nasq.server.LocalServer`.
+`MemoryServer` is a NATS server inside this process, for asyncio, trio and threads. It behaves like
+nats-server in everything that a queue uses: subjects, wildcards, queue groups, headers, requests,
+no responders, credentials and refusals. It has no JetStream. `Simulation` has a virtual clock, and
+a seed decides order, chunks, delays and lost connections. `nasq.server.LocalServer` runs a
+nats-server.
 
     >>> from nasq import BlockingNASQueue
     >>> from nasq.testing import MemoryServer
@@ -30,8 +30,8 @@ class MemoryServer:
     """A NATS server inside this process, on a free port of the loopback interface.
 
     Args:
-        broker: what answers; None: a new `Broker` that records nothing. Give one to ask for
-            credentials, to refuse subjects, or to play a hostile server.
+        broker: the `Broker` that answers, for example one that requires credentials, refuses
+            subjects or sends invalid data. None creates one that records nothing.
     """
 
     def __init__(self, broker: Broker | None = None) -> None:
@@ -40,7 +40,7 @@ class MemoryServer:
 
     @property
     def broker(self) -> Broker:
-        """What answers. Its sessions are served by a thread."""
+        """The broker. A thread serves its sessions."""
         return self._tcp.broker
 
     @property
@@ -50,21 +50,21 @@ class MemoryServer:
 
     @property
     def port(self) -> int:
-        """The port, once it was started."""
-        assert self._port is not None, "use it as a context manager"
+        """The port, after the server was started."""
+        assert self._port is not None, "start the server first, for example with `with`"
         return self._port
 
     @property
     def url(self) -> str:
-        """Where queues connect to."""
+        """The URL for queues, such as "nats://127.0.0.1:4222"."""
         return f"nats://{self.host}:{self.port}"
 
     def start(self) -> None:
-        """Start it. After `stop` it comes back on the same port."""
+        """Start the server. After `stop` it has the same port again."""
         self._port = self._tcp.__enter__().port
 
     def stop(self) -> None:
-        """Hang up on everyone and stop it."""
+        """Close all connections, and stop the server."""
         self._tcp.__exit__()
 
     def __enter__(self) -> Self:

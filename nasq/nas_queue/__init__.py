@@ -1,7 +1,7 @@
-"""The import name of the system that nasq implements: `from nas_queue import NASQueue`.
+"""The package `nas_queue`, for programs that contain `from nas_queue import NASQueue`.
 
-Installed as the top-level package `nas_queue`; the build moves this folder there (pyproject.toml).
+The build installs this folder as a top-level package (see pyproject.toml).
 """
 
-from nasq import *  # noqa: F403 - a second name for all of it
+from nasq import *  # noqa: F403 - all names of nasq
 from nasq import __all__ as __all__

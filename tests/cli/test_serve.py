@@ -53,7 +53,7 @@ def test_without_a_binary(command: str, nowhere: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("NASQ_NATS_SERVER", "/nope")
     done = nasq(command)
     assert done.returncode == 2  # the same for anything that is not installed
-    assert done.stderr == "nasq: NASQ_NATS_SERVER names '/nope', which is no executable here\n"
+    assert done.stderr == "nasq: NASQ_NATS_SERVER names '/nope', which is not an executable file\n"
 
 
 def test_another_binary() -> None:

@@ -166,7 +166,7 @@ async def test_an_invalid_seed_is_refused_without_showing_it(
     ]
     for error in errors:
         assert isinstance(error, InvalidOptionError)
-        assert "seed can't be used" in str(error)
+        assert "invalid seed" in str(error)
         for text in (str(error), repr(error), "".join(traceback.format_exception(error))):
             assert len(bad) < 10 or bad[2:] not in text
             assert key.seed[5:] not in text
@@ -190,7 +190,7 @@ def test_credentials_given_as_text_are_checked_at_once(operator: Operator) -> No
         good.replace("\nSU", "\nSUA"),
         creds_text("jwt", Key("account").seed),
     ):
-        with pytest.raises(InvalidOptionError, match="credentials: the") as caught:
+        with pytest.raises(InvalidOptionError, match="credentials: ") as caught:
             NASQueue(credentials=text)
         assert good[40:80] not in str(caught.value)
 
@@ -226,7 +226,7 @@ async def test_a_file_may_be_created_after_the_queue(
         file = tmp_path / f"later.{option[:4]}"
         queue = kit.queue(port=port, **{option: str(file)})
         assert await queue.connect() is False
-        assert f"{str(file)!r} can't be read: No such file" in str(queue.last_error)
+        assert f"file {str(file)!r}: No such file" in str(queue.last_error)
         file.write_text(text)
         assert await queue.connect() is True
         await queue.disconnect()
@@ -235,7 +235,7 @@ async def test_a_file_may_be_created_after_the_queue(
 def test_a_file_name_that_may_be_a_secret_is_not_shown() -> None:
     secret = "s" + secrets.token_hex(12)
     authenticate = credentials_authenticator(secret)
-    with pytest.raises(InvalidOptionError, match="its name is not shown") as caught:
+    with pytest.raises(InvalidOptionError, match="the name is not shown") as caught:
         authenticate(Info({"nonce": "x"}))
     assert secret[:10] not in str(caught.value)
 
@@ -314,8 +314,8 @@ async def test_an_invalid_credentials_file_is_refused_without_showing_it(
         (good.replace("BEGIN NATS USER JWT", "BEGIN SOMETHING"), "NATS USER JWT"),
         (good.replace("BEGIN USER NKEY SEED", "BEGIN SOMETHING"), "USER NKEY SEED"),
         ("\n".join(lines[:6]), "USER NKEY SEED"),
-        (creds_text(jwt, "SUAGARBAGE"), "seed can't be used"),
-        (creds_text(jwt, ""), "seed can't be used"),
+        (creds_text(jwt, "SUAGARBAGE"), "invalid seed"),
+        (creds_text(jwt, ""), "invalid seed"),
         ("-----BEGIN nothing", "NATS USER JWT"),
     ):
         error = await refused(kit, port=jwt_server.port, credentials=lambda text=text: text)

@@ -147,7 +147,7 @@ class TestFailingToStart:
         assert str(server.port) in str(caught.value)
         assert "\n" not in str(caught.value)
         assert "Starting nats-server" in caught.value.log
-        assert caught.value.__notes__[0].startswith("its log ends:\n")
+        assert caught.value.__notes__[0].startswith("end of the log of nats-server:\n")
         assert not other.running
         assert _info(server)["port"] == server.port
 
@@ -160,7 +160,7 @@ class TestFailingToStart:
             LocalServer(config=tmp_path / "none.conf").start()
 
     def test_a_program_that_is_not_nats_server_is_a_start_error(self) -> None:
-        with pytest.raises(ServerStartError, match="ended before it answered"):
+        with pytest.raises(ServerStartError, match="stopped before it answered"):
             LocalServer(binary="/bin/true").start()
 
 
@@ -176,7 +176,7 @@ class TestConfiguration:
             path.write_text("max_payload: 2000")
             server.reload()
             assert _info(server)["max_payload"] == 2000
-            with pytest.raises(UsageError, match="edit that"):
+            with pytest.raises(UsageError, match="edit it"):
                 server.reload("max_payload: 3000")
 
     def test_reload_is_in_effect_when_it_returns(self, server: LocalServer) -> None:
