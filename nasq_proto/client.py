@@ -37,16 +37,15 @@ from .actions import (
     Action,
     CloseTransport,
     Finished,
-    NeedCredentials,
     OpenTransport,
     StartTLS,
 )
 from .answers import Answers, Confirmation
-from .connector import Attempt, Connector
-from .encoder import PONG, publish_head, raw_publish_head
+from .attempt import Attempt, Outcome
+from .connector import Connector
+from .encoder import publish_head, raw_publish_head
 from .errors import (
     BufferFullError,
-    ConnectFailedError,
     ConnectionClosedError,
     ConnectionLostError,
     InvalidHeaderError,
@@ -54,27 +53,16 @@ from .errors import (
     LocalProtocolError,
     NASQError,
     NotConnectedError,
-    OperationTimeoutError,
     PayloadTooLargeError,
     PermissionsViolationError,
     ServerError,
     StaleConnectionError,
     SubscriptionRefusedError,
+    TLSError,
     server_error,
 )
-from .events import Connect, Err, Event, Info, Ping, Pong, ProtocolFailed
-from .handshake import (
-    Next,
-    Phase,
-    after_info,
-    connect_fields,
-    credentials_in_url,
-    fingerprint,
-    no_credentials,
-    plaintext_after_info,
-    tls_first,
-    tls_not_offered,
-)
+from .events import Err, Event, Info, Ping, Pong, ProtocolFailed
+from .handshake import Phase, plaintext_after_info
 from .headers import encode_headers
 from .inbox import Inbox
 from .notices import (
@@ -100,7 +88,6 @@ from .output import (
 )
 from .replies import PendingReply, Replies, TakeReply
 from .servers import Server
-from .states import ConnectionState
 from .subjects import decode_text
 from .subscriptions import Deliver, Subscription, Subscriptions
 from .timers import Timer, Timers
@@ -183,7 +170,6 @@ class Client:
         self._open_waiters: list[Op[None]] = []
         self._connected_waiters: list[Op[bool]] = []
         self._live = False
-        self._handshake: list[bytes] = []
         self._answers = Answers(
             self.output,
             self.timers,
@@ -222,28 +208,26 @@ class Client:
         current = self._current(attempt)
         if current is None:
             return False
-        current.phase = Phase.AWAIT_INFO
-        current.secure = tls_first(self._options, current.server)
+        current.opened()
         return True
 
     def tls_established(self, attempt: int, now: float) -> None:
-        """The TLS handshake that `StartTLS` asked for is done."""
+        """The TLS handshake that `StartTLS` asked for is complete."""
         current = self._current(attempt)
-        if current is not None and current.phase is Phase.STARTING_TLS:
-            current.secure = True
-            self._sign_in(current, now)
+        if current is not None:
+            self._go_on(current.tls_established(), now)
 
     def credentials_given(self, attempt: int, fields: Mapping[str, str], now: float) -> None:
-        """What `NeedCredentials` asked for."""
+        """The credentials that `NeedCredentials` asked for, as fields of CONNECT."""
         current = self._current(attempt)
-        if current is not None and current.phase is Phase.AWAIT_CREDENTIALS:
-            self._send_connect(current, fields, now)
+        if current is not None:
+            self._go_on(current.credentials_given(fields), now)
 
     def credentials_failed(self, attempt: int, error: Exception, now: float) -> None:
-        """What `NeedCredentials` asked for can't be had."""
+        """The credentials that `NeedCredentials` asked for could not be read."""
         current = self._current(attempt)
-        if current is not None and current.phase is Phase.AWAIT_CREDENTIALS:
-            self._drop(no_credentials(current.server, error), now)
+        if current is not None:
+            self._go_on(current.credentials_failed(error), now)
 
     def receive_data(self, attempt: int, data: bytes, now: float) -> None:
         """Bytes came in."""
@@ -282,8 +266,8 @@ class Client:
                     return
         if pings:
             self._answer(current, pings, now)
-        if current.phase is Phase.STARTING_TLS and current.connection.buffered:
-            self._drop(plaintext_after_info(current.server), now)
+        if injected := current.injected():
+            self._drop(injected, now)
         if self._watched.bounded:
             self._watched.report(now)
 
@@ -300,16 +284,7 @@ class Client:
             # the stream that it has closed.
             current.ended = current.ended or (error,)
             return
-        reason = current.error or error
-        if reason is not None and not isinstance(reason, NASQError):
-            reason = self._broken_by(current, reason)
-        if reason is None:
-            within = current.connection.buffered
-            where = f", {within} bytes into a frame" if within else ""
-            reason = ConnectionLostError(
-                f"{current.server.address} closed the connection while {current.phase.value}{where}"
-            )
-        self._broken(current, reason, now)
+        self._broken(current, current.ended_by(error), now)
 
     def handle_timeout(self, now: float) -> None:
         """`next_timeout()` has come."""
@@ -334,11 +309,11 @@ class Client:
 
     def data_to_send(self) -> bytes:
         """Everything to be written to the present stream, in full and in order."""
-        output = self.output
+        output, current = self.output, self._attempt
         data = output.hand_over() if self._live and output.frames else b""
-        if self._handshake:
-            handshake, self._handshake = self._handshake, []
-            self.output.pongs = 0
+        if current is not None and current.to_send:
+            handshake, current.to_send = current.to_send, []
+            output.pongs = 0
             return b"".join((*handshake, data))
         return data
 
@@ -716,20 +691,13 @@ class Client:
         self._attempt = attempt
         self._connect_timer = self.timers.at(attempt.deadline, self._too_late)
         self.output.pongs = 0
-        tls = tls_first(self._options, attempt.server)
-        self._actions.append(OpenTransport(attempt.number, attempt.server, tls))
+        self._actions.append(OpenTransport(attempt.number, attempt.server, attempt.tls_first))
 
     def _too_late(self, now: float) -> None:
         """The deadline of the present attempt has come."""
         current = self._attempt
         assert current is not None, "the timer ends with the attempt"
-        self._drop(
-            OperationTimeoutError(
-                f"no connection to {current.server.address} within "
-                f"{current.seconds:g} s: still {current.phase.value}"
-            ),
-            now,
-        )
+        self._drop(current.too_late(f"within {current.seconds:g} s"), now)
 
     def _stop_connecting(self) -> None:
         if self._connect_timer is not None:
@@ -755,7 +723,6 @@ class Client:
         self._attempt = None
         self._live = False
         self._stop_connecting()
-        self._handshake = []
         self.last_error = error
         if not was_live:
             self._connector.failed(current, error, now)
@@ -801,7 +768,6 @@ class Client:
         self._live = False
         self._stop_connecting()
         self._connector.stop()
-        self._handshake = []
         self.output.limit = -1
         unsent = self.output.clear()
         self.dropped_unsent += unsent
@@ -907,7 +873,7 @@ class Client:
         if self._live:
             self.output.add_pongs(pings)
         else:
-            self._handshake.append(PONG * pings)
+            current.answer_pings(pings)
             self.output.pongs += pings
         if self.output.pongs > MOST_PONGS:
             self._drop(
@@ -927,22 +893,25 @@ class Client:
         self.info = info
         self.output.max_payload = info.max_payload if info.max_payload >= 0 else NO_LIMIT
         if current.phase is not Phase.AWAIT_INFO:
+            current.info = info
             self._connector.announce(current, info)
             if info.ldm and not current.leaving:
                 self._leave(current)
             return
-        what_next = after_info(self._options, current.server, info, secure=current.secure)
-        if what_next is Next.SIGN_IN:
+        outcome = current.info_received(info)
+        if not isinstance(outcome, (StartTLS, TLSError)):
+            # Otherwise ignore the servers that a plaintext INFO announces: a third party could add
+            # one of its own, which would get the credentials at a later reconnect. The server
+            # announces them again under TLS, after the first PONG (nats-server 2.12 and later).
             self._connector.announce(current, info)
-            self._sign_in(current, now)
-        elif what_next is Next.START_TLS:
-            # Ignore the servers that a plaintext INFO announces: a third party could add one of
-            # its own, which would get the credentials at a later reconnect. The server announces
-            # them again under TLS, after the first PONG (nats-server 2.12 and later).
-            current.phase = Phase.STARTING_TLS
-            self._actions.append(StartTLS(current.number, current.server))
-        else:
-            self._drop(tls_not_offered(current.server), now)
+        self._go_on(outcome, now)
+
+    def _go_on(self, outcome: Outcome, now: float) -> None:
+        """Continue the handshake."""
+        if isinstance(outcome, NASQError):
+            self._drop(outcome, now)
+        elif outcome is not None:
+            self._actions.append(outcome)
 
     def _leave(self, current: Attempt) -> None:
         """Lame duck mode: go to another server when one is known, else stay to the end."""
@@ -966,35 +935,6 @@ class Client:
         if current is self._attempt and current.leaving:
             address = current.server.address
             self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
-
-    def _sign_in(self, current: Attempt, now: float) -> None:
-        """Send CONNECT, or first ask the transport for the credentials."""
-        assert self.info is not None, "INFO has been received"
-        in_url = credentials_in_url(current.server)
-        if in_url is not None:
-            self._send_connect(current, in_url, now)
-            return
-        current.phase = Phase.AWAIT_CREDENTIALS
-        need = NeedCredentials(current.number, partial(self._options.credentials, self.info))
-        if self._options.asks_for_credentials:
-            self._actions.append(need)
-        else:
-            self._send_connect(current, need.read_now(), now)
-
-    def _send_connect(self, current: Attempt, credentials: Mapping[str, str], now: float) -> None:
-        assert self.info is not None, "INFO has been received"
-        if current.connection.state is ConnectionState.CLOSED:
-            return  # invalid input after INFO, in the same chunk: that event ends the attempt
-        try:
-            fields = connect_fields(self._options, self.info, credentials, secure=current.secure)
-            current.credentials = fingerprint(fields)
-            current.connection.send(Connect(fields))
-        except Exception as error:  # the user's callables can return anything
-            self._drop(no_credentials(current.server, error), now)
-            return
-        current.connection.send(Ping())
-        self._handshake.append(current.connection.data_to_send())
-        current.phase = Phase.AWAIT_PONG
 
     def _on_err(self, current: Attempt, event: Err, now: float) -> None:
         error = server_error(event.text, current.server.address)
@@ -1032,18 +972,6 @@ class Client:
             next_ = self._answers.next
             return next_.sub if isinstance(next_, Confirmation) else None
         return self.subscriptions.refused(error) if error.operation == "subscribe" else None
-
-    def _broken_by(self, current: Attempt, error: Exception) -> NASQError:
-        """What the operating system, or a layer of the transport, says of a stream that ended."""
-        if current.phase is Phase.OPENING:
-            reason: NASQError = ConnectFailedError([(current.server.address, error)])
-        else:
-            reason = ConnectionLostError(
-                f"the connection to {current.server.address} broke while "
-                f"{current.phase.value}: {error}"
-            )
-        reason.__cause__ = error
-        return reason
 
     # ------------------------------------------------------------------ output
 

@@ -12,77 +12,17 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from .connection import Connection
-from .decoder import Role
-from .errors import AuthorizationError, ConnectFailedError, NASQError, OperationTimeoutError
+from .attempt import Attempt
+from .errors import AuthorizationError, ConnectFailedError, NASQError
 from .events import Info
-from .handshake import Phase
 from .options import ClientOptions
 from .pool import MOST_ANNOUNCED, Candidate, ServerPool
 from .timers import Timer, Timers
 
-__all__ = ["Attempt", "Connector"]
+__all__ = ["Connector"]
 
 # Servers that are announced may have new names without end.
 _MOST_REASONS: Final = 2 * MOST_ANNOUNCED
-
-
-class Attempt:
-    """One connect attempt and the connection it leads to, until its stream is closed.
-
-    Attributes:
-        number: unique for the client; actions and reports carry it.
-        candidate, server: where it connects to.
-        connection: the codec and the order of events.
-        seconds: how long it may take to connect.
-        deadline: when that time is over.
-        phase: how far it has come.
-        secure: TLS is up.
-        credentials: a hash of the credentials that were sent; 0 before.
-        connected_at: when the server accepted them.
-        error: the server's latest -ERR, if nothing came after it: the reason if it now hangs up.
-        ended: the stream has ended for this reason, while received data was still to be read.
-        leaving: the server is in lame duck mode, and the client moves to another one.
-    """
-
-    __slots__ = (
-        "candidate",
-        "connected_at",
-        "connection",
-        "credentials",
-        "deadline",
-        "ended",
-        "error",
-        "leaving",
-        "number",
-        "phase",
-        "seconds",
-        "secure",
-        "server",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        candidate: Candidate,
-        connection: Connection,
-        *,
-        now: float,
-        seconds: float,
-    ) -> None:
-        self.number = number
-        self.candidate = candidate
-        self.server = candidate.server
-        self.connection = connection
-        self.seconds = seconds
-        self.deadline = now + seconds
-        self.phase = Phase.OPENING
-        self.secure = False
-        self.credentials = 0
-        self.connected_at = 0.0
-        self.error: Exception | None = None
-        self.ended: tuple[Exception | None] | None = None
-        self.leaving = False
 
 
 class Connector:
@@ -117,8 +57,7 @@ class Connector:
         )
         self.attempts = 0
         self.reasons: dict[str, Exception] = {}
-        self._limits = options.limits
-        self._shuffle = options.shuffle
+        self._options = options
         # The server whose time has not come yet.
         self._waiting_for: Candidate | None = None
         self._timers = timers
@@ -136,7 +75,7 @@ class Connector:
             self._until = self._timers.at(until, self._out_of_time)
         self.reasons = {}
         self.pool.reset(patient=until is not None)
-        if self._shuffle:
+        if self._options.shuffle:
             self.pool.shuffle()
 
     def extend(self, until: float) -> None:
@@ -161,9 +100,8 @@ class Connector:
             return candidate.not_before
         self._waiting_for = None
         self.attempts += 1
-        connection = Connection(Role.CLIENT, limits=self._limits, bounded=True)
         seconds = self.pool.begin(candidate, now)
-        return Attempt(self.attempts, candidate, connection, now=now, seconds=seconds)
+        return Attempt(self.attempts, candidate, self._options, now=now, seconds=seconds)
 
     def connected(self, attempt: Attempt, now: float) -> None:
         """The attempt has led to a connection."""
@@ -200,9 +138,7 @@ class Connector:
         """The client gives up during this attempt, for lack of time."""
         address = attempt.server.address
         if address not in self.reasons:
-            self.reasons[address] = OperationTimeoutError(
-                f"no connection to {address} in the time given: still {attempt.phase.value}"
-            )
+            self.reasons[address] = attempt.too_late("in the time given")
 
     def failure(self) -> Exception:
         """Why no server could be reached: the reason of the only server, or that of each."""
