@@ -33,8 +33,10 @@ _GROUPS: Final = {
     "receive": "receiving",
     "echo": "there and back",
     "request": "there and back",
+    "respond": "there and back",
     "held": "memory",
     "decode": "decoding",
+    "events": "decoding",
     "drip": "decoding",
     "import": "starting",
 }

@@ -19,6 +19,7 @@ _NEEDS: Final = {
 # A contender that can't do what a row asks for, by the row's name.
 _CANNOT: Final = {
     ("one-byte chunks", "nats-core"): "its parser awaits a StreamReader: an event loop is timed",
+    ("respond", "nats-core"): "it has no such method",
 }
 
 
@@ -38,4 +39,6 @@ def why_not(row: Row, contender: str) -> str | None:
 
 def taking_part(row: Row) -> list[str]:
     """Who is measured in this row, here."""
+    if not installed(row.loop):
+        return []
     return [c for c in row.contenders if installed(c) and why_not(row, c) is None]

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from .figures import ratio as ratio_of
 from .figures import short
-from .rows import BEST_PEER, NASQ, PEERS, PLAIN, RAW
+from .rows import BEST_PEER, BOUNDS, NASQ, PEERS
 from .verdicts import Summary, Verdict
 
 # The unit that is not written behind a row's name.
@@ -86,7 +86,7 @@ def _bounds(found: Sequence[Summary]) -> Grid:
         [
             _bound_line(summary, against)
             for summary in found
-            for against in (PLAIN, *RAW, None)
+            for against in (*BOUNDS, None)
             if _BOUND_OF.get(against, summary.row.main) in summary.medians
             and (against in summary.medians or summary.verdict(against) is not None)
         ],

@@ -8,9 +8,11 @@ import tracemalloc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .sample import Sample, Span, bytes_each, median, rate
+from .sample import Sample, Span, bytes_each, each, median, rate
 
 BATCH = 10_000
+# Messages that are kept before the queue is cleared: few enough for the memory of a benchmark.
+KEPT = 5_000
 
 
 class NasqAsync:
@@ -60,6 +62,24 @@ class NasqAsync:
 
         return self._run(body)
 
+    def push_kept(self, port: int, count: int, size: int, *, keep: bool = True) -> Sample:
+        """Push without a subscription, so that each message is kept; or publish all the same."""
+
+        async def body() -> Sample:
+            async with self._queue(port) as queue:
+                send = queue.push if keep else queue.publish
+                payload = b"x" * size
+                rounds, in_round = max(1, count // KEPT), min(KEPT, count)
+                with Span() as span:
+                    for _ in range(rounds):
+                        for _ in range(in_round):
+                            await send("a", payload)
+                        queue.clear_queue()
+                    await queue.flush(60)
+            return each(span, rounds * in_round, 1e-9)
+
+        return self._run(body)
+
     def push_many(self, port: int, count: int, size: int) -> Sample:
         """The same in batches."""
 
@@ -97,6 +117,25 @@ class NasqAsync:
                     else:
                         while seen < count:
                             seen += len(await queue.pop_many(1000, 60))
+            return rate(span, count)
+
+        return self._run(body)
+
+    def respond(self, port: int, count: int) -> Sample:
+        """Answer requests that have arrived before."""
+
+        async def body() -> Sample:
+            async with self._queue(port) as queue:
+                await queue.subscribe_and_queue(">")
+                await queue.publish("go", str(count))
+                requests: list[Any] = []
+                while len(requests) < count:
+                    requests += await queue.pop_many(count, 60)
+                payload = b"x" * 128
+                with Span() as span:
+                    for message in requests:
+                        await queue.respond(message, payload)
+                    await queue.flush(60)
             return rate(span, count)
 
         return self._run(body)

@@ -8,9 +8,8 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-from .sample import Sample, Span, bytes_each, median, rate
-
-BATCH = 10_000
+from .nasq_async import BATCH, KEPT
+from .sample import Sample, Span, bytes_each, each, median, rate
 
 
 class NasqBlocking:
@@ -39,6 +38,19 @@ class NasqBlocking:
                     queue.publish("a", payload)
                 queue.flush(60)
         return rate(span, count)
+
+    def push_kept(self, port: int, count: int, size: int) -> Sample:
+        """Push without a subscription, so that each message is kept."""
+        with self._queue(port) as queue:
+            payload = b"x" * size
+            rounds, in_round = max(1, count // KEPT), min(KEPT, count)
+            with Span() as span:
+                for _ in range(rounds):
+                    for _ in range(in_round):
+                        queue.push("a", payload)
+                    queue.clear_queue()
+                queue.flush(60)
+        return each(span, rounds * in_round, 1e-9)
 
     def push_many(self, port: int, count: int, size: int) -> Sample:
         """The same in batches."""
@@ -70,6 +82,21 @@ class NasqBlocking:
                 else:
                     while seen < count:
                         seen += len(queue.pop_many(1000, 60))
+        return rate(span, count)
+
+    def respond(self, port: int, count: int) -> Sample:
+        """Answer requests that have arrived before."""
+        with self._queue(port) as queue:
+            queue.subscribe_and_queue(">")
+            queue.publish("go", str(count))
+            requests: list[Any] = []
+            while len(requests) < count:
+                requests += queue.pop_many(count, 60)
+            payload = b"x" * 128
+            with Span() as span:
+                for message in requests:
+                    queue.respond(message, payload)
+                queue.flush(60)
         return rate(span, count)
 
     def echo(self, port: int, count: int) -> Sample:

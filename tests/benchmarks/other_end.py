@@ -35,6 +35,11 @@ def frames(traffic: str, sid: bytes) -> list[bytes]:
         block = b"NATS/1.0\r\nTrace: 0123456789\r\nKind: order\r\n\r\n"
         size = len(block) + 128
         return [b"HMSG b.a %b %d %d\r\n%b%b\r\n" % (sid, len(block), size, block, b"x" * 128)]
+    if traffic == "requests":
+        reply = b"_INBOX.AbCdEfGhIjKlMnOpQrStUv"
+        return [
+            b"MSG b.a %b %b.%d 128\r\n%b\r\n" % (sid, reply, n, b"x" * 128) for n in range(20_000)
+        ]
     sizes = [40 + 13 * n % 180 for n in range(60)]
     return [
         b"MSG b.%b %b %d\r\n%b\r\n" % (name, sid, size, b"x" * size)
@@ -62,7 +67,9 @@ def source(sock: socket.socket, traffic: str) -> None:
             rounds = max(1, BLOCK // sum(map(len, one_round)))
             block = b"".join(one_round) * rounds
         sock.sendall(b"PONG\r\n" * data.count(b"PING\r\n"))
-        if match := re.search(rb"PUB \S*go +\d+\r\n(\d+)\r\n", held):
+        match = re.search(rb"PUB \S*go +\d+\r\n(\d+)\r\n", held)
+        held = held[-4096:]  # a client that responds sends more and more
+        if match:
             held = b""
             blocks, left = divmod(int(match[1]), len(one_round) * rounds)
             for _ in range(blocks):

@@ -29,10 +29,12 @@ class Peer(ABC):
         subject: where it publishes, in the type that it takes with the least work.
         pace: after so many messages without a pause `echo` waits for a flush; 0: never. Without
             it a client whose `publish` never suspends reads nothing until everything is written.
+        loop: the event loop to run on, "asyncio" or "uvloop".
     """
 
     subject: str | bytes = "b.a"
     pace = 0
+    loop = "asyncio"
 
     @abstractmethod
     async def connect(self, port: int) -> Any:
@@ -62,6 +64,10 @@ class Peer(ABC):
             finally:
                 await client.close()
 
+        if self.loop == "uvloop":
+            import uvloop
+
+            return uvloop.run(main())
         return asyncio.run(main())
 
     def publish(self, port: int, count: int, size: int) -> Sample:
@@ -99,6 +105,27 @@ class Peer(ABC):
                         seen += len(message.data) > 0
                         if seen == count:
                             break
+            return rate(span, count)
+
+        return self._run(port, body)
+
+    def respond(self, port: int, count: int) -> Sample:
+        """Answer requests that have arrived before."""
+
+        async def body(client: Any) -> Sample:
+            subscription = await self.subscribe(client)
+            await client.flush(timeout=60)
+            await client.publish("b.go", str(count).encode())
+            requests: list[Any] = []
+            async for message in self.messages(subscription):
+                requests.append(message)
+                if len(requests) == count:
+                    break
+            payload = b"x" * 128
+            with Span() as span:
+                for message in requests:
+                    await message.respond(payload)
+                await client.flush(timeout=60)
             return rate(span, count)
 
         return self._run(port, body)

@@ -7,9 +7,13 @@ from typing import Final, NamedTuple
 NASQ: Final = ("asyncio", "uvloop", "trio", "blocking")
 PEERS: Final = ("nats-py", "natsio", "nats-core")
 BEST_PEER: Final = "best peer"
-# nasq's decoder without its fast path, and what a round trip costs with no client at all.
+# Bounds: nasq's decoder without its fast path, a round trip without a client, a client that checks
+# nothing, and nasq's publish where push is measured.
 PLAIN: Final = "plain decoder"
 RAW: Final = ("raw socket", "raw asyncio", "raw threads")
+MINIMAL: Final = "minimal client"
+PUBLISH: Final = "publish"
+BOUNDS: Final = (PLAIN, *RAW, MINIMAL, PUBLISH)
 
 
 class Goal(NamedTuple):
@@ -40,6 +44,7 @@ class Row(NamedTuple):
         contenders: who takes part.
         blocking: the speed that the blocking transport is to have, as a part of asyncio's.
         least: fewer than this many measure nothing, at whatever scale.
+        loop: the event loop of the peers, "asyncio" or "uvloop".
     """
 
     name: str
@@ -54,6 +59,7 @@ class Row(NamedTuple):
     contenders: tuple[str, ...] = NASQ + PEERS
     blocking: float = 0.7
     least: int = 1000
+    loop: str = "asyncio"
 
     @property
     def main(self) -> str:
@@ -71,10 +77,17 @@ TRIO: Final = 0.7
 
 _PUBLISH: Final = (Goal(4.0, "nats-py"), Goal(2.5, BEST_PEER))
 _DECODING: Final = ("asyncio", PLAIN, *PEERS)
+_EVENTS: Final = ("asyncio", "nats-py")
+_BOUNDED: Final = (*NASQ, *PEERS, MINIMAL)
+_ON_UVLOOP: Final = ("uvloop", *PEERS)
 
 
 def _best(bound: float) -> tuple[Goal, ...]:
     return (Goal(bound, BEST_PEER),)
+
+
+def _minimal(bound: float) -> Goal:
+    return Goal(bound, MINIMAL)
 
 
 def _py(bound: float) -> tuple[Goal, ...]:
@@ -82,13 +95,17 @@ def _py(bound: float) -> tuple[Goal, ...]:
 
 
 ROWS: Final = (
-    Row("publish 16 B", "publish", "16", "sink", 1_000_000, 400_000, "msg/s", _PUBLISH),
+    Row("publish 16 B", "publish", "16", "sink", 1_000_000, 400_000, "msg/s",
+        (*_PUBLISH, _minimal(0.7)), contenders=_BOUNDED),
     Row("publish 128 B", "publish", "128", "sink", 1_000_000, 400_000, "msg/s", _PUBLISH),
     Row("publish 1 KiB", "publish", "1024", "sink", 600_000, 200_000, "msg/s", _PUBLISH),
     Row("publish 64 KiB", "publish", "65536", "sink", 20_000, 10_000, "msg/s", (), least=100),
-    Row("push_many 128 B", "push_many", "128", "sink", 2_000_000, 400_000, "msg/s", _py(6.0)),
+    Row("push kept", "push_kept", "128", "sink", 300_000, 300_000, "ns", (Goal(1.5, PUBLISH),),
+        less=True, contenders=(*NASQ, PUBLISH)),
+    Row("push_many 128 B", "push_many", "128", "sink", 2_000_000, 400_000, "msg/s",
+        (*_py(6.0), _minimal(0.55)), contenders=_BOUNDED),
     Row("iterate uniform", "receive", "iterate", "source uniform", 600_000, 60_000, "msg/s",
-        _best(6.0)),
+        (*_best(6.0), _minimal(0.9)), contenders=_BOUNDED),
     Row("iterate mixed", "receive", "iterate", "source mixed", 300_000, 60_000, "msg/s",
         _best(3.0)),
     Row("iterate unique", "receive", "iterate", "source unique", 300_000, 60_000, "msg/s",
@@ -101,11 +118,17 @@ ROWS: Final = (
         _best(6.0)),
     Row("pop in batches", "receive", "pop_many", "source uniform", 2_000_000, 60_000, "msg/s",
         _best(15.0)),
-    Row("echo 128 B", "echo", "", "server", 300_000, 60_000, "msg/s", _best(5.0)),
+    Row("echo 128 B", "echo", "", "server", 300_000, 60_000, "msg/s",
+        (*_best(5.0), _minimal(0.7)), contenders=_BOUNDED),
+    Row("respond", "respond", "", "source requests", 200_000, 60_000, "msg/s", ()),
     Row("request p50", "request", "1", "echo", 5_000, 3_000, "µs", _py(0.6), less=True,
         contenders=(*NASQ, *PEERS, "raw socket", "raw asyncio"), least=100),
-    Row("100 in flight", "request", "100", "echo", 40_000, 20_000, "msg/s", _best(2.2),
-        contenders=(*NASQ, *PEERS, "raw threads"), blocking=0.3),
+    Row("100 in flight", "request", "100", "echo", 40_000, 20_000, "msg/s",
+        (*_best(2.2), _minimal(0.75)), contenders=(*_BOUNDED, "raw threads"), blocking=0.3),
+    Row("p50 on uvloop", "request", "1", "echo", 5_000, 3_000, "µs", _best(1.1), less=True,
+        contenders=_ON_UVLOOP, least=100, loop="uvloop"),
+    Row("100 on uvloop", "request", "100", "echo", 40_000, 20_000, "msg/s", _best(1.5),
+        contenders=_ON_UVLOOP, loop="uvloop"),
     Row("held message", "held", "", "source uniform", 50_000, 50_000, "bytes", _best(0.8),
         less=True),
     Row("decode MSG", "decode", "MSG", "", 3_000_000, 300_000, "ns", _py(0.2), less=True,
@@ -116,6 +139,12 @@ ROWS: Final = (
         less=True, contenders=_DECODING),
     Row("one-byte chunks", "decode", "bytes", "", 2_000_000, 1_000_000, "ns", _best(1.0),
         less=True, contenders=_DECODING),
+    Row("receive_data MSG", "events", "MSG", "", 600_000, 200_000, "ns", _py(0.2), less=True,
+        contenders=_EVENTS),
+    Row("receive_data HMSG", "events", "HMSG", "", 400_000, 200_000, "ns", _py(0.2), less=True,
+        contenders=_EVENTS),
+    Row("receive_data byte", "events", "bytes", "", 1_000_000, 1_000_000, "ns", _py(1.0),
+        less=True, contenders=_EVENTS),
     Row("64 MiB dripping", "drip", "", "", 10, 10, "ms", _best(1.0), less=True,
         contenders=_DECODING, least=3),
     Row("64 to 33 MiB", "growth", "", "", 5, 5, "x", (Goal(3.0, None),), less=True,

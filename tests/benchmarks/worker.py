@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from . import decoders, imports
+from .minimal import Minimal
 from .nasq_async import NasqAsync
 from .nasq_blocking import NasqBlocking
 from .peers import PEERS
 from .raw import RAW
-from .rows import BY_NAME, Row
+from .rows import BY_NAME, MINIMAL, PUBLISH, Row
 from .sample import Sample
 
 
@@ -25,6 +26,8 @@ def measure(row: Row, contender: str, port: int, count: int) -> Sample:
     match row.kind:
         case "decode":
             return decoders.decode(contender, count, row.detail)
+        case "events":
+            return decoders.events(contender, count, row.detail)
         case "drip":
             return decoders.drip(contender, count)
         case "growth":
@@ -33,12 +36,18 @@ def measure(row: Row, contender: str, port: int, count: int) -> Sample:
             return imports.import_time(contender, count, row.detail)
     if contender in RAW:
         return RAW[contender](port, count)
-    return _connected(row, _client(contender), port, count)
+    if contender == PUBLISH:
+        return NasqAsync("asyncio").push_kept(port, count, int(row.detail), keep=False)
+    return _connected(row, _client(contender, row.loop), port, count)
 
 
-def _client(contender: str) -> Any:
+def _client(contender: str, loop: str) -> Any:
     if contender in PEERS:
-        return PEERS[contender]()
+        peer = PEERS[contender]()
+        peer.loop = loop
+        return peer
+    if contender == MINIMAL:
+        return Minimal()
     return NasqBlocking() if contender == "blocking" else NasqAsync(contender)
 
 
@@ -52,6 +61,10 @@ def _connected(row: Row, client: Any, port: int, count: int) -> Sample:
             sample = client.receive(port, count, row.detail)
         case "request":
             sample = client.request(port, count, int(row.detail))
+        case "push_kept":
+            sample = client.push_kept(port, count, int(row.detail))
+        case "respond":
+            sample = client.respond(port, count)
         case "echo":
             sample = client.echo(port, count)
         case _:
