@@ -319,8 +319,8 @@ class Client:
 
     @property
     def has_output(self) -> bool:
-        """Whether commands have left output that was not handed over yet."""
-        return bool(self.output.frames)
+        """Whether there is output that was not handed over yet."""
+        return bool(self.output.frames or self._handshake)
 
     def slow_down(self) -> None:
         """Have the next publish check for congestion: the stream accepts no bytes now."""

@@ -10,50 +10,43 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
-__all__ = ["Alarms"]
+__all__ = ["Alarm", "Alarms"]
 
-# Cancelled alarms are purged when there are more than _KEPT of them and they are the majority.
-_KEPT: Final = 64
+# The size of the heap at which cancelled alarms are first removed.
+_PURGE_AT: Final = 128
 
 # The deadline, a number that orders alarms of the same deadline, and the function to call; None if
-# the alarm was cancelled.
+# the alarm was cancelled. To cancel an alarm, set that item: waiters do so once for each wait.
 Alarm = list[Any]
 
 
 class Alarms:
     """A heap of functions to call at their deadlines."""
 
-    __slots__ = ("_count", "_heap", "_over")
+    __slots__ = ("_count", "_heap", "_purge_at")
 
     def __init__(self) -> None:
         self._heap: list[Alarm] = []
         self._count = 0
-        self._over = 0
+        self._purge_at = _PURGE_AT
 
     def add(self, at: float, wake: Callable[[], None]) -> Alarm:
-        """Have `ring` call `wake` when the time is `at`. Returns a handle for `over`."""
+        """Have `ring` call `wake` when the time is `at`, unless the alarm is cancelled."""
+        heap = self._heap
+        if len(heap) >= self._purge_at:
+            heap[:] = [alarm for alarm in heap if alarm[2] is not None]
+            heapify(heap)
+            self._purge_at = max(_PURGE_AT, 2 * len(heap))
         self._count += 1
         alarm = [at, self._count, wake]
-        heappush(self._heap, alarm)
+        heappush(heap, alarm)
         return alarm
-
-    def over(self, alarm: Alarm) -> None:
-        """Cancel an alarm. Idempotent."""
-        if alarm[2] is None:
-            return
-        alarm[2] = None
-        self._over += 1
-        if self._over > _KEPT and self._over * 2 > len(self._heap):
-            self._heap = [alarm for alarm in self._heap if alarm[2] is not None]
-            heapify(self._heap)
-            self._over = 0
 
     def next(self, deadline: float | None) -> float | None:
         """Return the earliest deadline of all alarms and `deadline`; None if there is none."""
         heap = self._heap
         while heap and heap[0][2] is None:
             heappop(heap)
-            self._over -= 1
         if heap and (deadline is None or heap[0][0] < deadline):
             at: float = heap[0][0]
             return at
@@ -65,7 +58,5 @@ class Alarms:
         while heap and (heap[0][2] is None or heap[0][0] <= now):
             alarm = heappop(heap)
             wake, alarm[2] = alarm[2], None
-            if wake is None:
-                self._over -= 1
-            else:
+            if wake is not None:
                 wake()

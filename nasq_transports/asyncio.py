@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from nasq_proto import NeedCredentials, Op, Server
 
 from .addresses import connect_error
-from .alarms import Alarms
+from .alarms import Alarm, Alarms
 from .base import BaseTransport
 from .dial import dial
 
@@ -45,6 +45,8 @@ class AsyncioTransport(BaseTransport):
             self._pump_scheduled = True
             self._loop.call_soon(self._turn)
 
+    _wake_driver = kick
+
     def _kick_from_anywhere(self) -> None:
         with suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._turn)
@@ -70,20 +72,19 @@ class AsyncioTransport(BaseTransport):
                 if not future.done():
                     future.set_result(None)
 
+            alarm: Alarm | None = None
             op.on_done(wake)
             try:
-                if deadline is None:
-                    await future
-                else:
+                if deadline is not None:
                     alarm = self._alarms.add(deadline, wake)
                     if self._timer is None or deadline < self._timer_at:
                         self._arm(deadline)
-                    try:
-                        await future
-                    finally:
-                        self._alarms.over(alarm)
+                await future
             finally:
-                op.forget(wake)
+                if alarm is not None:
+                    alarm[2] = None
+                if not op.done:
+                    op.forget(wake)
         if not op.done:
             raise TimeoutError
         return op.result()

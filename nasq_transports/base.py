@@ -220,7 +220,8 @@ class BaseTransport(ABC):
                 self._end()
                 return
         self._written_early = False
-        self._pump_output()
+        if client.has_output or stream.stack is not None:
+            self._pump_output()
         has_unread = stream.has_unread
         if (client.wants_read and not has_unread) is not self._reading:
             self._reading = not self._reading

@@ -16,7 +16,7 @@ import trio
 from nasq_proto import NeedCredentials, Op, Server
 
 from .addresses import connect_error
-from .alarms import Alarms
+from .alarms import Alarm, Alarms
 from .base import READ_SIZE, BaseTransport
 from .sockets import OutputSocket
 
@@ -97,23 +97,23 @@ class TrioTransport(BaseTransport):
                 asleep = False
                 return trio.lowlevel.Abort.SUCCEEDED
 
+            alarm: Alarm | None = None
             op.on_done(wake)
             try:
-                if deadline is None:
-                    await trio.lowlevel.wait_task_rescheduled(abort)
-                elif self._stopped:  # the driver no longer serves the alarms
+                if deadline is not None and self._stopped:  # the driver serves no alarms anymore
                     with trio.CancelScope(deadline=deadline):
                         await trio.lowlevel.wait_task_rescheduled(abort)
                 else:
-                    alarm = self._alarms.add(deadline, wake)
-                    if deadline < self._timer.deadline:
-                        self._timer.deadline = deadline
-                    try:
-                        await trio.lowlevel.wait_task_rescheduled(abort)
-                    finally:
-                        self._alarms.over(alarm)
+                    if deadline is not None:
+                        alarm = self._alarms.add(deadline, wake)
+                        if deadline < self._timer.deadline:
+                            self._timer.deadline = deadline
+                    await trio.lowlevel.wait_task_rescheduled(abort)
             finally:
-                op.forget(wake)
+                if alarm is not None:
+                    alarm[2] = None
+                if not op.done:
+                    op.forget(wake)
         if not op.done:
             raise TimeoutError
         return op.result()
