@@ -139,9 +139,11 @@ def test_a_pool_that_starts_before_its_server_waits_for_it() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", ["pool_worker.py", "pool_worker_blocking.py"])
-def test_an_idle_worker_stops_at_once(
+def test_a_worker_does_an_order_that_wants_no_answer_and_stops(
     server: LocalServer, name: str, number: signal.Signals
 ) -> None:
     with Program(server, name, "ann") as ann:
         ann.wait_for("ann is ready")
+        nasq(server, "push", "orders.new", '{"id": 8}', "--namespace", "shop")
+        ann.wait_for("ann has done order 8")
         assert stopped_is_told(ann.end(number))

@@ -9,7 +9,8 @@ async def work(queue: NASQueue, message: Message, name: str) -> None:
     order = message.json()
     await asyncio.sleep(0.1)  # your work
     print(name, "has done order", order["id"])
-    await queue.respond(message, f"done by {name}")
+    if message.reply_to is not None:  # None: the sender wants no answer
+        await queue.respond(message, f"done by {name}")
 
 
 async def main(name: str) -> None:

@@ -12,7 +12,8 @@ def work(queue: BlockingNASQueue, message: Message, name: str) -> None:
     order = message.json()
     time.sleep(0.1)  # your work
     print(name, "has done order", order["id"])
-    queue.respond(message, f"done by {name}")
+    if message.reply_to is not None:  # None: the sender wants no answer
+        queue.respond(message, f"done by {name}")
 
 
 def main(name: str) -> None:
