@@ -16,7 +16,7 @@ from .actions import (
     OpenTransport,
     StartTLS,
 )
-from .client import Client, ClientState
+from .client import Client
 from .connection import Connection
 from .decoder import Decoder, Frame, Head, Role, Run, unfold
 from .encoder import encode
@@ -54,7 +54,7 @@ from .ops import Op
 from .options import ClientOptions
 from .replies import PendingReply, TakeReply
 from .servers import ReconnectPolicy, Server, parse_server, server_at
-from .states import ConnectionState
+from .states import ClientState, ConnectionState
 from .subjects import check_queue_group, check_subject, subject_matches
 from .subscriptions import Subscription
 from .timers import Timer, Timers

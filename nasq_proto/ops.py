@@ -1,22 +1,25 @@
-"""A promise of the core: what a command returns, and what whoever waits holds on to.
+"""`Op`: the result of a command that may not be known yet.
 
-An `Op` is resolved once, at the latest when its client closes: that is what makes every wait
-end. It knows no framework: `on_done` takes plain callables, and a transport turns the call into
-a wake-up of its own kind. An `Op` never carries a queued message, so dropping one loses nothing.
+Callers wait on an `Op`, and the client resolves it once, at the latest when it closes; so every
+wait ends. It knows no framework: `on_done` takes plain callables, and a transport makes a wake-up
+of its framework from that call. An `Op` never carries a queued message, so dropping one loses none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Generic, TypeVar, cast
 
-__all__ = ["Op"]
+from .errors import NASQError
+
+__all__ = ["Op", "caused", "fresh"]
 
 T = TypeVar("T")
 
 
 class Op(Generic[T]):
-    """A result that is there, or will be, or an error."""
+    """A result or an error, now or later."""
 
     __slots__ = ("_error", "_value", "_wakers", "done")
 
@@ -24,25 +27,25 @@ class Op(Generic[T]):
         self.done = False
         self._value: T | None = None
         self._error: Exception | None = None
-        # In order; no dict until somebody waits.
+        # In the order they were added; None until there is one.
         self._wakers: dict[Callable[[], None], None] | None = None
 
     @classmethod
     def resolved(cls, value: T) -> Op[T]:
-        """An op that is done already."""
+        """An op that is already done."""
         op = cls()
         op.resolve(value)
         return op
 
     @classmethod
     def failed(cls, error: Exception) -> Op[T]:
-        """An op that has failed already."""
+        """An op that has already failed."""
         op = cls()
         op.fail(error)
         return op
 
     def on_done(self, waker: Callable[[], None]) -> None:
-        """Call `waker` once when this is done; at once when it is done already."""
+        """Call `waker` once when this is done; immediately if it already is."""
         if self.done:
             waker()
         elif self._wakers is None:
@@ -51,18 +54,18 @@ class Op(Generic[T]):
             self._wakers[waker] = None
 
     def forget(self, waker: Callable[[], None]) -> None:
-        """Call `waker` no more: who stops waiting leaves nothing behind. Idempotent."""
+        """Do not call `waker`: the caller no longer waits. Idempotent."""
         if self._wakers is not None:
             self._wakers.pop(waker, None)
 
     def resolve(self, value: T) -> None:
-        """It succeeded. Ignored when it is done already: the first outcome stands."""
+        """Set the value. Ignored if this is already done: the first outcome counts."""
         if not self.done:
             self._value = value
             self._finish()
 
     def fail(self, error: Exception) -> None:
-        """It failed. Ignored when it is done already."""
+        """Set the error. Ignored if this is already done."""
         if not self.done:
             self._error = error
             self._finish()
@@ -81,11 +84,28 @@ class Op(Generic[T]):
 
     @property
     def error(self) -> Exception | None:
-        """Why it failed, or None."""
+        """The error of a failed op; otherwise None."""
         return self._error
 
     def result(self) -> T:
-        """The value; raises the error of a failed op. Only to be called when `done`."""
+        """Return the value, or raise the error of a failed op. Call this only when `done`."""
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
+
+
+# Raising an error adds to its traceback, so each waiter needs an error of its own.
+
+
+def caused(kind: type[NASQError], what: str, cause: Exception) -> NASQError:
+    """A new error of this kind, with `cause` as its cause."""
+    error = kind(f"{what}: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def fresh(error: Exception) -> Exception:
+    """A copy of `error` for one more waiter."""
+    another = copy(error)
+    another.__cause__ = error.__cause__
+    return another

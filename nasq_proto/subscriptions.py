@@ -9,7 +9,7 @@ from .encoder import PING, encode
 from .errors import PermissionsViolationError
 from .events import Sub, Unsub
 from .ops import Op
-from .output import ControlFrame
+from .output import ControlFrame, Output
 
 __all__ = ["Subscription", "Subscriptions"]
 
@@ -122,6 +122,23 @@ class Subscriptions:
         if self.by_sid.pop(sub.raw_sid, None):
             sub.confirmed.resolve(None)
             sub.ended.resolve(None)
+
+    def replay(self, output: Output) -> list[ControlFrame]:
+        """What makes a new connection know the subscriptions that the lost one knew.
+
+        A subscription whose SUB is still in the output is not among them.
+        """
+        frames: list[ControlFrame] = []
+        for sub in self:
+            if output.holds(sub.sub_frame):
+                continue
+            frames.append(sub.sub_frame)
+            sub.delivered_before = sub.delivered
+            if sub.max_msgs is not None and not sub.closing:
+                if sub.max_frame is not None:
+                    output.take_back(sub.max_frame)
+                frames.append(sub.new_max_frame())
+        return frames
 
     def refused(self, error: PermissionsViolationError) -> Subscription | None:
         """The subscription that a permissions violation speaks of.

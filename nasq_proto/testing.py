@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .actions import CloseTransport, NeedCredentials, OpenTransport, StartTLS
-from .client import Client, ClientState
+from .client import Client
 from .connection import Connection
 from .decoder import Role
 from .events import (
@@ -46,7 +46,7 @@ from .events import (
 )
 from .headers import encode_headers
 from .servers import Server
-from .states import ConnectionState
+from .states import ClientState, ConnectionState
 from .subjects import subject_matches
 
 __all__ = ["Broker", "Link", "ServerSession"]
