@@ -1,11 +1,11 @@
 """Every error of nasq, in one tree under `NASQError`.
 
-A caller's mistake and a peer's mistake are different classes. Errors that have a built-in cousin
-inherit it too, so `except ConnectionError` and `except TimeoutError` work as anyone expects.
+Mistakes of the caller and of the peer have different classes. Where a built-in exception fits, the
+class inherits from it too, so that `except ConnectionError` and `except TimeoutError` work.
 
     NASQError
     ├── ProtocolError
-    │   ├── LocalProtocolError          what was asked for is illegal in this state
+    │   ├── LocalProtocolError          the caller asked for something that is illegal now
     │   └── RemoteProtocolError         the peer sent bytes that break the protocol
     ├── InvalidSubjectError             (ValueError)
     ├── InvalidHeaderError              (ValueError)
@@ -15,23 +15,23 @@ inherit it too, so `except ConnectionError` and `except TimeoutError` work as an
     ├── UsageError                      (RuntimeError) wrong thread, loop or moment
     ├── MissingDependencyError          (ImportError) an optional package is not installed
     ├── OperationTimeoutError           (TimeoutError)
-    ├── NoRespondersError               nobody listens on the subject of a request
+    ├── NoRespondersError               nobody is subscribed to the subject of a request
     ├── QueueFullError                  the local queue is full, and overflow is "error"
     ├── TLSError                        (ConnectionError) no trustworthy TLS connection
     ├── BufferFullError                 (ConnectionError) too much was pushed while disconnected
     ├── NotConnectedError               (ConnectionError) connect() was not called, or failed
     ├── ConnectionClosedError           (ConnectionError) closed by this side, or given up
-    ├── ConnectionLostError             (ConnectionError) the connection broke under an operation
+    ├── ConnectionLostError             (ConnectionError) the connection broke during an operation
     │   ├── StaleConnectionError        the peer stopped answering PING, or reading
-    │   └── LameDuckError               the server is shutting down, and another one was chosen
+    │   └── LameDuckError               the server shuts down, and the client leaves it
     ├── ConnectFailedError              (ConnectionError) no server could be reached
-    └── ServerError                     the server said -ERR
+    └── ServerError                     the server sent -ERR
         ├── AuthorizationError          (PermissionError)
-        ├── AuthenticationTimeoutError  the credentials came too late for it
+        ├── AuthenticationTimeoutError  the credentials arrived too late
         ├── PermissionsViolationError   (PermissionError)
         ├── ConnectionLimitError
         ├── SubscriptionRefusedError
-        │   └── SubscriptionLimitError  the account has as many subscriptions as it may have
+        │   └── SubscriptionLimitError  the account has reached its limit of subscriptions
         └── TLSRequiredError
 """
 
@@ -76,19 +76,19 @@ __all__ = [
 
 
 class NASQError(Exception):
-    """The root of every error that nasq raises on purpose."""
+    """The base class of every error that nasq raises intentionally."""
 
 
 class ProtocolError(NASQError):
-    """The NATS protocol was broken, by one side or the other."""
+    """One of the two sides broke the NATS protocol."""
 
 
 class LocalProtocolError(ProtocolError):
-    """What was asked for is illegal in this state, or can't be put on the wire."""
+    """The caller asked for something that is illegal in this state, or can't be encoded."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent bytes that break the protocol. The connection can't be read any further."""
+    """The peer sent bytes that break the protocol. Nothing after them can be read."""
 
 
 class InvalidSubjectError(NASQError, ValueError):
@@ -100,7 +100,7 @@ class InvalidHeaderError(NASQError, ValueError):
 
 
 class InvalidOptionError(NASQError, ValueError):
-    """An option whose value makes no sense: a bad URL, a negative interval."""
+    """The value of an option is not valid: a bad URL, a negative interval."""
 
 
 class InvalidPayloadError(NASQError, ValueError):
@@ -112,15 +112,15 @@ class PayloadTooLargeError(NASQError, ValueError):
 
 
 class UsageError(NASQError, RuntimeError):
-    """Used in the wrong place: outside an event loop, from another thread, twice at once."""
+    """A call in the wrong place: without an event loop, from another thread, twice at once."""
 
 
 class MissingDependencyError(NASQError, ImportError):
-    """An optional package or program is not installed; the message says how to get it."""
+    """An optional package or program is not installed; the message says how to install it."""
 
 
 class OperationTimeoutError(NASQError, TimeoutError):
-    """The time given to an operation ran out."""
+    """The timeout of an operation has passed."""
 
 
 class NoRespondersError(NASQError):
@@ -128,7 +128,7 @@ class NoRespondersError(NASQError):
 
 
 class BufferFullError(NASQError, ConnectionError):
-    """While disconnected, `reconnect_buffer` is full: this message was not taken."""
+    """The client is disconnected and `reconnect_buffer` is full: the message was not accepted."""
 
 
 class NotConnectedError(NASQError, ConnectionError):
@@ -136,26 +136,26 @@ class NotConnectedError(NASQError, ConnectionError):
 
 
 class ConnectionClosedError(NASQError, ConnectionError):
-    """The connection was closed by this side, or given up: the message says why."""
+    """This side closed the connection or stopped reconnecting; the message says why."""
 
 
 class ConnectionLostError(NASQError, ConnectionError):
-    """The connection broke while an operation was waiting for the server's answer."""
+    """The connection broke while an operation waited for the server's answer."""
 
 
 class StaleConnectionError(ConnectionLostError):
-    """The peer left too many PINGs unanswered, or sends PINGs and does not read the answers."""
+    """The peer did not answer PINGs, or sends PINGs and does not read the answers."""
 
 
 class LameDuckError(ConnectionLostError):
-    """The server announced its shutdown, and this client left for another one."""
+    """The server announced that it shuts down, and the client left it for another one."""
 
 
 class QueueFullError(NASQError):
-    """The local queue is full, and `overflow="error"` asks to be told.
+    """The local queue is full, and `overflow` is "error".
 
-    `dropped` counts the messages that were received and dropped since the last time; 0 when this
-    is about a push that was not taken.
+    `dropped` is how many received messages were dropped since this was last raised; 0 if a push was
+    refused.
     """
 
     def __init__(self, message: str, dropped: int = 0) -> None:
@@ -164,17 +164,17 @@ class QueueFullError(NASQError):
 
 
 class TLSError(NASQError, ConnectionError):
-    """TLS was asked for and not offered, or the peer's certificate or ours was refused."""
+    """The server does not offer TLS, or one side refused the certificate of the other."""
 
 
-# A cluster may have announced hundreds.
+# A cluster may announce hundreds of servers.
 _MOST_SHOWN: Final = 8
 
 
 class ConnectFailedError(NASQError, ConnectionError):
     """No server could be reached.
 
-    `reasons` holds one (server, error) pair per server: why the last attempt at it failed.
+    `reasons` is a list of (server, error), with the error of the last attempt at each server.
     """
 
     def __init__(self, reasons: list[tuple[str, Exception]]) -> None:
@@ -191,7 +191,7 @@ class ConnectFailedError(NASQError, ConnectionError):
             "check the address, and that a server is running there"
         )
 
-    # As for ServerError below: the inherited one would call the class with the finished message.
+    # The inherited method would call the class with the finished message. See ServerError.
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reasons,), self.__dict__
 
@@ -200,8 +200,8 @@ class ServerError(NASQError):
     """The server answered -ERR.
 
     Args:
-        text: what it said.
-        closes: whether it then hangs up; None: as the class says.
+        text: the server's text.
+        closes: whether the server closes the connection; None: the default of the class.
         address: the server's address, for the message.
         hint: what to do about it, for the message.
 
@@ -226,38 +226,38 @@ class ServerError(NASQError):
         who = "the server" if address is None else f"the server {address}"
         super().__init__(f"{who} said: {text}{f' ({hint})' if hint else ''}")
 
-    # Errors are copied and cross processes (multiprocessing, concurrent.futures).
+    # Errors are copied, and sent to other processes (multiprocessing, concurrent.futures).
     def __reduce__(self) -> tuple[Any, ...]:
         return _made_again, (type(self), self.args), self.__dict__
 
 
 def _made_again(cls: type[ServerError], args: tuple[object, ...]) -> ServerError:
-    """An error with its finished message; its attributes are put back by whoever copies it."""
+    """Return an error with its finished message; `copy` and `pickle` restore its attributes."""
     error = cls.__new__(cls)
     error.args = args
     return error
 
 
 class AuthorizationError(ServerError, PermissionError):
-    """The server refuses the credentials, or they have expired or were revoked."""
+    """The server refuses the credentials, or they expired or were revoked."""
 
     closes = True
 
 
 class AuthenticationTimeoutError(ServerError):
-    """The server did not get the credentials in time (its auth_timeout, 2 s by default).
+    """The server did not receive the credentials within its auth_timeout (2 s by default).
 
-    It is not a refusal: the same credentials may be taken at the next attempt.
+    This is not a refusal: the server may accept the same credentials at the next attempt.
     """
 
     closes = True
 
 
 class PermissionsViolationError(ServerError, PermissionError):
-    """The user may not publish or subscribe to a subject. The connection lives.
+    """The user may not publish or subscribe to a subject. The connection stays open.
 
-    `operation` is "publish", "subscribe" or "reply"; `subject`, `queue_group` and `sid` are what
-    the server named, as far as it named them.
+    `operation` is "publish", "subscribe" or "reply". `subject`, `queue_group` and `sid` are those
+    that the server named; the last two may be None.
     """
 
     def __init__(
@@ -278,15 +278,15 @@ class PermissionsViolationError(ServerError, PermissionError):
 
 
 class ConnectionLimitError(ServerError):
-    """The server or the account has as many connections as it allows."""
+    """The server or the account has reached its limit of connections."""
 
     closes = True
 
 
 class SubscriptionRefusedError(ServerError):
-    """The server does not take a subscription. The connection lives, the subscription does not.
+    """The server refused a subscription, which has ended. The connection stays open.
 
-    `subject` is what was subscribed to; None where that is not known.
+    `subject` is the subject of the subscription, or None if it is not known.
     """
 
     def __init__(
@@ -301,21 +301,21 @@ class SubscriptionRefusedError(ServerError):
         super().__init__(text, closes=closes, address=address, hint=hint)
         self.subject = subject
         if subject is not None:
-            self.args = (f"{self.args[0]}, and did not take the subscription to {subject!r}",)
+            self.args = (f"{self.args[0]}, and refused the subscription to {subject!r}",)
 
 
 class SubscriptionLimitError(SubscriptionRefusedError):
-    """The connection or the account has as many subscriptions as the server allows it."""
+    """The connection or the account has reached its limit of subscriptions."""
 
 
 class TLSRequiredError(ServerError):
-    """The server takes TLS connections only."""
+    """The server accepts TLS connections only."""
 
     closes = True
 
 
-# What the server writes behind -ERR, by lower-case prefix. The texts are the server's own
-# (server/errors.go); one that is not listed is reported and the socket decides.
+# The server's texts (server/errors.go), by lower-case prefix: the class, and whether the server
+# closes the connection. A text that is not listed is reported, and the connection is kept.
 _BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
     ("authorization violation", AuthorizationError, True),
     ("authentication timeout", AuthenticationTimeoutError, True),
@@ -337,7 +337,7 @@ _BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
     ("invalid subject", SubscriptionRefusedError, False),
 )
 
-# What to do about it, by the same prefixes.
+# What the user can do, by the same prefixes.
 _HINTS: Final[dict[str, str]] = {
     "authorization violation": "check the user, password, token, credentials or nkey seed",
     "authentication timeout": (
@@ -371,7 +371,7 @@ _GO_LETTERS: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t"
 def _unescape(match: re.Match[str]) -> str:
     byte, short, long, letter = match.groups()
     if byte:
-        # From 80 on, %q means a byte that is no UTF-8: written as the decoder reads it.
+        # From 80 on, %q means a byte that is not UTF-8, which the decoder reads as a surrogate.
         return bytes.fromhex(byte).decode("ascii", "surrogateescape")
     if short or long:
         code = int(short or long, 16)
@@ -380,7 +380,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _go_unquote(text: str) -> tuple[str, str]:
-    """The first Go-quoted (%q) string of `text`, without its quotes, and what follows it."""
+    """Return the first Go-quoted (%q) string of `text`, without quotes, and what follows it."""
     match = _QUOTED.search(text)
     if match is None:
         return text.strip(), ""
@@ -388,7 +388,7 @@ def _go_unquote(text: str) -> tuple[str, str]:
 
 
 def server_error(text: str, address: str | None = None) -> ServerError:
-    """The exception for what a server wrote behind -ERR; `address` is the server's.
+    """Return the exception for the text of an -ERR; `address` is the server's.
 
     >>> server_error("Authorization Violation")
     AuthorizationError('the server said: Authorization Violation (check the user, ...

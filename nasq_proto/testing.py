@@ -2,8 +2,8 @@
 
 `Broker` is a server built on `Connection(Role.SERVER)`: subjects, wildcards, queue groups,
 headers, no responders, refusals. `Link` is the network between a `Client` and a broker, and the
-client's clock: it can chop, delay, cut, refuse and swallow. What the broker does not script, a
-test says itself: `session.say(b"...")` takes raw bytes, so every hostile server can be played.
+client's clock. It can cut chunks, delay them, break connections, refuse them and lose bytes. A test
+can send any bytes as the server, with `session.say(b"...")`, to play a hostile one.
 
     >>> import random
     >>> from nasq_proto import Client, ClientOptions, Inbox, Server
@@ -53,20 +53,19 @@ __all__ = ["Broker", "Link", "ServerSession"]
 
 
 class Broker:
-    """A NATS server without I/O: routes between its sessions as nats-server does.
+    """A NATS server without I/O. It routes messages between its sessions as nats-server does.
 
     Args:
-        info: fields of INFO that differ from the usual ones.
-        users: user to password; None: no credentials are asked for.
+        info: fields of INFO that differ from the default ones.
+        users: user to password; None: credentials are not required.
         deny_publish, deny_subscribe: patterns that are refused with a permissions violation.
-        max_subscriptions: how many one session may have; None: any number.
+        max_subscriptions: the limit for one session; None: no limit.
         rng: picks the member of a queue group.
-        record: keep every event that a client sends, for tests that look at it: in `received` of
-            its session. It grows without end.
+        record: keep every event of a client in `received` of its session. It grows without limit.
 
     Attributes:
-        sessions: every session that is open, oldest first.
-        script: called with each new session before it says INFO; return True to say nothing.
+        sessions: every open session, oldest first.
+        script: called with each new session before it sends INFO; return True to send nothing.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Broker:
         self._rng = rng or random.Random(0)
 
     def accept(self) -> ServerSession:
-        """A client has connected."""
+        """Accept a client, and return its session."""
         session = ServerSession(self)
         self.sessions.append(session)
         if self.script is None or not self.script(session):
@@ -108,7 +107,7 @@ class Broker:
         return session
 
     def route(self, pub: Pub, source: ServerSession) -> None:
-        """Give a message to every plain subscriber and to one member of each queue group."""
+        """Deliver a message to each subscriber without a group, and to a member of each group."""
         groups: dict[tuple[str, str], list[tuple[ServerSession, Sub]]] = {}
         heard = False
         for session in list(self.sessions):
@@ -134,11 +133,11 @@ class ServerSession:
     """One client of a `Broker`.
 
     Attributes:
-        received: every event that the client sent, in order, where the broker's `record` says so.
+        received: every event that the client sent, in order, if the broker's `record` is set.
         options: the fields of its CONNECT.
         subs: its subscriptions by sid.
-        closed: nothing goes in or out any more.
-        mute: takes everything in and answers nothing.
+        closed: whether the session has ended.
+        mute: when set, it receives everything and answers nothing.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -149,7 +148,7 @@ class ServerSession:
         self.mute = False
         self._broker = broker
         self._connection = Connection(Role.SERVER)
-        # By sid: messages sent, and the number that ends the subscription, from its start on.
+        # By sid: how many messages were sent, and after how many the subscription ends.
         self._sent: dict[str, int] = {}
         self._most: dict[str, int] = {}
         self._out: list[bytes] = []
@@ -163,28 +162,28 @@ class ServerSession:
             self._out.append(self._connection.data_to_send())
 
     def refuse(self, text: str) -> None:
-        """Say -ERR and hang up."""
+        """Send -ERR and close the connection."""
         self.say(Err(text))
         self.close()
 
     def close(self) -> None:
-        """Hang up; what was said before still goes out."""
+        """Close the connection; what was said before is still sent."""
         self.closed = True
         if self in self._broker.sessions:
             self._broker.sessions.remove(self)
 
     @property
     def has_news(self) -> bool:
-        """It has something to say, or has hung up."""
+        """Whether it has something to send, or has closed the connection."""
         return bool(self._out) or self.closed
 
     def data_to_send(self) -> bytes:
-        """What goes to the client."""
+        """Return the bytes for the client."""
         out, self._out = self._out, []
         return b"".join(out)
 
     def receive_data(self, data: bytes) -> None:
-        """What came from the client."""
+        """Process bytes from the client."""
         if self.closed or self._connection.state is ConnectionState.CLOSED:
             return
         for event in self._connection.receive_data(data):
@@ -194,7 +193,7 @@ class ServerSession:
                 self._react(event)
 
     def deliver(self, sub: Sub, pub: Pub) -> None:
-        """Send a message for one of its subscriptions."""
+        """Send a message to one of its subscriptions."""
         self.say(Msg(pub.subject, sub.sid, pub.payload, pub.reply, pub.headers))
         self._sent[sub.sid] = sent = self._sent.get(sub.sid, 0) + 1
         if sub.sid in self._most and sent >= self._most[sub.sid]:
@@ -244,24 +243,25 @@ class Link:
     """The network between one client and its servers, and the client's clock.
 
     Args:
-        client: what is driven.
-        broker: answers every connection; or a callable that says who does, or raises OSError.
-        chop: the largest chunk that either side receives; None: as sent.
-        delay: seconds that bytes travel, each way.
-        cuts: the chance of each chunk that the stream breaks in its place. A first connection is
-            never cut while it is made, so that `open` succeeds as on a good network.
+        client: the client that is driven.
+        broker: the broker of every connection, or a callable that returns the one of a server or
+            raises OSError.
+        chop: the size in bytes of the largest chunk that either side receives; None: no limit.
+        delay: seconds that bytes take, each way.
+        cuts: the probability that the stream breaks instead of carrying a chunk. The first
+            connection is never cut while it is made, so that `open` succeeds.
         rng: draws the size of each chunk (1 to `chop`), its delay (0 to `delay`) and the cuts;
-            None: every chunk is as large and as late as can be, and none is cut.
-        now: the clock's start.
+            None: every chunk has the largest size and delay, and none is cut.
+        now: the time at the start.
 
     Attributes:
         now: the virtual clock, in seconds.
-        session: the server's side of the stream that is open; None when there is none.
-        refuse: an OSError that every new connection meets.
-        tls_error: an OSError that every TLS handshake meets.
-        black_hole: bytes vanish in both directions.
-        opened: attempts so far.
-        finished: the client said that it needs no transport any more.
+        session: the server's side of the open stream, or None.
+        refuse: an OSError with which every new connection fails.
+        tls_error: an OSError with which every TLS handshake fails.
+        black_hole: when set, bytes are lost in both directions.
+        opened: how many connections were tried.
+        finished: whether the client needs no transport any more.
     """
 
     def __init__(
@@ -289,18 +289,18 @@ class Link:
         self._broker = broker
         self._rng = rng
         self._attempt = 0
-        # (when, attempt, to the client, bytes), soonest first; b"" is the end of the stream.
+        # (time, attempt, to the client, bytes), earliest first; b"" is the end of the stream.
         self._wire: deque[tuple[float, int, bool, bytes]] = deque()
-        # When the last bytes in each direction arrive: none overtake them.
+        # When the last bytes in each direction arrive. Later ones must not overtake them.
         self._latest = {True: now, False: now}
 
     def pump(self) -> None:
-        """Carry everything that can be carried at this moment, until nothing moves."""
+        """Carry everything that can be carried now, until nothing moves."""
         while self._actions() | self._collect() | self._carry():
             pass
 
     def cut(self, error: OSError | None = None) -> None:
-        """The stream breaks: what is under way in either direction is lost."""
+        """Break the stream: bytes that have not arrived in either direction are lost."""
         session, self.session = self.session, None
         self._wire.clear()
         if session is not None:
@@ -310,7 +310,7 @@ class Link:
             )
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; every deadline of the client's is met on the way."""
+        """Let time pass, and serve every deadline of the client in that time."""
         end = self.now + seconds
         self.pump()
         while (due := self.next_event()) is not None and due <= end:
@@ -320,14 +320,14 @@ class Link:
         self.pump()
 
     def tick(self) -> None:
-        """Serve what is due at this moment."""
+        """Serve what is due now."""
         due = self.client.next_timeout()
         if due is not None and due <= self.now:
             self.client.handle_timeout(self.now)
         self.pump()
 
     def next_event(self) -> float | None:
-        """When something will happen by itself; None: never."""
+        """Return when something will happen without another call; None: never."""
         times = [when for when, *_ in self._wire]
         if self.session is not None and self.session.has_news:
             times.append(self.now)
@@ -343,7 +343,7 @@ class Link:
             if isinstance(action, OpenTransport):
                 self._open(action)
             elif isinstance(action, StartTLS):
-                # The bytes stay in the clear: what is played here is who may say what when.
+                # The bytes are not encrypted: only the order of events is simulated.
                 if self.tls_error is None:
                     self.client.tls_established(action.attempt, self.now)
                 else:
@@ -376,13 +376,13 @@ class Link:
     def _read_credentials(self, need: NeedCredentials) -> None:
         try:
             fields = need.read_now()
-        except Exception as error:  # a callable of the test's
+        except Exception as error:  # from a callable of the test
             self.client.credentials_failed(need.attempt, error, self.now)
         else:
             self.client.credentials_given(need.attempt, fields, self.now)
 
     def _collect(self) -> bool:
-        """Put what both sides have to say on the wire."""
+        """Put the bytes that both sides have to send on the wire."""
         session = self.session
         data = self.client.data_to_send() if session is not None else b""
         if data:

@@ -61,6 +61,6 @@ def _table(title: str, caption: str, columns: tuple[str, ...]) -> Table:
 def _text(cell: Cell) -> Text:
     text = Text(cell.text, style="bold" if cell.main else "")
     if cell.goal:
-        text.append(f" {cell.goal:<5}", style="dim")
+        text.append(f" {cell.goal:<6}", style="dim")
         text.append("✓" if cell.met else "✗", style="green" if cell.met else "red")
     return text

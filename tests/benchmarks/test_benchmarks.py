@@ -152,7 +152,7 @@ class TestWhatIsMadeOfTheFigures:
         assert isinstance(console.file, io.StringIO)
         shown = console.file.getvalue()
         assert "…" not in shown
-        assert "≥2.5 ✓" in shown
+        assert "≥2.5  ✓" in shown
 
     def test_a_page_is_refilled(self) -> None:
         page = f"before\n{markdown.BEGIN}\nold\n{markdown.END}\nafter\n"
