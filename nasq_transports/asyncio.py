@@ -233,7 +233,7 @@ class _Stream(asyncio.Protocol):
 
     def eof_received(self) -> None:
         # By default asyncio would first send the rest of its buffer: forever, if the peer has
-        # stopped reading, and with nobody who reads.
+        # stopped reading. Nothing reads from the stream meanwhile.
         self.transport.abort()
 
     def pause_writing(self) -> None:

@@ -32,20 +32,16 @@ def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any
         RuntimeError: the coroutine suspended, which only another transport's `wait` does.
         BaseException: any exception that the coroutine raises.
     """
-    outermost = not is_held(lock)
+    is_owned = getattr(lock, "_is_owned", None)  # `is_held`, without a call
+    nested = is_owned is not None and is_owned()
     try:
         with lock:
-            if outermost:
-                _nested.discard(lock)  # left there if a KeyboardInterrupt came at a bad moment
-                coroutine.send(None)
-            elif lock in _nested:
-                coroutine.send(None)
+            if nested:
+                _send_nested(coroutine, lock)
             else:
-                try:
-                    _nested.add(lock)
-                    coroutine.send(None)
-                finally:
-                    _nested.discard(lock)
+                if _nested:
+                    _nested.discard(lock)  # left there if Ctrl-C came at a bad moment
+                coroutine.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -58,6 +54,17 @@ def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any
     raise RuntimeError(
         "the coroutine suspended: only a blocking transport's wait may be used under run_sync"
     )
+
+
+def _send_nested(coroutine: Coroutine[Any, Any, T], lock: object) -> None:
+    if lock in _nested:  # the call that was interrupted is nested itself
+        coroutine.send(None)
+        return
+    try:
+        _nested.add(lock)
+        coroutine.send(None)
+    finally:
+        _nested.discard(lock)
 
 
 def is_held(lock: AbstractContextManager[Any]) -> bool:

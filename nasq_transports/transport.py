@@ -133,7 +133,7 @@ class Transport(Protocol):
         """
 
     def abandon(self) -> bool:
-        """Close the client, which nobody uses any more and nobody closed.
+        """Close the client, which nobody uses anymore and nobody closed.
 
         Called by a finalizer, and so on any thread at any moment, whatever locks are held there.
 

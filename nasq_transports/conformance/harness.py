@@ -33,7 +33,7 @@ class Harness(ABC):
     Attributes:
         can_await: the transport can await the user's credentials. False where no event loop runs.
         network: the broker's port; None where `serve` is overridden, for a network without sockets.
-            Checks of what only sockets do are passed over then.
+            Then the checks of what only sockets do are skipped.
     """
 
     can_await = True

@@ -1,4 +1,4 @@
-"""The four transports pass the suite that a transport of your own has to pass."""
+"""The transports pass the conformance suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines: all of a transport's waits share one timer, and none of them is forgotten."""
+"""Deadlines: all waits of a transport share one timer, and each deadline is met."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_alarms_behave_as_a_list_of_deadlines_whatever_happens() -> None:
             assert alarms.next(None) == first
 
 
-async def test_deadlines_of_many_come_each_in_its_time(async_kit: Kit) -> None:
+async def test_the_deadlines_of_many_waits_are_all_met(async_kit: Kit) -> None:
     late: list[float] = []
     async with async_kit.queue() as queue:
 
@@ -98,11 +98,11 @@ async def test_deadlines_of_many_come_each_in_its_time(async_kit: Kit) -> None:
             for n in range(100):
                 group.start_soon(wait, 0.002 * (n * 37 % 100))
     assert len(late) == 100
-    assert min(late) > -0.02  # never early, but for the clock's own grain
+    assert min(late) > -0.02  # never early, except for the resolution of the clock
     assert max(late) < 5.0
 
 
-async def test_a_wait_ends_in_time_though_the_transport_is_gone(async_kit: Kit) -> None:
+async def test_a_wait_meets_its_deadline_after_the_transport_has_stopped(async_kit: Kit) -> None:
     async with async_kit.queue() as queue:
         transport = queue._transport
         assert transport is not None
@@ -110,7 +110,7 @@ async def test_a_wait_ends_in_time_though_the_transport_is_gone(async_kit: Kit) 
         await transport.wait(Op(), transport.now() + 0.01)
 
 
-async def test_a_wait_ends_in_time_though_the_transport_ends_meanwhile(async_kit: Kit) -> None:
+async def test_a_wait_meets_its_deadline_when_the_transport_stops_meanwhile(async_kit: Kit) -> None:
     queue = async_kit.queue()
     await queue.connect()
     transport = queue._transport
@@ -129,8 +129,8 @@ async def test_a_wait_ends_in_time_though_the_transport_ends_meanwhile(async_kit
             await queue.disconnect()
 
 
-async def test_a_wait_that_ends_in_vain_leaves_nothing_behind(kit: Kit) -> None:
-    """Who waits for one thing again and again, for a day, would leave a closure each time."""
+async def test_a_wait_that_times_out_leaves_nothing_behind(kit: Kit) -> None:
+    """A caller that waits for the same Op again and again would leave a closure each time."""
     async with kit.queue() as queue:
         transport = facade(queue)._transport
         assert transport is not None
@@ -155,7 +155,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
         assert not op._wakers
 
 
-def test_on_trio_deadlines_are_on_the_clock_that_a_test_put_there(server: LocalServer) -> None:
+def test_on_trio_deadlines_refer_to_the_clock_of_the_run(server: LocalServer) -> None:
     clock = trio.testing.MockClock()
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Opening a stream: the address that answers first, no limit but the attempt's, no socket lost."""
+"""Opening a stream: the first address that answers wins, and no socket is leaked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import Kit
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """A port of 127.0.0.1 where a connection is neither made nor refused: its backlog is full."""
+    """A port on 127.0.0.1 that neither accepts nor refuses: its backlog is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -42,7 +42,7 @@ NAME = "two.example"
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
-    """`NAME` has several addresses, of which each is a port of 127.0.0.1 here."""
+    """`NAME` has several addresses, each of which is a port on 127.0.0.1."""
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
@@ -57,10 +57,10 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-async def test_an_address_that_never_answers_does_not_keep_the_others_from_it(
+async def test_an_address_that_never_answers_does_not_block_the_others(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """IPv6 that leads nowhere, as in many containers. Nothing would ever end the first try."""
+    """Broken IPv6, as in many containers: the first try would never end."""
     with black_hole() as nowhere:
         resolve_to(monkeypatch, nowhere, nowhere, kit.server.port)
         queue = kit.queue(host=NAME, port=4222, connect_timeout=math.inf)
@@ -69,7 +69,7 @@ async def test_an_address_that_never_answers_does_not_keep_the_others_from_it(
         await queue.disconnect()
 
 
-async def test_an_address_that_refuses_is_passed_over(
+async def test_an_address_that_refuses_is_skipped(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as nobody:
@@ -80,7 +80,7 @@ async def test_an_address_that_refuses_is_passed_over(
         await queue.disconnect()
 
 
-async def test_where_no_address_answers_the_first_reason_is_given(
+async def test_if_no_address_answers_the_first_reason_is_reported(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as nobody:
@@ -124,7 +124,7 @@ async def test_an_attempt_that_is_given_up_leaves_no_socket_and_no_thread(
                 made.append(self)
 
     with black_hole() as nowhere:
-        if kit.backend == "blocking":  # the others make theirs in other modules
+        if kit.backend == "blocking":  # the others create sockets in other modules
             monkeypatch.setattr("nasq_transports.blockingdial.socket.socket", Counted)
         resolve_to(monkeypatch, nowhere, nowhere)
         queue = kit.queue(host=NAME, port=4222, connect_timeout=0.6)
@@ -139,7 +139,7 @@ async def test_an_attempt_that_is_given_up_leaves_no_socket_and_no_thread(
             assert len(made) == 2
 
 
-def test_a_dial_that_is_given_up_ends_though_nobody_answers() -> None:
+def test_a_dial_that_is_given_up_ends_without_an_answer() -> None:
     with black_hole() as nowhere:
         dial = Dial("127.0.0.1", nowhere)
         dial.give_up()
@@ -148,10 +148,10 @@ def test_a_dial_that_is_given_up_ends_though_nobody_answers() -> None:
         assert caught.value.errno == errno.ECONNABORTED
 
 
-def test_an_address_that_can_not_be_tried_at_all_is_passed_over(
+def test_an_address_that_cannot_be_tried_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A family that this system has not, or no file descriptor left for it."""
+    """The system lacks the address family, or has no file descriptor left."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         real = socket.getaddrinfo

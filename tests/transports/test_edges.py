@@ -1,4 +1,4 @@
-"""Times that are no times for a selector: for ever, a month, and more than a clock can show."""
+"""Times that a selector refuses: infinity, a month, and more than any clock can show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_long_intervals_are_intervals(kit: Kit, seconds: float) -> None:
 
 
 async def works(kit: Kit, queue: NASQueue) -> None:
-    """The timer was set once more by then, whatever the transport does with it."""
+    """By then the timer was set again, however the transport sets it."""
     await queue.subscribe_and_queue("a")
     for n in range(3):
         await queue.push("a", n)
@@ -53,7 +53,7 @@ async def test_long_timeouts_are_timeouts(kit: Kit, seconds: float) -> None:
         await queue.drain(timeout=seconds)
 
 
-@pytest.mark.parametrize("seconds", LONG[1:])  # one without end is refused
+@pytest.mark.parametrize("seconds", LONG[1:])  # infinity is refused
 async def test_a_long_delay_before_reconnecting_is_a_delay(kit: Kit, seconds: float) -> None:
     policy = ReconnectPolicy(delay=seconds, max_delay=seconds)
     with LocalServer(jetstream=False) as server:

@@ -1,4 +1,4 @@
-"""A driver meets what it does not expect: the client has the reason, and nobody waits for ever."""
+"""A driver meets an unexpected error: the client reports it, and every wait ends."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def bug(*_: object) -> None:
 async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
     kit: Kit, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may be ours, or a callable's of the user's: nothing hangs, and nothing is printed."""
+    """A bug in nasq or in a user's callable: nothing hangs, and nothing is printed."""
     events: list[Notice] = []
     queue = kit.queue(on_event=events.append, ping_interval=0.1)
     assert await queue.connect()
@@ -71,7 +71,7 @@ async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
     async def hit() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Client, where, bug)
-            # The server has something to say, and so has the client.
+            # The server has something to send, and so has the client.
             with suppress(NASQError):
                 await queue.request("nobody", "x", timeout=0.1)
             await kit.until(lambda: not queue.is_connected())
@@ -91,7 +91,7 @@ async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
     assert isinstance(events[-1], Closed)
     assert events[-1].error is error
     assert not queue.is_connected()
-    # It is closed in full: the next connection waits for nothing of the last one.
+    # It is closed completely: the next connection does not wait for the last one.
     assert client_of(queue).stopped.done
     assert await queue.connect()
     await queue.flush()
@@ -99,7 +99,7 @@ async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_bug_while_connecting_is_why_connect_gives_false(
+async def test_a_bug_while_connecting_makes_connect_return_false(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = kit.queue()
@@ -113,9 +113,9 @@ async def test_a_bug_while_connecting_is_why_connect_gives_false(
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["system task", "nursery"])
-def test_on_trio_the_end_of_the_loop_is_told(server: LocalServer, given: bool) -> None:
+def test_on_trio_the_end_of_the_loop_is_reported(server: LocalServer, given: bool) -> None:
     events: list[Notice] = []
-    queues: list[NASQueue] = []  # one that is dropped while it is connected warns of that
+    queues: list[NASQueue] = []  # a queue that is dropped while connected would warn
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -128,7 +128,7 @@ def test_on_trio_the_end_of_the_loop_is_told(server: LocalServer, given: bool) -
     assert [type(event) for event in events] == [Connected, Closed]
 
 
-async def test_a_layer_that_can_not_send_costs_the_connection_and_no_push(
+async def test_a_layer_that_cannot_send_fails_the_connection_but_no_push(
     kit: Kit,
     tls_server: LocalServer,
     certificates: Certificates,
@@ -150,7 +150,7 @@ async def test_a_layer_that_can_not_send_costs_the_connection_and_no_push(
             send(self, data)
 
         monkeypatch.setattr(TLSLayer, "send", broken)
-        # Two, since the first may be what the layer fails at: the push itself knows nothing of it.
+        # Two pushes, since the layer may fail at the first one, which must not raise.
         while not failed:
             await queue.push("b", "x")
             await kit.sleep(0.002)
@@ -172,7 +172,7 @@ async def test_a_request_does_not_raise_what_a_layer_raised(
     certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is written at once, in the caller's own task or thread."""
+    """A request is written at once, in the task or thread of its caller."""
     async with kit.queue(port=tls_server.port, tls=certificates.context()) as queue:
         with monkeypatch.context() as patch:
 
@@ -199,21 +199,21 @@ async def test_bytes_of_an_old_stream_do_not_reach_the_layers_of_a_new_one(
 
 
 def kill_the_socket(transport: Any) -> None:
-    """As a failed write does, or a read that has seen the end; nobody was told of it yet."""
+    """Like a failed write, or a read that has seen the end, before it was reported."""
     if hasattr(transport, "_current"):
         transport._current.transport.abort()
     else:
         transport._socket.abandon(BrokenPipeError(errno.EPIPE, "Broken pipe"))
 
 
-async def test_what_is_pushed_to_a_dead_socket_waits_for_the_next_one(kit: Kit) -> None:
+async def test_a_push_to_a_dead_socket_waits_for_the_next_connection(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("a")
         transport: Any = facade(queue)._transport
         output = client_of(queue).output
         with transport.lock:
             pushed = 0
-            while not output.frames:  # a push may let others run, who write it
+            while not output.frames:  # a push may let the driver run, which writes it
                 pushed += 1
                 await queue.push("a", pushed)
             kill_the_socket(transport)
@@ -228,8 +228,10 @@ async def test_what_is_pushed_to_a_dead_socket_waits_for_the_next_one(kit: Kit) 
         assert queue.stats().reconnects == 1
 
 
-def test_what_is_pushed_behind_the_end_waits_for_the_next_connection(server: LocalServer) -> None:
-    """The thread has read the end, and waits for the lock of those who push."""
+def test_a_push_after_the_end_of_the_stream_waits_for_the_next(
+    server: LocalServer,
+) -> None:
+    """The daemon thread has read the end, and waits for the lock."""
     go = threading.Event()
 
     def hang_up(victim: Victim) -> None:
@@ -269,10 +271,10 @@ def take(queue: BlockingNASQueue, count: int) -> list[Message]:
     return messages
 
 
-def test_a_report_of_drops_is_no_deadline_of_an_attempt(
+def test_a_report_of_drops_does_not_end_an_attempt(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time of the next report of what was dropped was the time to connect."""
+    """The time of the next report of dropped messages had been the limit of a connect."""
     reported = threading.Event()
     given_up: list[bool] = []
     reports: list[Notice] = []
@@ -315,11 +317,11 @@ def test_a_report_of_drops_is_no_deadline_of_an_attempt(
     assert given_up == [False]
 
 
-# ------------------------------------------------------------------------------ what systems lack
+# ------------------------------------------------------------------------------ missing resources
 
 
 class Starved(threading.Thread):
-    """Threads of which the system has none left, as long as `starving` says so."""
+    """Threads, of which the system has none left while `starving` is set."""
 
     starving: Callable[[str], bool] = staticmethod(lambda name: False)
 
@@ -336,7 +338,7 @@ def starved(monkeypatch: pytest.MonkeyPatch) -> type[Starved]:
     return Starved
 
 
-def test_no_thread_to_connect_with_is_a_failed_attempt(
+def test_without_a_thread_to_connect_the_attempt_fails(
     server: LocalServer, starved: type[Starved]
 ) -> None:
     events: list[Notice] = []
@@ -360,7 +362,7 @@ def test_no_thread_to_connect_with_is_a_failed_attempt(
     assert kinds == ["Connected", "Disconnected", "Reconnected", "Closed"]
 
 
-def test_no_thread_at_all_leaves_nothing_behind(
+def test_without_a_thread_to_start_nothing_is_left_behind(
     server: LocalServer, starved: type[Starved]
 ) -> None:
     starved.starving = staticmethod(lambda name: name.startswith("nasq connecting"))
@@ -383,10 +385,10 @@ def no_room(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-async def test_a_socket_that_can_not_be_watched_is_a_failed_attempt(
+async def test_a_socket_that_cannot_be_watched_fails_the_attempt(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system watches so many sockets and no more (fs.epoll.max_user_watches)."""
+    """The system limits the number of watched sockets (fs.epoll.max_user_watches)."""
     if kit.backend == "asyncio":
         pytest.skip("asyncio registers it later, and the attempt's deadline ends it")
     async with kit.queue() as queue:
@@ -421,7 +423,7 @@ async def test_a_socket_that_can_not_be_watched_is_a_failed_attempt(
         await queue.flush()
 
 
-def test_a_queue_that_could_not_start_has_not_leaked_its_sockets(
+def test_a_queue_that_could_not_start_leaks_no_sockets(
     server: LocalServer, starved: type[Starved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starved.starving = staticmethod(lambda name: name == "nasq")
@@ -465,7 +467,7 @@ def test_on_event_may_not_wait_on_the_thread_that_calls_it(server: LocalServer) 
                 call()
             except UsageError as error:
                 refused.append(str(error))
-        # What needs no wait may be called.
+        # Calls that do not wait are allowed.
         queue.push("a", "from the callback")
         message = queue.pop()
         assert message is not None
@@ -481,8 +483,8 @@ def test_on_event_may_not_wait_on_the_thread_that_calls_it(server: LocalServer) 
         assert queue.stats().messages_out == 1
 
 
-def test_the_event_of_the_end_may_connect_again(server: LocalServer) -> None:
-    """The thread that tells of it has nothing left to do."""
+def test_on_event_may_connect_again_when_the_queue_closes(server: LocalServer) -> None:
+    """The thread that reports it has nothing left to do."""
     connected = threading.Event()
 
     def on_event(event: Notice) -> None:

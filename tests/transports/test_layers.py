@@ -1,4 +1,4 @@
-"""TLS and WebSocket as filters: a real peer on the other side, and no sockets."""
+"""TLS and WebSocket as layers: a real peer on the other side, and no sockets."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class WebSocketPeer:
         self.seen: list[Event] = []
 
     def receive(self, data: bytes) -> None:
-        """What the client says."""
+        """Return what the client has sent."""
         self.ws.receive_data(data)
         self.seen.extend(self.ws.events())
 
     def accept(self, layer: WebSocketLayer) -> bytes:
-        """The answer to the handshake of a client."""
+        """Return the answer to the handshake of a client."""
         layer.start()
         self.receive(layer.output())
         assert isinstance(self.seen.pop(), Request)
@@ -72,7 +72,7 @@ def test_a_websocket_carries_bytes_both_ways() -> None:
     assert [bytes(e.data) for e in peer.seen if isinstance(e, BytesMessage)] == [b"PING\r\n"]
 
 
-def test_what_comes_with_the_websocket_handshake_is_read_at_once() -> None:
+def test_data_behind_the_websocket_handshake_is_read_at_once() -> None:
     layer, peer = WebSocketLayer(WS), WebSocketPeer()
     answer = peer.accept(layer)
     assert layer.receive(answer + peer.ws.send(BytesMessage(INFO))) == INFO
@@ -85,8 +85,8 @@ def test_a_websocket_ping_is_answered() -> None:
     assert peer.seen == [Pong(b"are you there")]
 
 
-def test_a_peer_that_pings_and_reads_nothing_makes_nothing_grow() -> None:
-    """The answer to the latest PING answers those before it as well (RFC 6455 5.5.3)."""
+def test_a_peer_that_pings_and_reads_nothing_fills_no_memory() -> None:
+    """The Pong for the latest Ping answers the earlier ones as well (RFC 6455 5.5.3)."""
     layer, peer = connected_websocket()
     for n in range(10_000):
         assert layer.receive(peer.ws.send(Ping(b"%0125d" % n))) == b""
@@ -127,14 +127,14 @@ def test_a_close_frame_is_noticed_and_answered_while_tcp_stays_up() -> None:
     assert layer.receive(b"\x82\x01x") == b"", "nothing counts behind it"
 
 
-def test_a_handshake_answer_with_a_byte_that_is_no_ascii_is_a_typed_error() -> None:
+def test_a_handshake_answer_that_is_not_ascii_is_a_typed_error() -> None:
     layer, peer = WebSocketLayer(WS), WebSocketPeer()
     answer = peer.accept(layer).replace(b"Connection: Upgrade", b"Connection: Upgr\xe4de")
     with pytest.raises(RemoteProtocolError, match="localhost:80 broke the WebSocket protocol"):
         layer.receive(answer)
 
 
-def test_a_host_that_http_can_not_name_is_a_typed_error() -> None:
+def test_a_host_that_is_illegal_in_http_is_a_typed_error() -> None:
     with pytest.raises(RemoteProtocolError):
         WebSocketLayer(Server("a b\r\nc", 80, scheme="ws")).start()
 
@@ -149,7 +149,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=3)
 
 
 def edited(data: bytes, edits: Edits) -> bytes:
-    """Some bytes replaced, removed or put in, wherever they are."""
+    """Bytes replaced, removed or inserted at any position."""
     for at, removed, put in edits:
         at %= len(data) + 1
         data = data[:at] + put + data[at + removed :]
@@ -164,7 +164,7 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
 
 
 def only_nasq_errors(stack: Stack | WebSocketLayer | TLSLayer, chunks: Iterator[bytes]) -> None:
-    """Whatever comes, a filter reads on or raises a NASQError; its output can be asked for."""
+    """On any input, a layer continues or raises a NASQError, and `output` still works."""
     try:
         for chunk in chunks:
             stack.receive(chunk)
@@ -180,7 +180,7 @@ def only_nasq_errors(stack: Stack | WebSocketLayer | TLSLayer, chunks: Iterator[
 
 @settings(max_examples=400, deadline=None)
 @given(EDITS, CUTS)
-def test_only_nasq_errors_come_out_of_the_websocket_filter(edits: Edits, cuts: list[int]) -> None:
+def test_only_nasq_errors_come_out_of_the_websocket_layer(edits: Edits, cuts: list[int]) -> None:
     layer, peer = WebSocketLayer(WS), WebSocketPeer()
     stream = b"".join(
         (
@@ -212,7 +212,7 @@ class TLSPeer:
         self.tls = context.wrap_bio(self.to_server, self.to_client, server_side=True)
 
     def handshake(self, data: bytes) -> bytes:
-        """Take a flight of the client's; the answer to it."""
+        """Take bytes from the client, and return the answer."""
         self.to_server.write(data)
         with suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
@@ -258,10 +258,10 @@ def connected_tls(
     return layer, peer
 
 
-def test_what_comes_with_the_last_flight_of_a_handshake_is_read_at_once(
+def test_data_behind_the_last_bytes_of_a_handshake_is_read_at_once(
     certificates: Certificates, peer_context: ssl.SSLContext
 ) -> None:
-    """In TLS 1.2 the server ends the handshake: INFO is right behind it."""
+    """In TLS 1.2 the server ends the handshake, and INFO follows in the same chunk."""
     layer, peer = TLSLayer(SERVER, certificates.context()), TLSPeer(peer_context)
     layer.start()
     assert layer.receive(peer.handshake(layer.output())) == b""
@@ -298,7 +298,7 @@ def test_a_peer_whose_certificate_is_refused_gets_an_alert(
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_only_nasq_errors_come_out_of_the_tls_filter(
+def test_only_nasq_errors_come_out_of_the_tls_layer(
     certificates: Certificates, peer_context: ssl.SSLContext, data: st.DataObject
 ) -> None:
     layer, peer = TLSLayer(SERVER, certificates.context()), TLSPeer(peer_context)
@@ -335,7 +335,7 @@ class AsksForAHandshake:
         return self._tls.read(size)
 
 
-def test_what_tls_can_not_write_now_is_written_when_the_peer_has_answered(
+def test_what_tls_cannot_write_is_written_when_the_peer_has_answered(
     certificates: Certificates,
 ) -> None:
     peer_context = context_of(certificates.folder, ssl.TLSVersion.TLSv1_2)
@@ -355,7 +355,7 @@ def test_what_tls_can_not_write_now_is_written_when_the_peer_has_answered(
 def test_a_server_that_asks_for_another_handshake_gets_every_byte(
     certificates: Certificates,
 ) -> None:
-    """OpenSSL's own server, which does that when it is told "r"."""
+    """OpenSSL's own server, which does so when it reads "r" from its input."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -409,7 +409,7 @@ def connected_stack(certificates: Certificates) -> tuple[Stack, TLSPeer, WebSock
     return stack, below, above
 
 
-def test_websocket_over_tls_keeps_its_bytes_while_tls_takes_none(
+def test_websocket_over_tls_keeps_its_bytes_while_tls_accepts_none(
     certificates: Certificates,
 ) -> None:
     stack, below, above = connected_stack(certificates)

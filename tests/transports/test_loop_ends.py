@@ -23,7 +23,7 @@ LOOPS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
 class Waiting:
-    """A password that does not come, but for so many times at first."""
+    """A password that is returned `first` times, and then never."""
 
     def __init__(self, first: int = 0) -> None:
         self.first = first
@@ -46,7 +46,7 @@ class Waiting:
 def test_a_loop_that_ends_while_it_reconnects_leaves_no_task(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The attempt that was cancelled led to one at the next server, whose task nobody ran."""
+    """A cancelled attempt had started one at the next server, whose task never ran."""
     kit = Kit(backend, MemoryServer())
     with black_hole() as one, black_hole() as two, MemoryServer() as server:
         urls = [f"nats://127.0.0.1:{port}" for port in (server.port, one, two)]
@@ -87,7 +87,7 @@ def test_a_loop_that_ends_while_credentials_are_awaited_leaves_no_task(
 
 
 @LOOPS
-def test_credentials_are_awaited_no_more_when_the_queue_is_dropped(backend: str) -> None:
+def test_credentials_are_cancelled_when_the_queue_is_dropped(backend: str) -> None:
     password = Waiting()
     with MemoryServer() as server:
         kit = Kit(backend, server)
@@ -118,7 +118,7 @@ def test_credentials_are_awaited_no_more_when_the_queue_is_dropped(backend: str)
 
 
 @LOOPS
-def test_credentials_are_awaited_no_more_when_the_driver_stops(backend: str) -> None:
+def test_credentials_are_cancelled_when_the_driver_stops(backend: str) -> None:
     password = Waiting()
     with MemoryServer() as server:
         kit = Kit(backend, server)
@@ -142,7 +142,7 @@ def test_credentials_are_awaited_no_more_when_the_driver_stops(backend: str) -> 
 
 
 @LOOPS
-def test_credentials_are_awaited_no_more_when_their_attempt_is_given_up(backend: str) -> None:
+def test_credentials_are_cancelled_when_their_attempt_is_given_up(backend: str) -> None:
     waiting = Waiting()
 
     async def password() -> str:
@@ -163,7 +163,7 @@ def test_credentials_are_awaited_no_more_when_their_attempt_is_given_up(backend:
 
 
 def test_credentials_whose_wait_was_cancelled_fail_the_attempt() -> None:
-    """Nobody has cancelled the queue: with no deadline it waited for ever."""
+    """The queue itself was not cancelled: without a deadline it waited forever."""
 
     async def password() -> str:
         other = asyncio.create_task(asyncio.sleep(60.0))
@@ -183,8 +183,8 @@ def test_credentials_whose_wait_was_cancelled_fail_the_attempt() -> None:
     asyncio.run(body())
 
 
-def test_a_stream_that_is_open_too_late_is_not_written_to() -> None:
-    """Its attempt was given up, and the stream of the present one stays the one that is used."""
+def test_a_stream_that_opens_too_late_is_not_written_to() -> None:
+    """Its attempt was given up, and the stream of the present attempt stays in use."""
 
     async def body() -> None:
         with MemoryServer() as server:

@@ -35,13 +35,13 @@ WAITING: dict[str, Call] = {
     "subscribe_and_queue": lambda queue: queue.subscribe_and_queue("b"),
     "unsubscribe": lambda queue: queue.unsubscribe(),
     "pop with a timeout": lambda queue: queue.pop(timeout=1.0),
-    "pop for ever": lambda queue: queue.pop(timeout=math.inf),
+    "pop forever": lambda queue: queue.pop(timeout=math.inf),
     "pop_many": lambda queue: queue.pop_many(3, timeout=1.0),
 }
 
 
 def interrupt_the_write(monkeypatch: pytest.MonkeyPatch, handler: Callable[[], object]) -> None:
-    """Call `handler` once where this thread has taken what it is about to write."""
+    """Call `handler` once, when this thread has taken the output that it will write."""
     here, real, armed = threading.get_ident(), Client.data_to_send, [True]
 
     def data_to_send(self: Client) -> bytes:
@@ -55,7 +55,7 @@ def interrupt_the_write(monkeypatch: pytest.MonkeyPatch, handler: Callable[[], o
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_what_would_wait_inside_another_call_is_refused(
+def test_a_call_that_would_wait_inside_another_call_is_refused(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     refused: list[str] = []
@@ -81,7 +81,7 @@ def test_what_would_wait_inside_another_call_is_refused(
         assert queue.pop(timeout=10.0) is not None
 
 
-def test_what_needs_no_wait_works_inside_another_call_and_keeps_the_order(
+def test_calls_that_do_not_wait_work_inside_another_call_and_keep_the_order(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
@@ -209,7 +209,7 @@ print(outcomes["done"], outcomes["refused"])
 def test_signals_at_any_moment_meet_a_result_or_a_usage_error(
     server: LocalServer, call: str
 ) -> None:
-    """Nothing internal comes out, of the handler or of the call that it has interrupted."""
+    """No internal error leaves the handler or the call that it has interrupted."""
     rounds = 150
     arguments: list[Any] = [server.host, server.port, call, rounds]
     done = subprocess.run(

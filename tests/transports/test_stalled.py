@@ -1,4 +1,4 @@
-"""A peer that has stopped reading: what was pushed can't go out, and closing waits for nothing."""
+"""A peer that has stopped reading: closing does not wait for what cannot be sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import Kit
 from tests.e2e.hostile import INFO, HostileServer, Victim
 from tests.e2e.tools import client_of, facade
 
-# Far more than any of it takes, far less than `disconnect` would wait for a peer that reads.
+# Far more than any step takes, and far less than `disconnect` waits for a peer that reads.
 PATIENCE = 60.0
 
 
@@ -27,7 +27,7 @@ def unsent(queue: NASQueue) -> int:
 
 
 async def fill(kit: Kit, queue: NASQueue) -> None:
-    """Push until the socket takes no more for a while."""
+    """Push until the socket has accepted nothing for a while."""
     before = -1
     while not 0 < unsent(queue) == before:
         before = unsent(queue)
@@ -42,7 +42,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_peer_that_reads_no_more_is_not_waited_for(kit: Kit) -> None:
+async def test_disconnect_does_not_wait_for_a_peer_that_has_stopped_reading(kit: Kit) -> None:
     broker = TCPBroker()
     with broker as server:
         queue = kit.queue(host=server.host, port=server.port)
@@ -59,7 +59,7 @@ async def test_a_peer_that_reads_no_more_is_not_waited_for(kit: Kit) -> None:
 
 @pytest.mark.usefixtures("patient")
 async def test_a_peer_that_floods_pings_and_reads_nothing_is_given_up(kit: Kit) -> None:
-    """It was kept for ever, with a flush that could only time out."""
+    """The connection was kept forever, and every flush timed out."""
     losses: list[Exception] = []
 
     def on_event(notice: Notice) -> None:
@@ -85,7 +85,7 @@ async def test_a_peer_that_floods_pings_and_reads_nothing_is_given_up(kit: Kit) 
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_peer_that_reads_slowly_gets_all_of_it(kit: Kit) -> None:
+async def test_a_peer_that_reads_slowly_gets_everything(kit: Kit) -> None:
     broker = TCPBroker()
     with broker as server:
         queue = kit.queue(host=server.host, port=server.port)
@@ -103,10 +103,10 @@ async def test_a_peer_that_reads_slowly_gets_all_of_it(kit: Kit) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_what_waits_for_the_next_server_is_flushed_there(
+async def test_output_for_the_next_server_is_flushed_there(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server is being left for another one, and takes longer than one look of `disconnect`."""
+    """Moving to another server takes longer than one check of `disconnect`."""
     monkeypatch.setattr("nasq.queue._STALLED", 0.02)
     looks: list[float] = []
     leaving, looked = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""`run_sync`: a coroutine of the facade in plain code."""
+"""`run_sync` runs a coroutine of the facade in plain code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def answer() -> int:
 
 
 class InterruptedLock:
-    """A lock whose waiter meets Ctrl-C."""
+    """A lock for which waiting is interrupted by Ctrl-C."""
 
     def __enter__(self) -> None:
         raise KeyboardInterrupt
@@ -24,11 +24,11 @@ class InterruptedLock:
     def __exit__(self, *exc: object) -> None: ...
 
 
-def test_it_gives_the_result() -> None:
+def test_it_returns_the_result() -> None:
     assert run_sync(answer(), nullcontext()) == 42
 
 
-def test_ctrl_c_while_it_waits_for_the_lock_is_all_that_is_said() -> None:
+def test_ctrl_c_while_it_waits_for_the_lock_causes_no_warning() -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with pytest.raises(KeyboardInterrupt):

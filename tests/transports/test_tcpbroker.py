@@ -1,4 +1,4 @@
-"""`TCPBroker`, nasq's own server on a port."""
+"""`TCPBroker` serves a broker on a TCP port."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from nasq_transports.tcpbroker import TCPBroker
 
 
 @pytest.mark.parametrize("_again", range(20))
-def test_a_client_that_was_hung_up_on_is_refused_from_then_on(_again: int) -> None:
-    """A server that ends accepts nobody any more before it hangs up on those it has."""
+def test_a_client_that_was_disconnected_is_refused_afterwards(_again: int) -> None:
+    """A server that ends stops listening before it closes its connections."""
     server = TCPBroker()
     address = server.__enter__()
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C on trio ends the user's task; it never comes out of one of the transport's own."""
+"""Ctrl-C on trio is raised in the user's task, never in a task of the transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that sends and sends keeps no event loop from its other tasks."""
+"""A server that floods a client does not starve the other tasks of the event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import Kit
 from tests.e2e.hostile import HostileServer, HungUp, Victim
 
 MEGABYTE = 1024 * 1024
-# Between two turns of another task the client reads no more frames than this, nor more bytes.
+# The most frames and bytes that the client reads between two turns of another task.
 MOST_FRAMES = 3 * 1024
 MOST_BYTES = MEGABYTE
 
@@ -42,7 +42,7 @@ async def test_others_have_their_turns_while_a_server_floods(
         nonlocal received, since, most_frames, bytes_since, most_bytes
         frames = receive(self, data)
         received += len(data)
-        # What is read as one block, such as a run of equal lines, is one object, and cheap.
+        # A block that is read at once, such as a run of equal lines, is one cheap object.
         since += len(set(map(id, frames)))
         bytes_since += len(data)
         most_frames, most_bytes = max(most_frames, since), max(most_bytes, bytes_since)
@@ -55,7 +55,7 @@ async def test_others_have_their_turns_while_a_server_floods(
             victim.sock.setblocking(False)
             try:
                 while victim.sock.recv(MEGABYTE):
-                    pass  # its PONGs are taken, or it would be given up
+                    pass  # read the PONGs, or the client would give the connection up
             except BlockingIOError:
                 victim.sock.setblocking(True)
             except OSError:
