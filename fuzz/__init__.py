@@ -1,4 +1,4 @@
 """The fuzzing harness: `python -m fuzz`, see fuzz/README.md.
 
-Nothing is imported here: atheris has to be told of nasq_proto before it is loaded.
+Nothing is imported here, since atheris must instrument nasq_proto while it is imported.
 """

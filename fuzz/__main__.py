@@ -17,24 +17,37 @@ from .targets import TARGETS, Target
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz nasq_proto.")
     add = parser.add_argument
-    add("--minutes", type=float, default=2.0, help="how long, all targets together (default: 2)")
-    add("--target", action="append", choices=list(TARGETS), help="only this one; repeatable")
-    add("--engine", choices=ENGINES, help="default: atheris where it is installed, else random")
-    add("--seed", type=int, help="makes the inputs of `random` repeatable (default: a new one)")
-    add("--save", action="store_true", help="put what was found into the corpus, and minimise it")
-    add("--floors", action="store_true", help="fail when a rate is below its floor")
-    add("--replay", type=Path, metavar="FILE", help="run one input and show what happens")
-    add("--minimize", type=Path, metavar="FILE", help="make a crashing input shorter")
-    add("--list", action="store_true", help="show the targets")
-    add("--strategies", action="store_true", help="measure how quick the strategies are")
+    add("--minutes", type=float, default=2.0, help="time for all targets together (default: 2)")
+    add(
+        "--target",
+        action="append",
+        choices=list(TARGETS),
+        help="only this target; repeatable",
+    )
+    add("--engine", choices=ENGINES, help="default: atheris if it is installed, otherwise random")
+    add("--seed", type=int, help="seed of the inputs (default: a new one for each run)")
+    add(
+        "--save",
+        action="store_true",
+        help="add inputs with new coverage to the corpus",
+    )
+    add("--floors", action="store_true", help="fail if a rate is below its minimum")
+    add("--replay", type=Path, metavar="FILE", help="run one input, and show what happens")
+    add("--minimize", type=Path, metavar="FILE", help="make an input that crashes shorter")
+    add("--list", action="store_true", help="list the targets")
+    add(
+        "--strategies",
+        action="store_true",
+        help="measure the speed of the strategies",
+    )
     return parser.parse_args()
 
 
 def _target_of(path: Path, names: list[str] | None) -> Target:
-    """Said on the command line, or by the directory that the input lies in."""
+    """The target from the command line, or from the name of the input's directory."""
     name = names[0] if names else path.resolve().parent.name
     if name not in TARGETS:
-        raise SystemExit(f"which target? --target {'|'.join(TARGETS)}")
+        raise SystemExit(f"unknown target {name!r}: name one with --target {'|'.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -43,7 +56,7 @@ def _replay(path: Path, target: Target) -> int:
     print(f"{target.name}: {data!r}")
     try:
         behaviour = target.test_one_input(data)
-    except Exception as error:  # what a fault looks like
+    except Exception as error:  # a fault
         print(crash.report(target, data, error, keep=False))
         return 1
     print(f"no fault: {behaviour!r}")
@@ -53,11 +66,11 @@ def _replay(path: Path, target: Target) -> int:
 def _minimize(path: Path, target: Target) -> int:
     data = path.read_bytes()
     if crash.fault_of(target.test_one_input, data) is None:
-        print("no fault: nothing to minimise")
+        print("no fault: nothing to minimize")
         return 1
     shorter = crash.minimized(target.test_one_input, data, seconds=60.0)
     kept = save(CRASHES / target.name, shorter)
-    print(f"{len(data)} bytes became {len(shorter)}: {shorter!r}\n{kept}")
+    print(f"reduced {len(data)} bytes to {len(shorter)}: {shorter!r}\n{kept}")
     return _replay(kept, target)
 
 
@@ -70,10 +83,10 @@ def _show_targets() -> None:
 
 
 def main() -> int:
-    """Run.
+    """Run the command.
 
     Returns:
-        The exit status: 1 for a crash and, with `--floors`, for a rate that is too low.
+        The exit status: 1 after a crash and, with `--floors`, if a rate is too low.
     """
     arguments = _arguments()
     if arguments.list:

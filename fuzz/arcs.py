@@ -1,7 +1,7 @@
-"""Which steps from line to line an execution takes: coverage for the built-in mutator.
+"""Record the arcs of an execution: the coverage for the built-in engine and for the corpus.
 
-`sys.monitoring` from Python 3.12 on, `sys.settrace` before. Both cost: an execution that is watched
-takes about fifteen times as long with settrace. So not every one is: see `fuzz.engines.builtin`.
+An arc is a jump within the code. It is recorded with `sys.monitoring` since Python 3.12, and with
+`sys.settrace` before, which makes an execution about fifteen times as slow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 __all__ = ["Arc", "watch"]
 
-# Where in the code, from where, to where.
+# The code object, and the places from which and to which it jumps.
 Arc = tuple[CodeType, int, int]
 _PACKAGES: Final = ("/nasq_proto/", "/nasq/namespace.py")
 
@@ -58,7 +58,7 @@ def _watch_by_tracing(run: Callable[[], object]) -> set[Arc]:
 
 def _watch_by_monitoring(run: Callable[[], object], monitoring: Any) -> set[Arc]:
     events = monitoring.events
-    # 3.14 tells the two ways of a branch apart.
+    # Python 3.14 has an event for each of the two ways of a branch.
     both = getattr(events, "BRANCH_LEFT", None)
     kinds = [events.BRANCH] if both is None else [both, events.BRANCH_RIGHT]
     arcs: set[Arc] = set()
@@ -94,7 +94,7 @@ def _watch_by_monitoring(run: Callable[[], object], monitoring: Any) -> set[Arc]
 
 
 def watch(run: Callable[[], object]) -> set[Arc]:
-    """The steps that `run` takes within nasq_proto. Raises what it raises."""
+    """The arcs that `run` executes within nasq_proto. Raises what `run` raises."""
     if sys.version_info >= (3, 12):
         return _watch_by_monitoring(run, sys.monitoring)
     return _watch_by_tracing(run)

@@ -1,7 +1,7 @@
-"""Inputs on disk: raw files, one directory per target, named by their hash.
+"""Inputs on disk: one directory for each target, with a file for each input, named by its hash.
 
-corpus/ holds inputs that together take every step that fuzzing has found; crashes/ every input that
-ever found a fault, and an ordinary test replays them all.
+corpus/ contains inputs that together execute every arc that fuzzing has found. crashes/ contains
+every input that ever found a fault. tests/fuzz replays both.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DICTIONARY: Final = _HERE / "nats.dict"
 
 
 def inputs_in(directory: Path) -> dict[Path, bytes]:
-    """Every input of a directory, in the order of its names; none where there is no directory."""
+    """The inputs in a directory, sorted by name; none if it does not exist."""
     if not directory.is_dir():
         return {}
     return {path: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
 
 
 def save(directory: Path, data: bytes) -> Path:
-    """Write an input under its own name."""
+    """Write an input to a file, and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / hashlib.sha256(data).hexdigest()[:16]
     path.write_bytes(data)
@@ -46,14 +46,14 @@ def save(directory: Path, data: bytes) -> Path:
 
 
 def smallest_set(run: Callable[[bytes], object], inputs: Iterable[bytes]) -> list[bytes]:
-    """Few and short inputs that together take every step which all of them take."""
+    """Choose few and short inputs that execute every arc that all inputs execute."""
     steps: dict[bytes, set[Arc]] = {}
     for data in set(inputs):
         steps[data] = watch(lambda data=data: run(data))  # type: ignore[misc]  # bound now
     kept: list[bytes] = []
     missing = set().union(*steps.values())
     while missing:
-        # The most new steps per byte, nearly: short ones first where they are equal.
+        # About the most new arcs per byte.
         best = max(steps, key=lambda data: (len(steps[data] & missing) / (len(data) + 20), data))
         kept.append(best)
         missing -= steps.pop(best)
@@ -65,7 +65,7 @@ _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|.)")
 
 
 def read_dictionary(path: Path = DICTIONARY) -> list[bytes]:
-    """The words of a dictionary as libFuzzer and AFL read it: one `"…"` a line, `#` for remarks."""
+    """Read a dictionary of libFuzzer and AFL: one `"…"` per line, and comments with `#`."""
     words = []
     for line in path.read_text(encoding="ascii").splitlines():
         match = _LINE.fullmatch(line.strip())

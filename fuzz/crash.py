@@ -1,4 +1,4 @@
-"""What to do with an input that found a fault: make it short, keep it, show how to see it again."""
+"""Handle an input that found a fault: make it shorter, save it, and report how to replay it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .targets import Target
 
 __all__ = ["Fault", "fault_of", "minimized", "report"]
 
-# What tells one fault from another: the exception, and the place that raised it.
+# Faults are the same if they are the same exception, raised at the same place.
 Fault = tuple[type[BaseException], str, int]
 _SHOWN: Final = 2000
 
@@ -26,16 +26,16 @@ def _place(error: BaseException) -> Fault:
 
 
 def fault_of(run: Callable[[bytes], Hashable], data: bytes) -> Fault | None:
-    """What `run` finds with `data`; None when it is well."""
+    """The fault that `run` finds with `data`; None if there is none."""
     try:
         run(data)
-    except Exception as error:  # whatever it is, it is the fault that was looked for
+    except Exception as error:  # any exception is a fault
         return _place(error)
     return None
 
 
 def minimized(run: Callable[[bytes], Hashable], data: bytes, seconds: float = 5.0) -> bytes:
-    """A shorter and plainer input that finds the same fault."""
+    """A shorter and simpler input that finds the same fault."""
     fault = fault_of(run, data)
     if fault is None:
         return data
@@ -68,8 +68,8 @@ def _shorten(text: str) -> str:
 
 
 def report(target: Target, data: bytes, error: BaseException, *, keep: bool = True) -> str:
-    """Keep the input in crashes/, and say everything that a person needs."""
-    where = "(not kept)"
+    """Save the input in crashes/, and return a report with everything needed to replay it."""
+    where = "(not saved)"
     if keep:
         path = save(CRASHES / target.name, data)
         where = path.relative_to(CRASHES.parent.parent).as_posix()
@@ -80,7 +80,7 @@ CRASH in {target.name}: {type(error).__name__}
 {_shorten(shown)}
 bytes:  {_shorten(repr(data))}
 base64: {_shorten(encoded)}
-kept:   {where} (tests/fuzz replays it from now on)
+saved:  {where} (tests/fuzz replays it from now on)
 replay: python -m fuzz --target {target.name} --replay {where}
 
 def test_{target.name}_{where[-8:] if keep else "crash"}() -> None:

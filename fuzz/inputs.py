@@ -1,4 +1,4 @@
-"""Inputs for the Hypothesis engine: `nasq_proto.strategies` as the bytes that each target takes."""
+"""The inputs of the Hypothesis engine: `nasq_proto.strategies` as bytes for each target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _how: Final = st.integers(0, 255).map(lambda value: bytes([value]))
 
 
 def _read_by(role: Role) -> st.SearchStrategy[bytes]:
-    """A stream behind the byte that says who reads it."""
+    """A byte that chooses the reader, followed by a stream."""
     sender = Role.SERVER if role is Role.CLIENT else Role.CLIENT
     streams = st.one_of(
         nats.streams_from(sender).map(lambda pair: pair[1]),

@@ -1,4 +1,4 @@
-"""The built-in mutator: bytes in, other bytes out. No dependency, and too quick to matter."""
+"""The mutator of the built-in engine, which makes inputs from other inputs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final
 
 __all__ = ["Mutator"]
 
-# Most faults fit in a line or two, and reading byte by byte costs by the byte.
+# Most faults need a line or two, and reading byte by byte takes time for each byte.
 _USUAL_SIZE: Final = 32
 _LARGEST: Final = 4096
 _NUMBERS: Final = (b"0", b"1", b"2", b"9", b"10", b"12", b"63", b"64", b"65", b"999999999", b"-1")
 
 
 class Mutator:
-    """Makes inputs out of inputs.
+    """Makes inputs from other inputs.
 
     Args:
-        rng: where every choice comes from: the same seed makes the same inputs.
+        rng: the source of all choices, so the same seed makes the same inputs.
         words: the dictionary.
     """
 
@@ -39,7 +39,7 @@ class Mutator:
         )
 
     def mutate(self, data: bytes, other: bytes) -> bytes:
-        """`data` after one to four changes; `other` is what may be spliced in."""
+        """Change `data` in one to four ways. A part of `other` may be inserted."""
         ways = self._ways
         rand = self._random
         count = int(rand() * 8)
@@ -75,7 +75,7 @@ class Mutator:
         return data[:at] + word + data[at + len(word) :]
 
     def _replace_number(self, data: bytes, other: bytes) -> bytes:
-        # The digits from some place on, if there are any; lengths are what goes wrong.
+        # Replace the next number after a random place: most faults are in sizes.
         at = self._at(data)
         while at < len(data) and not 48 <= data[at] <= 57:
             at += 1

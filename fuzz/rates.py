@@ -1,4 +1,4 @@
-"""How quick the strategies are: `python -m fuzz --strategies`."""
+"""Measure the strategies: `python -m fuzz --strategies`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from nasq_proto import Role, strategies
 
 __all__ = ["FLOOR", "all_strategies", "show_rates"]
 
-# Examples per second of processor time.
+# The minimum number of examples per second of processor time.
 FLOOR: Final = 500
 _EXAMPLES: Final = 300
 
 
 def all_strategies() -> dict[str, st.SearchStrategy[Any]]:
-    """Every public strategy, with its usual arguments."""
+    """Each public strategy with its usual arguments."""
     found: dict[str, st.SearchStrategy[Any]] = {
         "sessions": strategies.sessions(),
         "client_scripts": strategies.client_scripts(),
@@ -35,7 +35,7 @@ def all_strategies() -> dict[str, st.SearchStrategy[Any]]:
 
 
 def rate_of(strategy: st.SearchStrategy[Any]) -> float:
-    """Examples per second of processor time, the best of three runs."""
+    """Examples per second of processor time, in the best of three runs."""
     drawn = 0
 
     @settings(
@@ -62,13 +62,13 @@ def show_rates() -> bool:
     """Print the rate of each strategy.
 
     Returns:
-        Whether all of them reach the floor.
+        Whether all of them reach the minimum.
     """
     well = True
     for name, strategy in sorted(all_strategies().items()):
         rate = rate_of(strategy)
         met = rate >= FLOOR
         well = well and met
-        print(f"{name:28} {rate:>7,.0f} examples/s{'' if met else '  below the floor'}", flush=True)
-    print(f"the floor is {FLOOR}/s")
+        print(f"{name:28} {rate:>7,.0f} examples/s{'' if met else '  TOO SLOW'}", flush=True)
+    print(f"the minimum is {FLOOR}/s")
     return well

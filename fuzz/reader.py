@@ -1,4 +1,4 @@
-"""Values out of fuzzed bytes: whatever the bytes are, there is a value."""
+"""Make values from fuzzed bytes. Any bytes give values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Takes values from the front of `data`; behind its end everything is zero or empty."""
+    """Takes values from the front of `data`. After its end all values are zero or empty."""
 
     __slots__ = ("_at", "_data")
 
@@ -31,23 +31,22 @@ class Reader:
         return self._data[at]
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of `options`, by the next byte."""
+        """One of `options`, chosen by the next byte."""
         return options[self.byte() % len(options)]
 
     def raw(self) -> bytes:
-        """As many bytes as the next byte says."""
+        """Some bytes. The next byte is their number."""
         start = self._at + 1
         self._at = start + self.byte()
         return self._data[start : self._at]
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """The remaining bytes."""
         rest, self._at = self._data[self._at :], len(self._data)
         return rest
 
     def text(self) -> str:
-        """A text: UTF-8 with escaped bytes; or, where its first byte is 255, UTF-16 with whatever
-        surrogates are in it."""
+        """A text: UTF-16 with surrogates if its first byte is 255, otherwise UTF-8 with escapes."""
         raw = self.raw()
         if raw[:1] != b"\xff":
             return raw.decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Runs engines over targets, shows how it goes, and says what came of it."""
+"""Run an engine on the targets, show the progress, and print a summary."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Run = Callable[[Target, float, int, Callable[[Result], None]], Result]
 
 
 def choose_engine(name: str | None) -> tuple[str, str]:
-    """The engine that `name` asks for, or the best there is, and why."""
+    """The engine with this name, or the best one that is installed; and the reason."""
     from .engines import with_atheris
 
     if name is not None:
         if name == "atheris" and not with_atheris.available():
             raise SystemExit("atheris is not installed: pip install 'nasq[fuzz]'")
-        return name, "as asked"
+        return name, "as requested"
     if with_atheris.available():
         return "atheris", "it is installed"
     return "random", "the built-in mutator: atheris is not installed (pip install 'nasq[fuzz]')"
@@ -58,7 +58,7 @@ def _progress(result: Result) -> None:
 
 
 def fuzz(targets: Sequence[Target], engine: str, minutes: float, seed: int) -> list[Result]:
-    """Fuzz the targets one after the other, each for its share of the time."""
+    """Fuzz the targets in turn, each for its share of the time."""
     run = _engine(engine)
     weights = sum(target.weight for target in targets)
     results = []
@@ -75,10 +75,10 @@ def fuzz(targets: Sequence[Target], engine: str, minutes: float, seed: int) -> l
 
 
 def summary(results: Sequence[Result], engine: str, started: float, *, floors: bool) -> bool:
-    """Print what came of it.
+    """Print a summary.
 
     Returns:
-        Whether there was no crash and, with `floors`, no rate below its floor.
+        False after a crash and, with `floors`, if a rate is below its minimum.
     """
     inputs = sum(result.inputs for result in results)
     executions = sum(result.executions for result in results)
@@ -96,16 +96,16 @@ def summary(results: Sequence[Result], engine: str, started: float, *, floors: b
             met = result.rate >= floor
             well = well and met
             verdict = "" if met else "  TOO SLOW"
-            print(f"{result.target}: {result.rate:,.0f}/s, the floor is {floor:,}/s{verdict}")
+            print(f"{result.target}: {result.rate:,.0f}/s, the minimum is {floor:,}/s{verdict}")
     return well
 
 
 def keep_found(result: Result) -> None:
-    """Put what was found into the corpus, and leave the smallest set that takes the same steps."""
+    """Add the inputs that were found to the corpus, and minimize it without losing coverage."""
     target = TARGETS[result.target]
     directory = CORPUS / (target.corpus or target.name)
     before = inputs_in(directory)
-    # What another target makes of this corpus counts as well.
+    # The coverage of all targets that use this corpus counts.
     runs = [
         other.test_one_input
         for other in TARGETS.values()

@@ -1,8 +1,8 @@
-"""A second reader of the wire format, made to be compared with `nasq_proto.decoder`.
+"""A second reader of the wire format, to compare with `nasq_proto.decoder`.
 
-It has the whole stream at once, holds no state and knows no fast path: one regular expression per
-verb, written from nats-server's parser. It tells what was read and how the stream ends, not in
-which words an error is reported. The rules of `nasq_proto.subjects` are here a second time as well.
+It reads the whole stream at once, without state and without a fast path: one regular expression for
+each verb, written after nats-server's parser. It returns the events and how the stream ends, but
+not the text of an error. The rules of `nasq_proto.subjects` are implemented a second time as well.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class End(enum.Enum):
 
 
 class Reading(NamedTuple):
-    """What a stream holds."""
+    """The content of a stream."""
 
     events: list[Event]
     end: End
@@ -61,7 +61,7 @@ class _BrokenError(Exception):
 
 
 def _line(pattern: str) -> re.Pattern[bytes]:
-    # _ is one or more separators, W a word, N a number.
+    # _ matches separators, W a word, N a number.
     pattern = pattern.replace("_", r"[ \t]+").replace("W", r"([^ \t]+)").replace("N", r"(\d+)")
     return re.compile(pattern.encode() + rb"[ \t]*", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ _ALONE_OR_APART: Final = re.compile(rb"(-ERR|INFO)(?:[ \t](.*))?", re.IGNORECASE
 
 
 def read(stream: bytes, role: Role, limits: Limits | None = None) -> Reading:
-    """All that `stream`, sent to a `role`, holds."""
+    """Read a stream that is sent to `role`."""
     limits = limits or Limits()
     events: list[Event] = []
     at = 0
@@ -121,9 +121,9 @@ def _one_line(line: bytes, role: Role) -> Event | None:
             return None
         verb, text = match.groups(b"")
         if verb.upper() == b"-ERR":
-            said = text.decode("utf-8", "replace").strip(" \t")
-            quoted = re.fullmatch("'(.*)'", said, re.DOTALL)
-            return Err(quoted[1] if quoted else said)
+            reason = text.decode("utf-8", "replace").strip(" \t")
+            quoted = re.fullmatch("'(.*)'", reason, re.DOTALL)
+            return Err(quoted[1] if quoted else reason)
         try:
             return Info(_object(text))
         except RemoteProtocolError:
@@ -191,7 +191,7 @@ _HEADER: Final = re.compile(rb"([!-9;-~]+):[ \t]*(.*)", re.DOTALL)
 
 
 def read_headers(block: bytes) -> tuple[str, str, list[tuple[str, str]]] | None:
-    """Status, description and sorted pairs of a header block; None where it is broken."""
+    """Status, description and sorted pairs of a header block; None if it is broken."""
     lines = block.split(b"\r\n")
     if len(lines) < 3 or lines[-2:] != [b"", b""]:
         return None
@@ -212,29 +212,29 @@ _ESCAPED: Final = re.compile("[\udc80-\udcff]+")
 
 
 def _can_be_received(text: str) -> bool:
-    """Some bytes are read as this text: what its surrogates stand for contains no UTF-8."""
+    """Whether some bytes decode to this text: its surrogates must not stand for valid UTF-8."""
     runs = [bytes(ord(char) & 0xFF for char in run) for run in _ESCAPED.findall(text)]
     return not _LONE.search(text) and not any(str(run, "utf-8", "ignore") for run in runs)
 
 
 def can_be_relayed(text: str) -> bool:
-    """It can be the subject, sid or reply of a MSG."""
+    """Whether `text` can be the subject, sid or reply of a MSG."""
     return re.fullmatch("[^\t\n ]+", text) is not None and _can_be_received(text)
 
 
 def can_be_sent(text: str) -> bool:
-    """It can be a queue group or a sid, and a subject as far as its characters go."""
+    """Whether `text` can be a queue group or sid, and has only characters that subjects allow."""
     return re.fullmatch("[^\0\t\n\v\f\r ]+", text) is not None and _can_be_received(text)
 
 
 def can_match(text: str, *, pattern: bool) -> bool:
-    """No token of it is empty; `>` in a pattern is the last one."""
+    """Whether no token is empty, and `>` in a pattern is the last token."""
     tokens = text.split(".")
     return all(tokens) and not (pattern and ">" in tokens[:-1])
 
 
 def is_subject(text: str, *, wildcards: bool) -> bool:
-    """It can be subscribed to (with wildcards) or published to."""
+    """Whether `text` can be subscribed to (with wildcards) or published to."""
     if not can_be_sent(text) or not can_match(text, pattern=True):
         return False
     return wildcards or not {"*", ">"} & set(text.split("."))

@@ -1,4 +1,4 @@
-"""Bounds on one input: time, and memory."""
+"""Bounds on the time and memory of one input."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _ROOM: Final = 2 << 30
 
 
 class TooSlowError(Exception):
-    """One input takes seconds of processor time."""
+    """An input needs too much processor time."""
 
 
 class TooMuchMemoryError(Exception):
-    """One input costs more memory than its target allows."""
+    """An input needs more memory than its target allows."""
 
 
 @contextmanager
 def time_limit(count: Callable[[], int], seconds: float = _SECONDS) -> Iterator[None]:
-    """Raise TooSlowError where `count` does not grow for some seconds of processor time.
+    """Raise TooSlowError if `count` does not grow for `seconds` of processor time.
 
-    Costs nothing per input. The whole process gets a bound on its memory as well: what asks for
-    gigabytes meets a MemoryError, which no target allows. Where the system has neither, neither is
-    bounded.
+    This needs no work for each input. The memory of the process is bounded as well, so an input
+    that needs gigabytes causes a MemoryError, which no target allows. A system without timers or
+    memory limits has no bounds.
     """
     if not hasattr(signal, "setitimer"):
         yield
@@ -43,7 +43,7 @@ def time_limit(count: Callable[[], int], seconds: float = _SECONDS) -> Iterator[
         nonlocal last
         now = count()
         if now == last:
-            raise TooSlowError(f"one input takes more than {seconds:g} s of processor time")
+            raise TooSlowError(f"one input needs more than {seconds:g} s of processor time")
         last = now
 
     before = signal.signal(signal.SIGVTALRM, look)
@@ -76,10 +76,10 @@ def _memory_limit() -> Iterator[None]:
 
 
 def memory_of(target: Target, run: Callable[[bytes], Any], data: bytes) -> int:
-    """The most memory that `data` costs at any moment, in bytes.
+    """The maximum memory that `data` needs, in bytes.
 
     Raises:
-        TooMuchMemoryError: more than the target allows.
+        TooMuchMemoryError: that is more than the target allows.
     """
     tracemalloc.start()
     try:
@@ -89,5 +89,7 @@ def memory_of(target: Target, run: Callable[[bytes], Any], data: bytes) -> int:
         tracemalloc.stop()
     allowed = target.memory + 64 * len(data)
     if peak > allowed:
-        raise TooMuchMemoryError(f"{len(data)} bytes cost {peak}, {allowed} are allowed")
+        raise TooMuchMemoryError(
+            f"an input of {len(data)} bytes needs {peak} bytes of memory, {allowed} are allowed"
+        )
     return peak

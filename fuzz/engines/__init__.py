@@ -1,4 +1,4 @@
-"""Engines: where inputs come from. Each runs one target for a while and returns a `Result`."""
+"""The engines, which make inputs. Each runs one target for some time and returns a `Result`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["Result"]
 
 @dataclass
 class Result:
-    """What came of fuzzing one target.
+    """The result of fuzzing one target.
 
     Attributes:
-        target: its name.
+        target: the name of the target.
         inputs: inputs that were run.
-        executions: runs of the code under test; one input may make several.
-        seconds: processor time that they took.
-        corpus: inputs that the engine ended with.
-        coverage: steps in the code that were seen, in the engine's own measure.
-        new: of these, those that the corpus on disk does not take.
-        found: inputs worth keeping: they take steps that the corpus on disk does not.
-        crashes: what is to be shown.
-        peak: the most memory that a measured input cost, in bytes; 0: not measured.
+        executions: runs of the code under test, of which an input may need several.
+        seconds: processor time of these runs.
+        corpus: inputs that the engine has at the end.
+        coverage: arcs in the code that were executed, as the engine counts them.
+        new: arcs that the corpus on disk does not execute.
+        found: inputs that execute such arcs.
+        crashes: the reports of crashes.
+        peak: the maximum memory of a measured input in bytes. 0: not measured.
     """
 
     target: str

@@ -1,8 +1,8 @@
-"""The built-in engine, `random`: the mutator, and coverage where it is worth its price.
+"""The built-in engine, `random`: mutations, guided by the coverage of some inputs.
 
-Watching an execution (`fuzz.arcs`), and measuring its memory, makes it fifteen times as slow. So
-only those are watched that did something new by the target's own account (the value that
-`test_one_input` returns), and these as far as a twentieth of the time allows.
+Recording coverage (`fuzz.arcs`) and memory makes an execution fifteen times as slow. So the engine
+records them only for inputs for which `test_one_input` returned a new value, and for at most a
+twentieth of the time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["run"]
 
 _BATCH: Final = 250
 _SHARE_FOR_WATCHING: Final = 0.05
-# Bounds on what the engine itself holds.
+# Bounds on the memory of the engine itself.
 _MOST_BEHAVIOURS: Final = 1 << 16
 _MOST_INPUTS: Final = 4096
 _MOST_FAULTS: Final = 5
@@ -50,7 +50,7 @@ class _Engine:
         self._watching = 0.0
 
     def load(self) -> None:
-        """Start from the corpus."""
+        """Load the corpus."""
         corpus = inputs_in(CORPUS / (self.target.corpus or self.target.name))
         for data in corpus.values():
             self._pool.append(data)
@@ -62,7 +62,7 @@ class _Engine:
         self._watching = 0.0
 
     def batch(self) -> None:
-        """Run some inputs."""
+        """Run a batch of inputs."""
         run, mutate, rand = self._run, self._mutator.mutate, self._rng.random
         pool, behaviours = self._pool, self._behaviours
         executions = self.target.executions
@@ -71,17 +71,17 @@ class _Engine:
         may_watch = in_time and len(behaviours) < _MOST_BEHAVIOURS
         for number in range(_BATCH):
             size = len(pool)
-            # Every other time one of the newest: what is new leads further.
+            # Every second input is made from a recent one: these lead to new code more often.
             chosen = int(rand() * size) if number & 1 else size - 1 - int(rand() ** 3 * size)
             data = mutate(pool[chosen], pool[int(rand() * size)])
             try:
                 behaviour = run(data)
-            except Exception as error:  # not one of the target's ALLOWED: a fault
+            except Exception as error:  # the target catches the exceptions in ALLOWED
                 self._fault(data, error)
                 continue
             result.inputs += 1
             result.executions += executions
-            # What can't be watched now is new the next time as well.
+            # A behaviour that can't be watched now is still new later.
             if may_watch and behaviour not in behaviours:
                 behaviours.add(behaviour)
                 self._watch(data, worth=len(pool) < _MOST_INPUTS)
@@ -90,7 +90,7 @@ class _Engine:
         result.new = len(self._arcs - self._known)
 
     def _watch(self, data: bytes, *, worth: bool = False) -> None:
-        """See which steps an input takes, and what memory."""
+        """Record the coverage of an input, and sometimes its memory."""
         start = time.process_time()
         self.watched += 1
         try:
@@ -118,7 +118,7 @@ class _Engine:
         shorter = crash.minimized(self._run, data)
         try:
             self._run(shorter)
-        except Exception as again:  # the same fault, with a traceback of its own
+        except Exception as again:  # the same fault, with the traceback of the shorter input
             data, error = shorter, again
             error.__context__ = None
         self.result.crashes.append(crash.report(self.target, data, error, keep=self._keep))
@@ -136,12 +136,12 @@ def run(
     """Fuzz one target.
 
     Args:
-        target: what is fuzzed.
-        seconds: for so long.
-        seed: the same one makes the same inputs.
+        target: the target to fuzz.
+        seconds: the time to run.
+        seed: the seed of the inputs.
         progress: called about once a second.
-        keep: whether crashing inputs are kept in crashes/.
-        most: end after about this many inputs.
+        keep: whether to save inputs that crash in crashes/.
+        most: stop after about this many inputs.
     """
     engine = _Engine(target, seed, keep=keep)
     result = engine.result

@@ -1,7 +1,7 @@
-"""The engine `atheris`: libFuzzer, with nasq_proto instrumented. One process per target.
+"""The engine `atheris`: libFuzzer, with nasq_proto instrumented.
 
-libFuzzer never returns: it ends its process. So it runs in one of its own (this module as a
-program), and what it writes is read here.
+libFuzzer does not return but ends its process. So this module runs itself as a program in a child
+process for each target, and reads what libFuzzer prints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LINE: Final = re.compile(r"#(\d+)\s.*cov: (\d+).* corp: (\d+)/")
 _DONE: Final = re.compile(r"stat::number_of_executed_units: +(\d+)")
 _INPUT_SECONDS: Final = 10
 _INPUT_MIB: Final = 1024
-# Reading byte by byte costs by the byte; the built-in engine makes the long inputs.
+# Reading a stream byte by byte takes time for each byte. The built-in engine makes longer inputs.
 _LARGEST: Final = 64
 
 
@@ -85,11 +85,13 @@ def run(target: Target, seconds: float, seed: int, progress: Callable[[Result], 
         for data in inputs_in(artifacts).values():
             try:
                 target.test_one_input(data)
-            except Exception as error:  # the same again, in this process
+            except Exception as error:  # the same fault, in this process
                 result.crashes.append(crash.report(target, data, error))
             else:
                 bounds = f"{_INPUT_SECONDS} s or {_INPUT_MIB} MiB"
-                slow = RuntimeError(f"libFuzzer ended with this input: more than {bounds}?")
+                slow = RuntimeError(
+                    f"libFuzzer stopped at this input; it may need more than {bounds}"
+                )
                 result.crashes.append(crash.report(target, data, slow))
         if process.returncode and not result.crashes:
             tail = "".join(last)
@@ -98,7 +100,7 @@ def run(target: Target, seconds: float, seed: int, progress: Callable[[Result], 
 
 
 def _read_clock(clock: Path, result: Result, target: Target) -> None:
-    """How far it is, by the account of the process itself: processor time, not time."""
+    """Read the number of inputs and the processor time that the child process has written."""
     with suppress(OSError, ValueError):
         inputs, seconds = clock.read_text(encoding="ascii").split()
         result.seconds = float(seconds)
@@ -109,7 +111,7 @@ def _main() -> None:
     atheris: Any = import_module("atheris")
     name, clock, *arguments = sys.argv[1:]
     target = TARGETS[name]
-    # Loaded here: importing this module has loaded nothing of nasq_proto.
+    # atheris instruments modules on import. Importing this module did not import nasq_proto.
     with atheris.instrument_imports(
         include=["nasq_proto"], exclude=list(target.has_targets_of_its_own)
     ):

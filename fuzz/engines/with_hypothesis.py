@@ -1,6 +1,6 @@
-"""The engine `hypothesis`: well-formed inputs and near misses from `nasq_proto.strategies`.
+"""The engine `hypothesis`: valid and nearly valid inputs from `nasq_proto.strategies`.
 
-Far slower than the others, and at once where they come to by luck only.
+It is far slower than the other engines, but it makes inputs at once that they find only by chance.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from fuzz.targets import Target
 __all__ = ["run"]
 
 _BATCH: Final = 200
-# Inputs held for `--save`.
+# The number of inputs kept for `--save`.
 _MOST_FOUND: Final = 2000
 
 
 class _TimeIsUpError(BaseException):
-    """Ends a batch; no fault."""
+    """Ends a batch. It is not a fault."""
 
 
 def run(target: Target, seconds: float, seed: int, progress: Callable[[Result], None]) -> Result:
-    """Fuzz one target. What fails is shrunk by Hypothesis."""
+    """Fuzz one target. Hypothesis shrinks inputs that fail."""
     result = Result(target.name)
     end = time.monotonic() + seconds
     start = time.process_time()
@@ -71,8 +71,8 @@ def _one_batch(target: Target, seed: int, end: float, result: Result) -> None:
         one()
     except _TimeIsUpError:
         pass
-    except Exception as error:  # not one of the target's ALLOWED: a fault
-        # Hypothesis ends with the smallest example that it found.
+    except Exception as error:  # the target catches the exceptions in ALLOWED
+        # The last failing input is the smallest one that Hypothesis found.
         if not failing:
             raise
         result.crashes.append(crash.report(target, failing[-1], error))

@@ -1,11 +1,9 @@
-"""What is fuzzed. A target is a module with `test_one_input(bytes)`: it returns, or it has found
-a fault.
+"""The fuzz targets. A target is a module with `test_one_input(bytes)`, which raises for a fault.
 
-What it returns says in short what the input did. It costs nothing and is worth a lot: the built-in
-mutator measures coverage only where an input did something that none did before.
+Its result is a summary of what the input did. The built-in engine records coverage only for inputs
+with a new summary.
 
-`ALLOWED` of a target names the exceptions that its calls may raise, each with the reason. Any other
-exception is a crash.
+`ALLOWED` maps the exceptions that an input may cause to the reason. Any other exception is a crash.
 """
 
 from __future__ import annotations
@@ -24,13 +22,13 @@ class Target(NamedTuple):
     """One target.
 
     Attributes:
-        name: on the command line, and of its directory in corpus/ and crashes/.
-        what: what it checks, in a line.
-        executions: runs of the code under test that one input makes.
-        floors: executions per second that an engine has to reach, by the engine's name.
-        memory: bytes that an input may cost, beside 64 per byte of its own.
-        corpus: whose corpus it starts from.
-        has_targets_of_its_own: modules that it runs through and does not look into (atheris).
+        name: its name on the command line, and of its directory in corpus/ and crashes/.
+        what: what it checks, in one line.
+        executions: runs of the code under test for one input.
+        floors: the minimum executions per second, by the name of the engine.
+        memory: bytes of memory that an input may need, in addition to 64 for each of its bytes.
+        corpus: the target whose corpus it uses; "" for its own.
+        has_targets_of_its_own: modules that atheris does not instrument for this target.
         weight: its share of the time.
     """
 
@@ -45,18 +43,18 @@ class Target(NamedTuple):
 
     @property
     def module(self) -> str:
-        """Where it is."""
+        """The name of its module."""
         return f"{__name__}.{self.name}"
 
     @property
     def test_one_input(self) -> Callable[[bytes], Hashable]:
-        """Raises for an input that finds a fault."""
+        """The function that raises for an input that finds a fault."""
         run: Callable[[bytes], Hashable] = import_module(self.module).test_one_input
         return run
 
     @property
     def allowed(self) -> Mapping[type[Exception], str]:
-        """Exceptions that are no fault, and why."""
+        """Exceptions that are not faults, and the reasons."""
         allowed: Mapping[type[Exception], str] = import_module(self.module).ALLOWED
         return allowed
 
@@ -77,35 +75,36 @@ TARGETS: Final = {
     for target in (
         Target(
             "decoder",
-            "four readings of one stream are the same: at once, byte by byte, in chosen chunks, "
-            "and without the fast path",
+            "a stream gives the same events at once, byte by byte, in chunks, and without the "
+            "fast path",
             executions=4,
             floors={"random": 40_000, "atheris": 20_000},
             weight=4,
         ),
         Target(
             "strict",
-            "the decoder reads what the strict reader reads",
+            "the decoder and the strict reader give the same events",
             executions=2,
             corpus="decoder",
             weight=2,
         ),
         Target(
             "encoder",
-            "what is written is read as it was, by two readers; only what has to be is refused",
+            "two readers give the event that was written, and only invalid events are refused",
             executions=3,
         ),
         Target(
             "client",
-            "bytes, time and commands in any order break no promise of the client's",
-            # atheris: a dozen operations per input, each of them instrumented.
+            "the client keeps its promises with bytes, time and commands in any order",
             floors={"random": 5_000, "atheris": 3_000},
             has_targets_of_its_own=_CODEC,
             weight=4,
         ),
-        Target("headers", "a header block is read as the strict reader does, and written again"),
-        Target("info", "INFO is typed or refused, and harms no client"),
+        Target(
+            "headers", "two readers give the same for a header block, which can be written again"
+        ),
+        Target("info", "INFO has fields of the right types or is refused, and harms no client"),
         Target("subjects", "subjects, patterns, queue groups and namespaces"),
-        Target("urls", "server URLs and credentials files, whose errors show no secret"),
+        Target("urls", "server URLs and credentials files; errors contain no secret"),
     )
 }

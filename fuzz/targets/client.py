@@ -1,12 +1,13 @@
-"""The whole client: bytes, time and commands in any order break none of its promises.
+"""The client keeps its promises with bytes, time and commands in any order.
 
-The first byte chooses the options and whether a connection is up already; then each byte is an
-operation with its arguments behind it. `write_script` turns a script of `nasq_proto.strategies`
-into such bytes.
+The first byte of the input chooses the options and whether the client is connected at the start.
+Each following byte is an operation, followed by its arguments. `write_script` makes such bytes from
+a script of `nasq_proto.strategies`.
 
-Checked after each operation: inputs never raise; commands raise what is allowed; `next_timeout` is
-not in the past after `handle_timeout`; no subscription is routed that has ended; the output is as
-long as it says. At the end, the client is closed: every Op is done, nothing is left to be sent.
+These are checked after each operation: inputs never raise, commands raise only allowed exceptions,
+`next_timeout` is not in the past after `handle_timeout`, no subscription that has ended is routed,
+and the size of the output is right. At the end the client is closed, every Op is done, and nothing
+is left to send.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ ALLOWED: Final[Mapping[type[Exception], str]] = {
     ConnectionClosedError: "a command after the client has closed, or while it drains",
     BufferFullError: "a publish while disconnected, with the buffer full",
     PayloadTooLargeError: "a publish larger than the server's max_payload",
-    InvalidHeaderError: "headers, to a server that takes none",
+    InvalidHeaderError: "headers to a server that does not support them",
 }
 _allowed: Final = tuple(ALLOWED)
 
@@ -95,7 +96,7 @@ _CONNECTED: Final = (ClientState.CONNECTED, ClientState.DRAINING)
 
 
 class _Dull(random.Random):
-    """Draws the same every time, and costs nothing to make again."""
+    """Not random: makes the same choices in each run."""
 
     def random(self) -> float:
         return 0.5
@@ -112,7 +113,7 @@ _RNG: Final = _Dull(0)
 
 @cache
 def _options(how: int) -> ClientOptions:
-    # `open` forgets what became of the servers, so that inputs can share them.
+    # `open` resets the state of the servers, so inputs can share them.
     return ClientOptions(
         [Server("a", 1), Server("b", 2, scheme="tls" if how & 8 else "nats")],
         tls=bool(how & 1),
@@ -131,7 +132,7 @@ def _raise() -> str:
 
 
 class _Player:
-    """A client, the transport that drives it, and everything that was promised."""
+    """A client, the transport that drives it, and the results that it must deliver."""
 
     def __init__(self, how: int) -> None:
         self.client = Client(_options(how), rng=_RNG)
@@ -156,7 +157,7 @@ class _Player:
     # ------------------------------------------------------------------ the transport
 
     def act(self) -> None:
-        """Serve the client's actions."""
+        """Execute the actions of the client."""
         client = self.client
         while (action := client.next_action()) is not None:
             if isinstance(action, OpenTransport):
@@ -167,33 +168,33 @@ class _Player:
             elif isinstance(action, NeedCredentials):
                 try:
                     fields = action.read_now()
-                except Exception as error:  # what the options drawn from the input raise
+                except Exception as error:  # from the callable in the options
                     client.credentials_failed(action.attempt, error, self.now)
                 else:
                     client.credentials_given(action.attempt, fields, self.now)
             elif isinstance(action, Finished):
-                assert client.state is ClientState.CLOSED, "Finished, and it is not closed"
+                assert client.state is ClientState.CLOSED, "Finished, but the client is not closed"
                 assert client.stopped.done
             else:
                 assert isinstance(action, StartTLS)
                 client.tls_established(action.attempt, self.now)
 
     def say(self, data: bytes) -> None:
-        """The server says something."""
+        """Receive data from the server."""
         client = self.client
         client.receive_data(self.attempt, data, self.now)
         if (current := client._attempt) is not None:
-            assert current.connection.buffered <= _HELD, "more is held than the limits allow"
+            assert current.connection.buffered <= _HELD, "too much data is buffered"
 
     def succeed(self) -> None:
-        """The connection that was asked for is there."""
+        """Report that the stream is open."""
         self.act()
         # A transport reports this once for each attempt.
         if not self.is_open:
             self.is_open = self.client.transport_opened(self.attempt, self.now)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, with the client's deadlines served on the way."""
+        """Let time pass, and serve the deadlines of the client."""
         client = self.client
         end = self.now + seconds
         for _ in range(100):
@@ -206,7 +207,7 @@ class _Player:
         self.now = end
 
     def serve_timeout(self) -> None:
-        """`handle_timeout`, whether it is due or not."""
+        """Call `handle_timeout`, whether it is due or not."""
         client = self.client
         for _ in range(4):
             client.handle_timeout(self.now)
@@ -214,28 +215,30 @@ class _Player:
             if due is None or due > self.now:
                 return
         assert due is not None
-        raise AssertionError(f"at {self.now} the next timeout is {due} for ever")
+        raise AssertionError(f"at {self.now} the next timeout stays at {due}")
 
     # ------------------------------------------------------------------ the promises
 
     def check(self) -> None:
-        """What holds at every moment."""
+        """Check what must be true at any time."""
         client = self.client
         if (output := client.output).frames:
             assert output.size == sum(map(len, output.frames)), "the output's size is wrong"
         else:
             assert not output.size, "an empty output has a size"
         for sub in client.subscriptions.by_sid.values():
-            assert not sub.ended.done, f"{sub!r} has ended and is routed"
-            assert sub.max_msgs is None or sub.delivered < sub.max_msgs, f"{sub!r} is at its end"
+            assert not sub.ended.done, f"{sub!r} has ended but is routed"
+            assert sub.max_msgs is None or sub.delivered < sub.max_msgs, (
+                f"{sub!r} is at its maximum"
+            )
         state = client.state
         assert client.is_connected == (state in _CONNECTED), state
         if state is ClientState.CLOSED:
             for op in self.ops:
-                assert op.done, f"closed, and {op!r} is not done"
+                assert op.done, f"the client is closed, but {op!r} is not done"
 
     def finish(self) -> None:
-        """Close, and look whether anything is left."""
+        """Close the client, and check that nothing is left."""
         client = self.client
         self.ops.append(client.close())
         self.act()
@@ -244,10 +247,10 @@ class _Player:
             assert client.closed.done
             assert client.stopped.done
         for op in self.ops:
-            assert op.done, f"closed, and {op!r} is not done"
+            assert op.done, f"the client is closed, but {op!r} is not done"
         for sub in self.subs:
-            assert sub.confirmed.done, f"closed, and {sub!r} is not confirmed or refused"
-            assert sub.ended.done, f"closed, and {sub!r} has not ended"
+            assert sub.confirmed.done, f"closed, but {sub!r} is neither confirmed nor refused"
+            assert sub.ended.done, f"closed, but {sub!r} has not ended"
         sids = [sub.sid for sub in self.subs]
         assert len(set(sids)) == len(sids), "a sid was used twice"
         assert client.data_to_send() == b""
@@ -309,7 +312,7 @@ def _drain(player: _Player, reader: Reader) -> None:
 
 def _close(player: _Player, reader: Reader) -> None:
     player.ops.append(player.client.close())
-    # A transport that was asked to close does so before anyone opens again.
+    # The transport closes before the client is opened again.
     player.act()
 
 
@@ -371,7 +374,7 @@ def _send(player: _Player, reader: Reader) -> None:
 
 
 def _stale(player: _Player, reader: Reader) -> None:
-    """A transport that was given up reports all the same."""
+    """A transport that was given up reports late events."""
     attempt = player.attempt - 1 - reader.byte() % 2
     client = player.client
     before = client.state, client.next_timeout()
@@ -379,7 +382,7 @@ def _stale(player: _Player, reader: Reader) -> None:
     client.tls_established(attempt, player.now)
     assert not client.transport_opened(attempt, player.now)
     client.transport_closed(attempt, OSError("late"), player.now)
-    assert before == (client.state, client.next_timeout()), "an old attempt was listened to"
+    assert before == (client.state, client.next_timeout()), "an old attempt had an effect"
 
 
 def _pop(player: _Player, reader: Reader) -> None:
@@ -393,7 +396,7 @@ def _wait(player: _Player, reader: Reader) -> None:
 
 
 _Operation = Callable[[_Player, Reader], None]
-# By name, so that a script of `nasq_proto.strategies` finds the operation of its command.
+# Names in capitals are those of `nasq_proto.strategies.Command`.
 OPERATIONS: Final[dict[str, _Operation]] = {
     "OPEN": _open,
     "PUBLISH": _publish,
@@ -428,7 +431,7 @@ _NUMBER: Final = {name: number for number, name in enumerate(OPERATIONS)}
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Play a client's life."""
+    """Run the operations in `data` with a new client."""
     reader = Reader(data)
     how = reader.byte()
     player = _Player(how)
@@ -450,7 +453,7 @@ def test_one_input(data: bytes) -> Hashable:
 
 
 def write_script(how: int, steps: Sequence[Step]) -> bytes:
-    """A script as bytes for `test_one_input`."""
+    """Convert a script to bytes for `test_one_input`."""
     out = bytearray([how])
     for step in steps:
         name = step.command.name

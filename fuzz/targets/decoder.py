@@ -1,6 +1,6 @@
-"""The decoder: one stream gives the same events and the same error however it is cut.
+"""The decoder: a stream gives the same events and the same error in any chunks.
 
-The first byte chooses the reader's role, its limits and the chunks; the rest is the stream.
+The first byte of the input chooses the role, the limits and the chunks. The rest is the stream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nasq_proto.plaindecoder import PlainDecoder
 __all__ = ["ALLOWED", "test_one_input"]
 
 ALLOWED: Final[Mapping[type[Exception], str]] = {
-    RemoteProtocolError: "reading on after a failure; the failure itself is an event",
+    RemoteProtocolError: "receiving data after a failure; the failure itself is an event",
 }
 
 TIGHT: Final = Limits(control_line=48, message=64)
@@ -32,7 +32,7 @@ def _chunks(data: bytes, small: int, large: int) -> Iterable[bytes]:
 
 
 def _read(decoder: PlainDecoder, chunks: Iterable[bytes], most: int) -> list[object]:
-    """What the chunks hold, flat, and what was left over."""
+    """The events in the chunks, and the number of bytes that are left."""
     events: list[object] = []
     receive = decoder.receive
     for chunk in chunks:
@@ -45,7 +45,7 @@ def _read(decoder: PlainDecoder, chunks: Iterable[bytes], most: int) -> list[obj
                 _check_failed(decoder)
                 break
     held = decoder.buffered
-    assert held <= most, f"{held} bytes are held, {most} at most should be"
+    assert held <= most, f"{held} bytes are buffered, at most {most} are allowed"
     events.append(held)
     return events
 
@@ -55,7 +55,7 @@ def _check_failed(decoder: PlainDecoder) -> None:
         decoder.receive(b"PING\r\n")
     except RemoteProtocolError:
         return
-    raise AssertionError("it read on after it had failed")
+    raise AssertionError("the decoder accepted data after a failure")
 
 
 def _flatten(frames: list[Frame], events: list[object]) -> None:
@@ -64,8 +64,8 @@ def _flatten(frames: list[Frame], events: list[object]) -> None:
             sid, heads, bodies = frame
             assert bodies, "an empty run"
             for head, body in zip(heads, bodies, strict=True):
-                assert head.sid == sid, "a message of another subscription in a run"
-                assert len(body) == head.size, "a body of another size than its head says"
+                assert head.sid == sid, "a run contains a message of another subscription"
+                assert len(body) == head.size, "a body does not have the size in its head"
                 events.append((head.subject, head.sid, head.reply, head.header_size, body))
         elif type(frame) is Pub:
             events.append((frame.subject, frame.payload, frame.reply, frame.headers))
@@ -81,7 +81,7 @@ def test_one_input(data: bytes) -> Hashable:
     limits = LIMITS[how >> 1 & 1]
     small, large = 1 + (how >> 2 & 7), 1 + (how >> 5) * 5
     most = limits.control_line + limits.message + 4
-    # So that short streams come to blocks of messages, and to lines that are not looked up.
+    # Small constants, so that short streams reach blocks of messages and lines without lookup.
     in_blocks, unlucky = Decoder(role, limits), Decoder(role, limits)
     in_blocks._block = 1 + (how >> 2 & 1)
     unlucky._lookups = 1
@@ -92,7 +92,7 @@ def test_one_input(data: bytes) -> Hashable:
         ("byte by byte", Decoder(role, limits), map(_SINGLE.__getitem__, stream)),
         ("in chunks", unlucky, _chunks(stream, small, large)),
         ("a few frames at a time", bounded, (stream,)),
-        # A server's reader has no fast path: then other chunks instead.
+        # In the role of a server there is no fast path, so use other chunks instead.
         (
             "without the fast path",
             PlainDecoder(role, limits),
@@ -108,6 +108,6 @@ def test_one_input(data: bytes) -> Hashable:
 def _behaviour(how: int, events: list[object]) -> Hashable:
     last = events[-2] if len(events) > 1 else None
     if type(last) is ProtocolFailed:
-        # The first words of an error tell what kind it is; the rest quotes the input.
+        # The first words of an error are its kind. The rest quotes the input.
         return how, str(last.error)[:12], len(events) > 2
     return how, min(6, len(events)), events[-1] != 0, *map(type, events[:4])

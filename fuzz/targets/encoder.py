@@ -1,7 +1,6 @@
-"""The encoder: what it writes, the strict reader and the decoder read as it was, and it refuses
-what the strict rules refuse, and nothing else.
+"""The encoder: two readers give the event that it wrote, and it refuses exactly the invalid events.
 
-The input's first byte chooses the event, the rest fills it.
+The first byte of the input chooses the type of the event, and the rest its fields.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ __all__ = ["ALLOWED", "test_one_input"]
 
 ALLOWED: Final[Mapping[type[Exception], str]] = {
     InvalidSubjectError: "a subject, reply, queue group or sid that would break the framing",
-    LocalProtocolError: "an event without a wire form: a line end in -ERR, a number out of range",
-    RemoteProtocolError: "Info checks the types of its fields, whoever makes it",
+    LocalProtocolError: "an event without a wire form: a line break in -ERR, a number out of range",
+    RemoteProtocolError: "Info checks the types of its fields",
 }
 _refusals: Final = (InvalidSubjectError, LocalProtocolError)
 
@@ -80,7 +79,10 @@ _BY_SERVER: Final = (Info, Msg, Ok, Err)
 
 
 def _has_a_wire_form(event: Event) -> bool | None:
-    """None: not judged here. No text of an input is so long that its line would be too long."""
+    """Whether an event is valid; None if that is not decided here.
+
+    No text in an input is long enough to exceed the limit of a control line.
+    """
     if isinstance(event, Pub):
         reply = event.reply is None or is_subject(event.reply, wildcards=False)
         return is_subject(event.subject, wildcards=False) and reply and event.headers != b""
@@ -100,7 +102,7 @@ def _has_a_wire_form(event: Event) -> bool | None:
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Make an event, write it, read it twice."""
+    """Make an event, write it, and read it twice."""
     reader = Reader(data)
     make = reader.choice(_MAKERS)
     try:
@@ -119,10 +121,10 @@ def test_one_input(data: bytes) -> Hashable:
     if role is Role.SERVER and not isinstance(event, Connect):
         line = frame.partition(b"\r\n")[0]
         assert len(line) <= MAX_CONTROL_LINE, "the server would hang up on this line"
-    # What it said is what is read; what cannot be said in UTF-8 was replaced.
+    # Characters without a UTF-8 form were replaced.
     if isinstance(event, Err):
         event = Err(event.text.encode("utf-8", "replace").decode())
-    # The frame behind it is read as well: it has swallowed nothing, and left nothing behind.
+    # The next frame must be read as well: the event has neither too few nor too many bytes.
     stream = frame + b"PING\r\n"
     expected = [event, Ping()]
     strict = read(stream, role)

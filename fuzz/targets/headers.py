@@ -1,4 +1,4 @@
-"""Header blocks: read as the strict reader reads them, and written again without a change."""
+"""Header blocks: both readers give the same, and writing what was read gives it again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nasq_proto import HeaderBlock, Headers, InvalidHeaderError, encode_headers,
 __all__ = ["ALLOWED", "test_one_input"]
 
 ALLOWED: Final[Mapping[type[Exception], str]] = {
-    InvalidHeaderError: "any publisher can send a broken block; nothing but this may come of it",
-    TypeError: "a key that is bytes: the caller's mistake, and made here on purpose",
+    InvalidHeaderError: "any publisher can send a broken block",
+    TypeError: "a key that is bytes, which this target tries on purpose",
 }
 
 
 def _check_mapping(headers: Headers, text: str) -> None:
-    """A `Headers` is what a user takes it for: a mapping, equal to plain dicts of the same."""
+    """Check that `headers` is a mapping that equals a dict with the same content."""
     for key in headers:
         assert headers[key] == headers.get_all(key)[0]
     plain: dict[str, str | list[str]] = {
@@ -29,36 +29,36 @@ def _check_mapping(headers: Headers, text: str) -> None:
     assert headers != {**plain, "A": 1}
     assert headers != list(plain)
     if text:
-        # Taken as a key, it is written as it is or refused.
+        # As a key, the text is either written unchanged or refused.
         try:
             assert parse_headers(encode_headers({text: "x"})).headers == {text: "x"}
         except InvalidHeaderError:
             assert not text.isascii() or set(text) & set(" \t:") or not text.isprintable()
         raw: Any = text.encode("utf-8", "surrogateescape")
-        # With a surrogate for every byte that is not ASCII, it is refused if it was UTF-8.
+        # With a surrogate for each byte beyond ASCII, UTF-8 text must be refused.
         spelled = raw.decode("ascii", "surrogateescape")
         try:
             block = encode_headers({"A": spelled})
         except InvalidHeaderError:
-            assert spelled != text, "that is how it was received"
+            assert spelled != text, "this text can be received, but was refused"
         else:
-            assert spelled == text, "it would arrive as another text"
+            assert spelled == text, "this text would arrive as another text"
             assert parse_headers(block).headers == {"A": text}
         try:
             encode_headers([(raw, "x")])
         except TypeError:
             return
-        raise AssertionError("bytes were taken for a key")
+        raise AssertionError("bytes were accepted as a key")
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Read a block; write what was read, and read that."""
+    """Read a block, write what was read, and read it again."""
     expected = read_headers(data)
     try:
         block = parse_headers(data)
     except InvalidHeaderError as error:
         said = str(error)
-        assert expected is None, f"refused: {said}; the strict reader reads {expected!r}"
+        assert expected is None, f"refused: {said}; the strict reader gives {expected!r}"
         return said[:12], len(said).bit_length()
     assert expected is not None, f"the strict reader refuses what was read: {block!r}"
     read = (block.status, block.description, sorted(block.headers.pairs()))
@@ -67,7 +67,7 @@ def test_one_input(data: bytes) -> Hashable:
     try:
         again = encode_headers(block.headers, status=block.status, description=block.description)
     except InvalidHeaderError:
-        assert any(mark in text for text in texts for mark in "\0\r\n"), "nothing is wrong with it"
+        assert any(mark in text for text in texts for mark in "\0\r\n"), "a valid block was refused"
         return "unsendable", bool(block.status)
     assert parse_headers(again) == HeaderBlock(*block), f"{block!r} was written as {again!r}"
     _check_mapping(block.headers, block.description)

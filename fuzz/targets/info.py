@@ -1,4 +1,4 @@
-"""INFO: its fields have their types or it is refused, and no INFO harms a client."""
+"""INFO: its fields have the right types or it is refused, and no INFO harms a client."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nasq_proto.events import _INFO_FIELDS
 __all__ = ["ALLOWED", "test_one_input"]
 
 ALLOWED: Final[Mapping[type[Exception], str]] = {
-    RemoteProtocolError: "no JSON object, or a known field of the wrong type",
-    LocalProtocolError: "JSON that was read and can't be written: 1e999 is infinite, or too deep",
+    RemoteProtocolError: "not a JSON object, or a known field has the wrong type",
+    LocalProtocolError: "JSON that can be read but not written: infinite (1e999) or too deep",
 }
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Read an INFO; write it again; let a client hear it."""
+    """Read an INFO, write it again, and let a client receive it."""
     try:
         info = Info.from_json(data)
     except RemoteProtocolError as error:

@@ -1,4 +1,4 @@
-"""The decoder against the strict reader: the same events, and the same end. Inputs as `decoder`."""
+"""The decoder and the strict reader: the same events and the same end. Inputs as in `decoder`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALLOWED: Final[Mapping[type[Exception], str]] = {}
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Read the stream with both."""
+    """Read the stream with both readers."""
     how = data[0] if data else 0
     stream = data[1:]
     role, limits = ROLES[how & 1], LIMITS[how >> 1 & 1]

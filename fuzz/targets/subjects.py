@@ -1,6 +1,6 @@
-"""Subjects, patterns, queue groups and namespaces, against the rules written a second time.
+"""Subjects, patterns, queue groups and namespaces, compared with a second implementation.
 
-The input is two texts with a line feed between them: a pattern and a subject.
+The input is a pattern and a subject with a line feed between them.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ def _taken(text: str, *, wildcards: bool) -> bool:
         encoded = check_subject(text, wildcards=wildcards)
     except InvalidSubjectError as error:
         said = str(error)
-        assert len(said) < 1000, "an error that quotes all of its input"
+        assert len(said) < 1000, "the error quotes the whole input"
         return False
     assert encoded == text.encode("utf-8", "surrogateescape")
     return True
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Ask everything that there is to ask about two texts."""
+    """Check each function with both texts."""
     raw_pattern, _, raw_subject = data.partition(b"\n")
     try:
         pattern = raw_pattern.decode("utf-8", "surrogateescape")
-        # Lone surrogates of every kind get in here.
+        # With surrogatepass the text may contain any lone surrogate.
         subject = raw_subject.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         subject = raw_subject.decode("utf-8", "surrogateescape")
@@ -66,7 +66,7 @@ def test_one_input(data: bytes) -> Hashable:
     if can_match(pattern, pattern=True) and can_match(subject, pattern=False):
         assert matches == (_as_regex(pattern).fullmatch(subject) is not None)
     else:
-        assert not matches, "the server has no such pattern, or delivers to no such subject"
+        assert not matches, "the server refuses the pattern or the subject"
     publishable = is_subject(subject, wildcards=False)
     return (
         is_subject(pattern, wildcards=True),
@@ -85,10 +85,10 @@ def _namespace(name: str, subject: str, publishable: bool) -> bool:
     if publishable:
         full = namespace.qualify(subject)
         assert is_subject(full, wildcards=False)
-        assert subject_matches(name + ".>", full), "a subject that climbs out of its namespace"
+        assert subject_matches(name + ".>", full), "the subject is outside of the namespace"
         assert namespace.shorten(full) == subject
         first, *more = subject.split(".")
-        # Only an inbox lies outside of every namespace: `_INBOX` alone and `_INBOXES.a` do not.
+        # Only inboxes are outside of all namespaces. `_INBOX` and `_INBOXES.a` are not inboxes.
         outside = first == "_INBOX" and more
         assert namespace.qualify_reply(subject) == (subject if outside else full)
     return True

@@ -1,4 +1,4 @@
-"""Server URLs and credentials files: read or refused, and no error shows a secret."""
+"""Server URLs and credentials files: they are read or refused, and no error contains a secret."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nasq_proto.credentials import parse_credentials
 __all__ = ["ALLOWED", "test_one_input"]
 
 ALLOWED: Final[Mapping[type[Exception], str]] = {
-    InvalidOptionError: "no URL of a server, or no credentials file",
+    InvalidOptionError: "not the URL of a server, or not a credentials file",
 }
-# What the input's own bytes may be, and no percent-encoding can say.
+# Surrogates can be in an input, but have no percent-encoding.
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SECRET: Final = "hunter2xyz"
 _CREDENTIALS: Final = (
@@ -38,7 +38,7 @@ def _check(server: Server) -> None:
 
 
 def test_one_input(data: bytes) -> Hashable:
-    """Take the text as a URL, as a host behind a password, and as a credentials file."""
+    """Use the text as a URL, as a host after a password, and as a credentials file."""
     text = data.decode("utf-8", "surrogateescape")
     outcomes: list[object] = []
     for url in (text, f"nats://bob:{_SECRET}@{text}", f"tls://{_SECRET}@{text}"):
@@ -46,7 +46,7 @@ def test_one_input(data: bytes) -> Hashable:
             server = parse_server(url)
         except InvalidOptionError as error:
             said = str(error)
-            assert _SECRET not in said, "the error shows the password"
+            assert _SECRET not in said, "the error contains the password"
             outcomes.append(said[-12:])
         else:
             assert _SECRET not in repr(server) + server.address
@@ -57,7 +57,7 @@ def test_one_input(data: bytes) -> Hashable:
             credentials = parse_credentials(file)
         except InvalidOptionError as error:
             said = str(error)
-            assert _SECRET not in said, "the error shows the JWT"
+            assert _SECRET not in said, "the error contains the JWT"
             outcomes.append(False)
         else:
             assert credentials.jwt in file

@@ -1,6 +1,6 @@
-"""What fuzzing has found stays found; and each target gets a few seconds of the built-in engine.
+"""Replay the inputs of fuzzing, run each target for a second, and test the harness itself.
 
-More: `python -m fuzz`, see fuzz/README.md.
+fuzz/README.md explains how to fuzz for longer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def corpus_of(target: Target) -> list[bytes]:
 
 
 @EACH
-def test_the_corpus_finds_no_fault(target: Target) -> None:
+def test_no_input_of_the_corpus_is_a_fault(target: Target) -> None:
     inputs = corpus_of(target)
     assert inputs
     for data in inputs:
@@ -42,13 +42,13 @@ def test_the_corpus_finds_no_fault(target: Target) -> None:
 
 
 @EACH
-def test_what_once_found_a_fault_finds_none_now(target: Target) -> None:
+def test_no_input_that_crashed_before_is_a_fault(target: Target) -> None:
     for data in corpus.inputs_in(corpus.CRASHES / target.name).values():
         target.test_one_input(data)
 
 
 @EACH
-def test_no_input_of_the_corpus_costs_more_memory_than_it_may(target: Target) -> None:
+def test_no_input_of_the_corpus_needs_too_much_memory(target: Target) -> None:
     for data in corpus_of(target):
         memory_of(target, target.test_one_input, data)
 
@@ -82,7 +82,7 @@ def test_the_same_seed_makes_the_same_inputs(monkeypatch: pytest.MonkeyPatch) ->
     assert len(set(seen[0])) > 250
 
 
-# In an interpreter of its own, so that it is not disturbed by whoever measures this one.
+# Runs in another interpreter, so that measuring the coverage of this one does not interfere.
 _MEASURE = """
 import sys
 import coverage
@@ -116,11 +116,11 @@ def test_every_branch_of_decoder_and_headers_is_reached_from_the_corpus(tmp_path
     assert missing == []
 
 
-# ---------------------------------------------------------------------- the harness itself
+# ---------------------------------------------------------------------- the harness
 
 
 def test_a_fault_of_the_decoder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A harness that finds nothing may be blind: this fault is one that only cutting shows."""
+    """The harness must find a planted fault, which shows only when a stream is cut."""
     original = PlainDecoder._lengthen_line
 
     def forgets_a_blank(self: PlainDecoder, data: bytes) -> None:
@@ -132,10 +132,12 @@ def test_a_fault_of_the_decoder_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "byte by byte" in result.crashes[0]
 
 
-def test_a_crash_says_how_to_see_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_says_how_to_replay_the_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(crash, "CRASHES", tmp_path / "fuzz" / "crashes")
-    said = crash.report(TARGETS["headers"], b"\x00\r\n", ValueError("that was it"))
-    assert "ValueError: that was it" in said
+    said = crash.report(TARGETS["headers"], b"\x00\r\n", ValueError("the fault"))
+    assert "ValueError: the fault" in said
     assert repr(b"\x00\r\n") in said
     assert base64.b64encode(b"\x00\r\n").decode() in said
     (kept,) = (tmp_path / "fuzz" / "crashes" / "headers").iterdir()
@@ -145,7 +147,7 @@ def test_a_crash_says_how_to_see_it_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert "def test_headers_" in said
 
 
-def test_a_crash_is_made_short() -> None:
+def test_a_crashing_input_is_made_shorter() -> None:
     def run(data: bytes) -> None:
         if b"\r\n" in data and b"x" in data:
             raise ValueError
@@ -155,7 +157,7 @@ def test_a_crash_is_made_short() -> None:
     assert crash.minimized(run, b"harmless") == b"harmless"
 
 
-def test_the_smallest_set_takes_the_same_steps() -> None:
+def test_the_smallest_set_has_the_same_coverage() -> None:
     run = TARGETS["headers"].test_one_input
     inputs = corpus_of(TARGETS["headers"])
     kept = corpus.smallest_set(run, [*inputs, *(data * 2 for data in inputs), b"x" * 99])
@@ -181,7 +183,7 @@ def test_too_much_memory_and_too_much_time_are_faults() -> None:
         slow(b"")
 
 
-def test_the_dictionary_is_read_as_libfuzzer_reads_it() -> None:
+def test_the_dictionary_is_read_like_libfuzzer_does() -> None:
     words = corpus.read_dictionary()
     assert b"\r\n" in words
     assert b"PING\r\n" in words
@@ -197,7 +199,7 @@ def test_a_rate_counts_processor_time() -> None:
 
 
 @pytest.mark.parametrize(("floors", "status"), [((), 0), (("--floors",), 1)])
-def test_being_slow_fails_only_a_run_that_asks_for_floors(
+def test_a_slow_target_fails_a_run_only_with_floors(
     floors: tuple[str, ...],
     status: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -210,7 +212,7 @@ def test_being_slow_fails_only_a_run_that_asks_for_floors(
     assert ("TOO SLOW" in capsys.readouterr().out) == bool(status)
 
 
-def test_slow_strategies_fail_only_a_run_that_asks_for_floors(
+def test_slow_strategies_fail_a_run_only_with_floors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rates, "all_strategies", lambda: {"slow": None})
