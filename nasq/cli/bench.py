@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from nasq_proto import MissingDependencyError
-
 from .command import Command
-from .options import Target, connection_options
+from .options import connection_options
 
 if TYPE_CHECKING:
     from .measure import Result
+    from .target import Target
 
 __all__ = ["bench"]
 
@@ -140,6 +139,8 @@ def _chosen(backend: str) -> list[str]:
             )
         return [name for name in _BACKENDS if name != "trio" or has_trio]
     if backend == "trio" and not has_trio:
+        from nasq_proto import MissingDependencyError
+
         raise MissingDependencyError(
             "trio is not installed: python -m pip install 'nasq[trio]', or choose another backend"
         )

@@ -18,7 +18,7 @@ from nasq import (
 )
 from nasq_transports import OnEvent
 
-from .options import Target
+from .target import Target
 
 __all__ = ["SIGN_IN", "connected"]
 

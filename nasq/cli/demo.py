@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from .command import Command
-from .options import Target, connection_options
+from .options import connection_options
+
+if TYPE_CHECKING:
+    from .target import Target
 
 __all__ = ["demo"]
 

@@ -14,7 +14,7 @@ import click
 
 from nasq import BlockingNASQueue, ConnectionClosedError, Message, NASQueue
 
-from .options import Target
+from .target import Target
 
 __all__ = ["NAMESPACES", "TRANSPORTS", "Demo", "Member", "Outcome"]
 

@@ -14,7 +14,7 @@ from nasq.server import LocalServer
 from nasq_proto import Server, parse_server
 
 from .connection import connected
-from .options import Target
+from .target import Target
 
 __all__ = ["some_server"]
 

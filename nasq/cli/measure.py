@@ -17,7 +17,7 @@ from nasq import BlockingNASQueue, Message, NASQueue
 from nasq_transports import run_sync
 
 from .latency import percentile
-from .options import Target
+from .target import Target
 
 __all__ = ["BACKENDS", "Job", "Result", "measure"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nasq.cli.options import Target
+from nasq.cli.target import Target
 from nasq.server import LocalServer
 from tests.e2e.certificates import Certificates
 from tests.e2e.jwts import Key, Operator, creds_text

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nasq.cli.demo_workers import TRANSPORTS, Demo
-from nasq.cli.options import Target
+from nasq.cli.target import Target
 from nasq.server import LocalServer, find_server_binary
 from tests.e2e.hostile import HostileServer
 
