@@ -16,7 +16,7 @@ from .errors import (
     OperationTimeoutError,
     RemoteProtocolError,
 )
-from .events import Connect, Info, Ping
+from .events import Connect, Info, Ping, ProtocolFailed
 from .handshake import (
     Next,
     Phase,
@@ -205,11 +205,11 @@ class Attempt:
             return reason
         address, phase = self.server.address, self.phase
         if reason is None:
-            within = self.connection.buffered
-            where = f", {within} bytes into a frame" if within else ""
-            return ConnectionLostError(
-                f"{address} closed the connection while {phase.value}{where}"
-            )
+            what = f"{address} closed the connection while {phase.value}"
+            for event in self.connection.receive_eof():
+                if isinstance(event, ProtocolFailed):
+                    what += f": {event.error}"
+            return ConnectionLostError(what)
         failure: NASQError
         if phase is Phase.OPENING:
             failure = ConnectFailedError([(address, reason)])

@@ -97,8 +97,8 @@ class Client(Lifecycle):
 
     def receive_data(self, attempt: int, data: bytes, now: float) -> None:
         """Process bytes that the transport has read."""
-        current = self._attempt
-        if current is None or current.number != attempt:
+        current = self._current(attempt)
+        if current is None:
             return
         self._now = now
         # A server that closes the connection because of an error sends nothing after that error.

@@ -1,4 +1,4 @@
-"""Credentials files (`.creds`): a user's JWT and the seed that signs for it. Text in, text out."""
+"""Credentials files (`.creds`): the JWT of a user, and the seed that signs for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SEED: Final = re.compile(_BLOCK.format(name="USER NKEY SEED"))
 
 
 class Credentials(NamedTuple):
-    """What a credentials file holds. Its repr shows neither."""
+    """The contents of a credentials file. Its repr shows neither."""
 
     jwt: str
     seed: str
@@ -28,13 +28,13 @@ def parse_credentials(text: str) -> Credentials:
     """Read the text of a credentials file.
 
     Raises:
-        InvalidOptionError: a part is missing; the error shows nothing of the text.
+        InvalidOptionError: a part is missing. The error shows nothing of the text.
     """
     jwt, seed = _JWT.search(text), _SEED.search(text)
     if jwt is None or seed is None:
         missing = "NATS USER JWT" if jwt is None else "USER NKEY SEED"
         raise InvalidOptionError(
-            f"the credentials hold no '{missing}' block; expected a file as `nsc generate creds` "
-            "writes it"
+            f"the credentials contain no '{missing}' block; expected a file as written by "
+            "`nsc generate creds`"
         )
     return Credentials(jwt[1], seed[1])

@@ -115,7 +115,7 @@ class Lifecycle:
 
     def wants(self, attempt: int) -> bool:
         """Whether this attempt is the present one; otherwise the client has given it up."""
-        return self._attempt is not None and self._attempt.number == attempt
+        return self._current(attempt) is not None
 
     @property
     def tls_context(self) -> Any:

@@ -1,4 +1,4 @@
-"""What a client tells its owner without being asked. Data for `on_event`; never on the wire."""
+"""Notices: events that a client reports to the user's `on_event`. They are never on the wire."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = [
 
 
 class Notice(Value):
-    """The base of everything that `on_event` is called with.
+    """The base class of what `on_event` is called with.
 
     Attributes:
-        warns: whether it is logged as a warning, as its str, where others are logged for
-            debugging, as their repr.
+        warns: True: it is logged as a warning, by its str. False: it is logged for debugging, by
+            its repr.
     """
 
     __slots__ = ()
@@ -39,7 +39,7 @@ class Connected(Notice):
 
 
 class Disconnected(Notice):
-    """The connection is gone. `error` says why; `reconnecting` whether another is being made."""
+    """The connection was lost because of `error`. `reconnecting`: another one is being made."""
 
     __slots__ = ("error", "reconnecting", "server")
 
@@ -50,7 +50,7 @@ class Disconnected(Notice):
 
 
 class Reconnected(Notice):
-    """Connected again: every subscription lives, what was pushed meanwhile is on its way."""
+    """A new connection is up: subscriptions are active again, and kept messages are being sent."""
 
     __slots__ = ("server",)
 
@@ -68,7 +68,7 @@ class LameDuck(Notice):
 
 
 class SlowConsumer(Notice):
-    """Messages were dropped since the last notice: the local queue was full. `total` counts all."""
+    """The local queue was full. `dropped` counts since the last such notice, `total` ever."""
 
     __slots__ = ("dropped", "total")
 
@@ -78,7 +78,7 @@ class SlowConsumer(Notice):
 
 
 class ServerErrorReceived(Notice):
-    """The server said -ERR, or refused something; no call was there to raise it from."""
+    """The server sent -ERR or refused something, and no call could raise the error."""
 
     __slots__ = ("error",)
 
@@ -87,9 +87,9 @@ class ServerErrorReceived(Notice):
 
 
 class Closed(Notice):
-    """The client is closed for good. `error` is None when this side closed it.
+    """The client is closed. `error` is None if this side closed it.
 
-    `unsent` counts accepted publishes that were never handed to a connection.
+    `unsent` counts accepted publishes that no connection has taken.
     """
 
     __slots__ = ("error", "unsent")

@@ -1,4 +1,4 @@
-"""What a `Client` is told once, at its birth."""
+"""Options that are fixed when a `Client` is created. Their defaults are defined here only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from .subjects import check_subject
 
 __all__ = ["Authenticator", "ClientOptions", "Secret"]
 
-# A value, or a callable that returns one anew for each connection, or something that can be awaited
-# for it.
+# A value, or a callable that is called for each connection and returns a value or an awaitable.
 Secret = str | Callable[[], str | Awaitable[str]] | None
 
-
-# Returns fields of CONNECT (jwt, nkey, sig) for a server's INFO, whose nonce it signs.
+# Returns fields of CONNECT (jwt, nkey, sig) for a server's INFO; `sig` signs the nonce of INFO.
 Authenticator = Callable[[Info], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 
-# nats-server takes 4096 bytes behind CONNECT, in which credentials need room as well. Written as
-# JSON, a name is at most six times as long.
+# nats-server accepts 4096 bytes after CONNECT, and credentials need room as well. As JSON, a name
+# takes at most six times its length.
 _LONGEST_NAME: Final = 256
 
 # Leaves most of a control line to the subject of a request.
@@ -30,28 +28,28 @@ _LONGEST_INBOX_PREFIX: Final = 128
 
 
 class ClientOptions(NamedTuple):
-    """Options of a `Client`. Times are in seconds, sizes in bytes. Clients can share one.
+    """Options of a `Client`. Times are in seconds, sizes in bytes. Clients can share an instance.
 
     Attributes:
         servers: where to connect, in order.
-        user, password, token: a value or a callable, which is called anew for each connection
-            and may be a coroutine function. What stands in a server's URL wins.
-        authenticator: called for more fields of CONNECT, anew for each connection; may be a
-            coroutine function.
-        tls: TLS is required, whatever a server offers. `tls://` and `wss://` ask for it too.
-        tls_first: TLS before the server's INFO.
-        tls_context: handed to the transport as it is; None: the transport's default.
+        user, password, token: each is a value, or a callable that is called for each connection
+            and may be a coroutine function. Credentials in a server's URL take precedence.
+        authenticator: called for each connection, for more fields of CONNECT; may be a coroutine
+            function.
+        tls: require TLS, even if a server does not; `tls://` and `wss://` require it too.
+        tls_first: start TLS before the server's INFO.
+        tls_context: passed to the transport unchanged; None: the transport's default.
         shuffle: try the servers in a random order.
         name: shown by the server's monitoring; without control characters, at most 256 bytes as
             UTF-8.
-        connect_timeout: the total time of one attempt, from opening the socket to the first PONG.
+        connect_timeout: the time for one attempt, from opening the socket to the first PONG.
             math.inf: no deadline.
-        ping_interval: how often this side PINGs. math.inf: never.
-        max_pings_out: PINGs left unanswered before the connection is given up.
-        reconnect: None: never.
-        reconnect_buffer: bytes of publishes kept while disconnected.
+        ping_interval: the time between two PINGs. math.inf: send none.
+        max_pings_out: how many PINGs may be unanswered before the connection is closed.
+        reconnect: the pace of reconnecting; None: do not reconnect.
+        reconnect_buffer: how much may be published while disconnected.
         limits: bounds on what the server may send.
-        ignore_discovered_servers: connect to `servers` only, whatever else a server announces.
+        ignore_discovered_servers: connect only to `servers`, not to servers that others announce.
         inbox_prefix: the first tokens of the subject where replies to requests arrive: a subject
             without wildcards, not under `$`, of at most 128 bytes.
     """
@@ -76,14 +74,14 @@ class ClientOptions(NamedTuple):
     inbox_prefix: str = "_INBOX"
 
     def check(self) -> None:
-        """Refuse values that make no sense.
+        """Check the values.
 
         Raises:
-            TypeError, InvalidOptionError: says which one.
+            TypeError, InvalidOptionError: an option is invalid; the message names it.
         """
         for server in self.servers:
             if server.scheme == "ws" and (self.tls or self.tls_first):
-                raise InvalidOptionError(f"{server!r}: TLS was asked for, so use wss://")
+                raise InvalidOptionError(f"{server!r} has no TLS, which is required: use wss://")
         if not self.servers:
             raise InvalidOptionError("no server was given")
         check_number("connect_timeout", self.connect_timeout, least=0, above=True)
@@ -102,7 +100,7 @@ class ClientOptions(NamedTuple):
 
     @property
     def asks_for_credentials(self) -> bool:
-        """Whether a callable of the user's has to be called for each connection."""
+        """Whether a user's callable has to be called for each connection."""
         return self.authenticator is not None or any(
             map(callable, (self.user, self.password, self.token))
         )
@@ -159,7 +157,7 @@ def _check_name(name: object) -> None:
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     if any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c < "\ue000" for c in name):
         raise InvalidOptionError(
-            f"name must hold neither control characters nor lone surrogates: {name[:40]!r}"
+            f"name must not contain control characters or lone surrogates: {name[:40]!r}"
         )
     size = len(name.encode())
     if size > _LONGEST_NAME:

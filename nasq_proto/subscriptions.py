@@ -1,4 +1,4 @@
-"""What this client is subscribed to, and the table that survives reconnects."""
+"""The subscriptions of a client; the table survives reconnects."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from .output import ControlFrame, Output
 
 __all__ = ["Subscription", "Subscriptions"]
 
-# The heads and bodies of messages that came one behind the other, and when that was.
+# Called with a run of messages: their heads, their bodies, and the receive time.
 Deliver = Callable[[list[Head], list[bytes], float], None]
 
 
 class Subscription:
-    """One SUB, from the call that makes it to the server's confirmation that it is gone.
+    """A subscription, from the call that makes it until the server has confirmed its end.
 
     Attributes:
         subject, queue_group, sid: as the server knows them.
-        confirmed: done when the server has taken the SUB; fails when it was refused.
-        ended: done when no message can come for it any more.
-        delivered: messages received, ever.
-        delivered_before: of these, those that earlier connections brought.
-        max_msgs: the server ends it after that many, counted from the start; None: never.
-        closing: UNSUB is under way; messages may still come.
-        sub_frame: SUB, with a PING behind it whose PONG confirms it.
-        max_frame: UNSUB with `max_msgs`, as it was given to the output last; None: never.
-        unsub_frame: UNSUB for good, once it was given to the output.
+        confirmed: done when the server has accepted the SUB; fails if it was refused.
+        ended: done when no more messages can arrive.
+        delivered: how many messages were received, ever.
+        delivered_before: how many of them were received over earlier connections.
+        max_msgs: the server ends the subscription after this many messages, counted from the start;
+            None: it does not.
+        closing: an UNSUB is on its way; messages can still arrive.
+        sub_frame: SUB, followed by a PING whose PONG confirms it.
+        max_frame: the latest UNSUB with `max_msgs` that was given to the output; None: none was.
+        unsub_frame: the UNSUB without a maximum, once it was given to the output.
     """
 
     __slots__ = (
@@ -71,21 +72,21 @@ class Subscription:
         """Set `max_msgs`.
 
         Raises:
-            TypeError, LocalProtocolError: it is no number that can be sent; nothing has changed.
+            TypeError, LocalProtocolError: it is not a number that can be sent; nothing has changed.
         """
         encode(Unsub(str(self.sid), max_msgs))
         self.max_msgs = max_msgs
 
     def new_max_frame(self) -> ControlFrame:
-        """UNSUB with `max_msgs`; a server counts from the start of its own connection."""
-        assert self.max_msgs is not None, "called only when there is a maximum"
+        """A new UNSUB with `max_msgs`; a server counts from the start of its connection."""
+        assert self.max_msgs is not None, "called only if there is a maximum"
         self.max_frame = ControlFrame(
             encode(Unsub(str(self.sid), self.max_msgs - self.delivered_before))
         )
         return self.max_frame
 
     def new_unsub_frame(self) -> ControlFrame:
-        """UNSUB for good."""
+        """A new UNSUB without a maximum."""
         self.unsub_frame = ControlFrame(encode(Unsub(str(self.sid))))
         return self.unsub_frame
 
@@ -95,7 +96,7 @@ class Subscription:
 
 
 class Subscriptions:
-    """Subscriptions by sid. A sid is never used twice, so a late MSG can't reach the wrong one."""
+    """The subscriptions by sid. No sid is used twice, so no late MSG reaches the wrong one."""
 
     def __init__(self) -> None:
         self.by_sid: dict[bytes, Subscription] = {}
@@ -108,16 +109,17 @@ class Subscriptions:
         return len(self.by_sid)
 
     def add(self, subject: str, queue_group: str | None, deliver: Deliver) -> Subscription:
-        """A new one, with the next sid. Raises what `encode` raises, and then uses no sid."""
+        """Add a subscription with the next sid. If `encode` raises, no sid is used."""
         sub = Subscription(self._last + 1, subject, queue_group, deliver)
         self._last += 1
         self.by_sid[sub.raw_sid] = sub
         return sub
 
     def remove(self, sub: Subscription) -> None:
-        """It is gone: nothing is routed to it and no reconnect brings it back. Idempotent.
+        """Forget the subscription. Idempotent.
 
-        One that was not refused before was taken by the server: messages came, or a PONG did.
+        Resolves `ended`, and `confirmed` as well: if it was not refused earlier, the server must
+        have accepted it.
         """
         if self.by_sid.pop(sub.raw_sid, None):
             sub.confirmed.resolve(None)
@@ -141,10 +143,10 @@ class Subscriptions:
         return frames
 
     def refused(self, error: PermissionsViolationError) -> Subscription | None:
-        """The subscription that a permissions violation speaks of.
+        """The subscription that a permissions violation is about.
 
-        Newer servers name the sid; older ones only the subject: then an unconfirmed one is meant
-        before a confirmed one.
+        Newer servers name the sid. Older ones name only the subject; then an unconfirmed
+        subscription is chosen before a confirmed one.
         """
         if error.sid is not None:
             return self.by_sid.get(error.sid.encode("utf-8", "surrogateescape"))

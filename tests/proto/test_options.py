@@ -104,7 +104,7 @@ def test_a_name_that_is_not_a_str_is_refused(name: Any) -> None:
     "name", ["a\nb", "a\r\nPUB x 0\r\n\r\n", "\0", "a\tb", "\x7f", "\x85", "\ud800", "a\udcff"]
 )
 def test_a_name_with_control_characters_or_surrogates_is_refused(name: str) -> None:
-    with pytest.raises(InvalidOptionError, match="name must hold neither control characters"):
+    with pytest.raises(InvalidOptionError, match="name must not contain control characters"):
         make(name=name)
 
 
