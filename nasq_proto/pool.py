@@ -1,18 +1,19 @@
-"""The servers that a client knows: which one is next, and when.
+"""The servers that a client knows: which one to try next, and when.
 
-A server that another one announced (INFO's connect_urls) joins the pool, and leaves it when it is
-no longer announced; those that the user named stay.
+Servers announce each other (INFO's connect_urls). An announced server joins the pool, and leaves it
+when it is no longer announced. The servers that the user named stay.
 
-Each server has a backoff of its own. The first try after a disconnect is made at once; each
-failure in a row doubles the range that the next delay is drawn from (full jitter, so that the
-clients of a restarted server don't come back in step). A connection that did not last counts
-as a failure: a server that accepts and drops is paced like one that refuses.
+Each server has its own backoff. The first try after a disconnect is made at once. Each failure in a
+row doubles the range from which the next delay is drawn (full jitter, so that the clients of a
+restarted server do not return at the same time). A connection that did not last counts as a
+failure, so a server that accepts connections and drops them is paced like one that refuses them.
 
-Of the servers that are due, those come first that this client was connected to before, then those
-that the user named, then those that were only announced. Many clients are told addresses that they
-can't reach (containers, NAT), so an announced server that was never reached must not keep them
-from one that works: while there is one, an attempt takes no longer than the outage has lasted, or
-one second, and after a failure it rests for ten times as long as the attempt took.
+Among the servers that are due, the client first tries those it was connected to before, then those
+that the user named, then those that were only announced. Many clients cannot reach the addresses
+that are announced to them (containers, NAT). An announced server that was never reached must not
+keep them from one that works. So while a server that was reached is due soon, an attempt at an
+unreached one takes no longer than the outage has lasted, or one second. After a failure it rests
+for ten times as long as the attempt took.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ from .servers import ReconnectPolicy, Server, parse_server
 
 __all__ = ["MOST_ANNOUNCED", "Candidate", "ServerPool"]
 
-# A connection that lived this long, in seconds, clears its server's failures.
+# A connection that lasted this many seconds clears the failures of its server.
 _STABLE_AFTER: Final = 1.0
-# A server in lame duck mode hangs up within about this many seconds.
+# A server in lame duck mode closes the connection within about this many seconds.
 _LAME_DUCK: Final = 10.0
-# Announced servers beyond this number are passed over.
+# Announced servers beyond this number are ignored.
 MOST_ANNOUNCED: Final = 256
-# An announced server that was never reached: seconds for an attempt at the beginning of an outage,
-# and how long it rests after a failure, in lengths of the attempt.
+# For an announced server that was never reached: the seconds for an attempt at the beginning of an
+# outage, and the rest after a failure as a multiple of the duration of the attempt.
 _BRIEFLY: Final = 1.0
 _REST: Final = 10.0
-# The pace of a first connection that is tried for longer, where a lost one is not made again.
+# The pace of the first connection, if the client tries for longer but does not reconnect.
 _USUAL_POLICY: Final = ReconnectPolicy()
 
 
 class Candidate:
-    """A server of one client's pool, and what became of connecting to it.
+    """A server in the pool of one client, with the results of connecting to it.
 
     Attributes:
         server: its address.
-        announced: another server made it known; the user did not name it.
-        reached: the client was connected to it.
+        announced: another server announced it; the user did not name it.
+        reached: the client was connected to it before.
         failures: how many attempts in a row have failed.
         not_before: when it may be tried next.
         tried: it was tried in the first round.
@@ -71,12 +72,12 @@ class Candidate:
         self.not_before = 0.0
         self.tried = False
         self._began = 0.0
-        # What was refused at the last attempt: the same once more ends the tries.
+        # What the server refused at the last attempt; see `ServerPool.failed`.
         self._refusal: object = None
 
     @property
     def unproven(self) -> bool:
-        """Only announced, and never reached."""
+        """Whether it was only announced, and never reached."""
         return self.announced and not self.reached
 
     def __repr__(self) -> str:
@@ -84,26 +85,23 @@ class Candidate:
 
 
 class ServerPool:
-    """The servers, in the order they are tried, each with its own backoff.
+    """The servers, in the order in which they are tried, each with its own backoff.
 
-    In the first round, until a connection is up, each server is tried once and without a pause:
-    those that the user named, then, for `connect_timeout` seconds in all, those that were found
-    meanwhile. So the round ends after at most one connect_timeout for each named server and one
+    In the first round, before the first connection, each server is tried once, without a pause:
+    first the servers that the user named, then those announced meanwhile, for `connect_timeout`
+    seconds in total. So the round takes at most one connect_timeout for each named server, and one
     more.
 
     Args:
-        servers: those that the user named.
+        servers: the servers that the user named, at least one.
         policy: the pace after a connection was lost.
-        rng: where the jitter comes from.
-        connect_timeout: the time of one attempt, in seconds.
-        ignore_announced: stay with what the user named.
+        rng: the source of the jitter.
+        connect_timeout: the time for one attempt, in seconds.
+        ignore_announced: use only the servers that the user named.
 
     Attributes:
-        patient: after the first round go on as in an outage, and let `max_attempts` not count,
-            until a connection is up.
-
-    Raises:
-        InvalidOptionError: there is no server.
+        patient: after the first round, continue as in an outage and ignore `max_attempts`, until a
+            connection is up.
     """
 
     def __init__(
@@ -115,8 +113,6 @@ class ServerPool:
         connect_timeout: float = math.inf,
         ignore_announced: bool = False,
     ) -> None:
-        if not servers:
-            raise InvalidOptionError("no server was given")
         self._named = tuple(servers)
         self._policy = policy
         self._connect_timeout = connect_timeout
@@ -125,19 +121,20 @@ class ServerPool:
         self.reset()
 
     def reset(self, *, patient: bool = False) -> None:
-        """Forget what became of earlier attempts: a new connection is asked for."""
+        """Forget the results of earlier attempts: the client was opened again."""
         self.patient = patient
         self._candidates = [Candidate(server) for server in self._named]
         self._next = 0
-        # Addresses that were given up: announcing them again changes nothing.
+        # Addresses that are no longer tried (authorization failed twice). Announcing them again has
+        # no effect.
         self._given_up: set[str] = set()
         self._first_round = True
-        # When the servers that are found in the first round have had their time.
+        # The end of the time for the servers that were announced during the first round.
         self._round_ends: float | None = None
-        # Failures in a row, whichever the server, and how long the next attempt has to wait.
+        # Failures in a row over all servers, and the time before which no attempt is made.
         self._failures = 0
         self._pause_until = 0.0
-        # When the outage began: its first connection broke.
+        # The beginning of the outage.
         self._lost_at = 0.0
 
     def __len__(self) -> int:
@@ -145,14 +142,15 @@ class ServerPool:
 
     @property
     def servers(self) -> list[Server]:
-        """Those that are known now."""
+        """The servers that are known now."""
         return [candidate.server for candidate in self._candidates]
 
     def pick(self, now: float) -> Candidate | None:
-        """The server to try next; `not_before` says when.
+        """Choose the server to try next, at its `not_before`.
 
-        None when all have been given up or, in the first round, when all have been tried and the
-        pool is not `patient`.
+        Returns:
+            None if no server is left to try; in the first round, if all have been tried and the
+            pool is not `patient`.
         """
         if self._first_round:
             first = self._pick_first(now)
@@ -187,21 +185,21 @@ class ServerPool:
         return None
 
     def begin(self, candidate: Candidate, now: float) -> float:
-        """An attempt begins; how many seconds it may take."""
+        """Begin an attempt, and return how many seconds it may take."""
         candidate._began = now
         seconds = self._connect_timeout
         if not candidate.unproven:
             return seconds
         if self._first_round and self._round_ends is not None:
             return min(seconds, self._round_ends - now)
-        # One that is known to work, and due soon, may be back meanwhile. One that is far away gets
-        # its full time when the outage lasts.
+        # A server that is known to work and due soon may be available again before this one. In a
+        # long outage even a distant server gets its full time.
         if any(c.reached and c.not_before <= now + _BRIEFLY for c in self._candidates):
             return min(seconds, max(_BRIEFLY, now - self._lost_at))
         return seconds
 
     def connected(self, candidate: Candidate) -> None:
-        """A connection is up."""
+        """A connection to this server is up."""
         candidate.reached = True
         candidate._refusal = None
         if self._first_round or self.patient:
@@ -211,13 +209,13 @@ class ServerPool:
                 one.failures = 0
 
     def failed(self, candidate: Candidate, now: float, refusal: object = None) -> None:
-        """An attempt failed, or a connection broke that had hardly lived.
+        """An attempt failed, or a connection broke soon after it was made.
 
         Args:
-            candidate: where.
+            candidate: the server.
             now: the time.
-            refusal: for an authorization error: what was refused, and in which words. The same
-                twice in a row gives the server up, unless the policy wants otherwise.
+            refusal: after an authorization error: its text and the credentials. The same twice in a
+                row ends the tries at this server, if the policy has `give_up_on_auth`.
         """
         candidate.failures += 1
         self._failures += 1
@@ -238,11 +236,11 @@ class ServerPool:
             self._pause_until = now + policy.delay * (1.0 + self.rng.random()) / 2
 
     def lost(self, candidate: Candidate, connected_at: float, now: float) -> None:
-        """A connection broke. One that had lived is no failure: it is tried again at once."""
-        lived = now - connected_at >= _STABLE_AFTER
-        if lived or self._failures == 0:
+        """A connection broke. If it had lasted, its server is tried again at once."""
+        lasted = now - connected_at >= _STABLE_AFTER
+        if lasted or self._failures == 0:
             self._lost_at = now
-        if lived:
+        if lasted:
             candidate.failures = 0
             candidate.not_before = now
             self._failures = 0
@@ -251,22 +249,23 @@ class ServerPool:
             self.failed(candidate, now)
 
     def leave(self, candidate: Candidate, now: float) -> None:
-        """It is shutting down: every other one comes first for a while."""
+        """The server is shutting down: prefer every other server for a while."""
         candidate.not_before = now + _LAME_DUCK
 
     def announce(self, addresses: list[str], by: Candidate, *, lame_duck: bool = False) -> None:
-        """Take in what `by` says of its cluster; it may say nothing (an empty list).
+        """Update the pool with the servers that `by` announces.
 
-        In lame duck mode it leaves itself out, under whatever name: then nothing means nobody.
+        An empty list means that `by` announces nothing, and changes nothing. But a server in lame
+        duck mode leaves itself out, so its empty list means that no other server is there.
 
-        A new server is reached as `by` is: same scheme, same credentials. Where it is named by an
-        IP address, its certificate has to be valid for the name that the user gave. No more than
-        `MOST_ANNOUNCED` are taken in.
+        A new server is reached like `by`, with the same scheme and credentials. If it is announced
+        by its IP address, its certificate must be valid for the name that the user gave. At most
+        `MOST_ANNOUNCED` are added.
         """
         if self._ignore_announced or (not addresses and not lame_duck):
             return
         if len(self._given_up) >= MOST_ANNOUNCED:
-            return  # names without end, where the credentials are refused
+            return  # the server announces new names forever, and refuses the credentials at each
         found: dict[str, Server] = {}
         for address in addresses:
             if len(found) == MOST_ANNOUNCED:
@@ -274,9 +273,9 @@ class ServerPool:
             try:
                 server = parse_server(f"{by.server.scheme}://{address}")
             except InvalidOptionError:
-                continue  # its own pool is no reason to give a server up
+                continue  # an invalid announcement is no reason to leave the server
             found.setdefault(server.address, server)
-        # The addresses as they were read are compared: what is announced may be written otherwise.
+        # Compare parsed addresses: an announced address can be spelled differently.
         self._candidates = [
             c for c in self._candidates if not c.announced or c is by or c.server.address in found
         ]
@@ -293,7 +292,7 @@ class ServerPool:
 
 
 def _like(by: Server, found: Server) -> Server:
-    """A server that `by` announced, to be reached as `by` is."""
+    """A server that `by` announced, to be reached like `by`."""
     return Server(
         found.host,
         found.port,

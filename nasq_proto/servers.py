@@ -1,4 +1,4 @@
-"""Where to connect: server URLs, and the pace of reconnecting."""
+"""Server URLs, and the pace of reconnecting."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _PORTS: Final = {"nats": DEFAULT_PORT, "tls": DEFAULT_PORT, "ws": 80, "wss": 443
 
 
 class ReconnectPolicy(NamedTuple):
-    """How a lost connection is made again.
+    """The pace of reconnecting.
 
-    After the n-th failure in a row the next try at that server waits between 0 and
-    `min(max_delay, delay * factor ** (n - 1))` seconds, drawn evenly.
+    After the n-th failure in a row, the client waits before its next try at that server: a random
+    time between 0 and `min(max_delay, delay * factor ** (n - 1))` seconds.
 
     The same authorization error for the same credentials, twice in a row, ends the tries at a
-    server. A credentials callable that gives something new, or any other outcome in between,
-    starts the count anew. When no server is left, the client closes.
+    server. New credentials from a callable, or any other outcome in between, restart the count.
+    When no server is left, the client closes.
 
     Attributes:
-        delay: range of the first delay, in seconds. The very first try is made at once. When
-            every one of several servers has failed, half of it at least also lies between any two
+        delay: the range of the first delay, in seconds. The very first try is made at once. When
+            all of several servers have failed, at least half of `delay` lies between any two
             attempts.
-        max_delay: the range never exceeds this, in seconds. Short enough that a client is back
-            within a second of its server; jitter spreads the clients.
-        factor: growth per failure.
-        max_attempts: tries per server before giving up and closing; None: without end.
-        give_up_on_auth: False: authorization errors are retried like any other failure, for
-            credentials that are renewed elsewhere and may come late.
+        max_delay: the upper bound of the range, in seconds. The default is short enough that a
+            client is connected again within a second after its server is back.
+        factor: the growth of the range per failure.
+        max_attempts: tries per server before the client closes; None: no limit.
+        give_up_on_auth: False: retry authorization errors like any other failure, for credentials
+            that are renewed elsewhere and may be late.
     """
 
     delay: float = 0.05
@@ -63,16 +63,16 @@ class ReconnectPolicy(NamedTuple):
 
 
 class Server:
-    """The address of a server, and the credentials that its URL holds. It never changes.
+    """The address of a server, and the credentials in its URL. Immutable.
 
-    Its repr and `address` never show credentials.
+    Its repr and its `address` never show credentials.
 
     Args:
         host: a name or an IP address.
         port: its port.
         scheme: nats, tls, ws or wss.
-        user, password, token: the credentials of its URL.
-        tls_name: the name that its certificate has to be valid for; None: the host.
+        user, password, token: the credentials in its URL.
+        tls_name: the name for which its certificate must be valid; None: the host.
     """
 
     __slots__ = ("host", "password", "port", "scheme", "tls_name", "token", "user")
@@ -116,8 +116,8 @@ def server_at(host: str, port: int) -> Server:
 
     Raises:
         TypeError: the host is not a str, or the port not an int.
-        InvalidOptionError: they make no address. The host is not shown: it may be a URL with a
-            password.
+        InvalidOptionError: they are not a valid address. The error does not show the host, which
+            could be a URL with a password.
 
     >>> server_at("::1", 4222)
     Server(nats://[::1]:4222)
@@ -151,7 +151,7 @@ def parse_server(url: str) -> Server:
 
     Raises:
         TypeError: it is not a str.
-        InvalidOptionError: it can't be read; the error shows no credentials.
+        InvalidOptionError: it is not a valid URL. The error shows no credentials.
 
     >>> parse_server("demo.example:4333").address
     'demo.example:4333'
@@ -160,8 +160,8 @@ def parse_server(url: str) -> Server:
     """
     if not isinstance(url, str):
         raise TypeError(f"a server must be a URL as str, not {type(url).__name__}")
-    # Read here: urllib.parse.urlsplit shows parts of passwords in its errors, takes
-    # `user:12/pw@host` for port 12 of a host named "user", and drops line ends without a word.
+    # Parsed here because urllib.parse.urlsplit shows parts of passwords in its errors, takes
+    # `user:12/pw@host` for port 12 of a host named "user", and silently drops line breaks.
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "nats", url
@@ -170,7 +170,9 @@ def parse_server(url: str) -> Server:
     shown = repr(prefix + _without_secret(place))
     default_port = _PORTS.get(scheme.lower())
     if default_port is None:
-        raise InvalidOptionError(f"server URL {shown} has none of the schemes {', '.join(_PORTS)}")
+        raise InvalidOptionError(
+            f"unsupported scheme in server URL {shown}: use nats, tls, ws or wss"
+        )
     if any(mark in userinfo for mark in "/?#"):
         raise InvalidOptionError(
             f"server URL {shown}: in a user, password or token, / ? and # must be percent-encoded"
@@ -179,7 +181,7 @@ def parse_server(url: str) -> Server:
     host, port = (_host(match), int(match["port"] or default_port)) if match else (None, 0)
     if host is None or not 0 < port < 65536:
         raise InvalidOptionError(
-            f"server URL {shown} can't be read: after the scheme and the user it must be host, "
+            f"invalid server URL {shown}: after the scheme and the user it must be host, "
             "host:port or, for IPv6, [address]:port"
         )
     user = password = token = None
@@ -193,22 +195,22 @@ def parse_server(url: str) -> Server:
         readable = False
     else:
         readable = True
-    if not readable:  # raised here: the UnicodeDecodeError, as its context, would hold the secret
+    if not readable:  # raised outside the handler: its context would contain the secret
         raise InvalidOptionError(
-            f"server URL {shown}: the percent-encoded user, password or token is no UTF-8"
+            f"server URL {shown}: the percent-encoded user, password or token is not UTF-8"
         )
     return Server(host, port, scheme=scheme.lower(), user=user, password=password, token=token)
 
 
 _PLACE: Final = re.compile(
-    # The zone of an IPv6 address (RFC 6874) holds no more than the class has.
+    # This class also covers the zone of an IPv6 address (RFC 6874).
     r"(?:\[(?P<ipv6>[0-9A-Za-z.:%_~-]+)]"
     r"|(?P<name>[^\s\x00-\x1f\x7f:/?#\[\]\\,%<>\"]+))(?::(?P<port>[0-9]{0,5}))?/?"
 )
 
 
 def _without_secret(place: str) -> str:
-    """What may be shown of a place: whoever forgot the host has written user:password."""
+    """What errors may show of `place`: without a host, it can be user:password."""
     name, colon, port = place.partition(":")
     readable = not colon or place.startswith("[") or port.rstrip("/").isdigit()
     return place if readable else f"{name}:…"
@@ -218,9 +220,9 @@ def _host(match: re.Match[str]) -> str | None:
     name: str | None = match["name"]
     if name is not None:
         return name.lower()
-    # In a URL the % before a zone is itself percent-encoded (RFC 6874); people write both.
+    # In a URL the % before a zone is percent-encoded (RFC 6874), but both forms are in use.
     address: str = match["ipv6"].replace("%25", "%", 1)
-    from ipaddress import IPv6Address  # few URLs hold one
+    from ipaddress import IPv6Address  # rarely needed
 
     try:
         IPv6Address(address)
@@ -238,11 +240,11 @@ def check_number(
     finite: bool = False,
     unit: str = " seconds",
 ) -> None:
-    """Refuse what is not a number of at least `least`; `above`: more than that.
+    """Check that `value` is a number of at least `least`, or with `above`, greater than `least`.
 
     Raises:
-        TypeError: it is not an int or a float. A bool is neither here.
-        InvalidOptionError: it is NaN, too small, or infinite where it must be `finite`.
+        TypeError: it is not an int or a float; a bool is refused too.
+        InvalidOptionError: it is NaN, too small, or infinite although it must be `finite`.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
@@ -255,10 +257,10 @@ def check_number(
 
 
 def check_policy(policy: ReconnectPolicy) -> None:
-    """Refuse a policy that makes no sense.
+    """Check the values of a policy.
 
     Raises:
-        TypeError, InvalidOptionError: names the number.
+        TypeError, InvalidOptionError: a value is invalid; the message names it.
     """
     if not isinstance(policy, ReconnectPolicy):
         raise TypeError(f"reconnect must be a ReconnectPolicy or None, not {type(policy).__name__}")

@@ -140,3 +140,8 @@ def test_with_an_infinite_ping_interval_no_ping_is_sent(interval: float) -> None
     link.advance(1e9)
     assert client.is_connected
     assert len(broker.sessions[0].received) == before
+
+
+def test_a_client_needs_a_server() -> None:
+    with pytest.raises(InvalidOptionError, match="no server was given"):
+        Client(ClientOptions([]), rng=random.Random(1))
