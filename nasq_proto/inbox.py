@@ -1,14 +1,15 @@
-"""Messages that have come in and are not yet taken, and those who wait for them.
+"""Held messages, and the callers that wait for them.
 
-Messages stay as they are, in columns, until somebody takes them: no object is built for one that is
-cleared or dropped, and however many are held, they give the garbage collector nothing to look at.
-What is put into all columns, or taken from them, is so in one step of the interpreter (a call that
-runs in C from end to end): a KeyboardInterrupt in between would leave one message's subject to the
-next. Whoever waits gets a bare wake-up and looks again; a wake-up given to someone who was
-cancelled goes to the next (`abandon`): none is lost, no message travels in it.
+Messages are held in three columns (heads, bodies, receive times) until a caller pops them. So no
+object is built for a message that is cleared or dropped, and held messages give the garbage
+collector no work. Each change of all three columns is one call that runs in C from end to end: a
+KeyboardInterrupt between two columns would give the subject of one message to the next.
 
-An inbox is unbounded unless bounds are given; then `overflow` says what happens to a message too
-many. Whatever is dropped is counted.
+A waiter gets a wake-up without a message, and checks the inbox again. If a woken waiter was
+cancelled, `abandon` passes its wake-up on. So no wake-up and no message is lost.
+
+An inbox is unbounded unless it is given bounds. Then `overflow` decides what happens to a message
+for which there is no room. Dropped messages are counted.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from .ops import Op
 
 __all__ = ["Held", "Inbox", "Overflow"]
 
-# Its control line, its headers and payload, and when it was received.
+# The head of a message, its body and its receive time.
 Held = tuple[Head, bytes, float]
 
 
 class Overflow(enum.Enum):
-    """What a full inbox does with another message."""
+    """What a full inbox does with one more message."""
 
     DROP_NEWEST = "drop_newest"
     DROP_OLDEST = "drop_oldest"
-    # Reading stops until there is room; a chunk that was already read is taken in whole.
+    # Stop reading until there is room. A chunk that was already read is held in full.
     BLOCK = "block"
-    # As DROP_NEWEST, and whoever takes messages is told by an exception.
+    # Like DROP_NEWEST, and the next pop raises an error.
     ERROR = "error"
 
 
@@ -44,19 +45,22 @@ class Inbox:
     """A FIFO of held messages.
 
     Args:
-        max_messages, max_bytes: bounds on what is held, bytes of payload and headers; None: none.
-        overflow: what happens to a message too many.
+        max_messages, max_bytes: bounds on the held messages and on the bytes of their headers and
+            payloads; None: unbounded.
+        overflow: what happens to a message for which there is no room.
 
     Attributes:
-        heads, bodies, times: what is held, oldest first; one of each for each message, in this
-            order: where a time is, there is a message.
-        oldest: takes the oldest message at each `next`; IndexError when there is none. Where the
-            inbox is `bounded`, say so with `account_for`; `take` does both.
+        heads, bodies, times: the columns, oldest message first. They are changed in this order, so
+            where there is a time, there is a whole message.
+        oldest: `next(oldest)` pops the oldest message, or raises IndexError if there is none. If
+            the inbox is `bounded`, call `account_for` afterwards; `take` does both.
         bounded: whether there are bounds.
-        messages_in: messages that came from the server, ever, dropped ones included.
-        bytes_in: their payload and header bytes.
+        messages_in: messages received from the server, ever, including dropped ones.
+        bytes_in: their header and payload bytes.
         dropped: messages dropped, ever.
-        unraised: messages dropped under ERROR that nobody was told of yet; set it to 0 on telling.
+        unraised: messages dropped under ERROR for which no error was raised yet; set it to 0 when
+            raising one.
+        blocked: whether reading should stop, under BLOCK.
         on_room: called when a blocked inbox has room again.
     """
 
@@ -90,7 +94,7 @@ class Inbox:
     ) -> None:
         for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
             if value is not None and (type(value) is not int or value < 1):
-                raise InvalidOptionError(f"{name} must be a number of at least 1, not {value!r}")
+                raise InvalidOptionError(f"{name} must be an int of at least 1, not {value!r}")
         self.heads: deque[Head] = deque()
         self.bodies: deque[bytes] = deque()
         self.times: deque[float] = deque()
@@ -116,29 +120,29 @@ class Inbox:
         return len(self.bodies)
 
     def __bool__(self) -> bool:
-        """An inbox is one, also when it is empty."""
+        """True, also for an empty inbox."""
         return True
 
     @property
     def items(self) -> list[Held]:
-        """What is held, oldest first: a list made at each look."""
+        """The held messages, oldest first, as a new list."""
         return list(zip(self.heads, self.bodies, self.times, strict=True))
 
     # ------------------------------------------------------------------ in
 
     def deliver(self, heads: list[Head], bodies: list[bytes], now: float) -> None:
-        """Take a run that came from the server."""
+        """Hold a run of messages from the server."""
         self.messages_in += len(bodies)
         size = sum(map(len, bodies))
         self.bytes_in += size
         self._put(heads, bodies, size, now)
 
     def put(self, head: Head, body: bytes, now: float) -> None:
-        """Take one message that never was on the wire."""
+        """Hold a message that was never on the wire."""
         self._put([head], [body], len(body), now)
 
     def put_many(self, head: Head, bodies: list[bytes], now: float) -> None:
-        """Take messages that never were on the wire."""
+        """Hold messages that were never on the wire."""
         self._put([head] * len(bodies), bodies, sum(map(len, bodies)), now)
 
     def _put(self, heads: list[Head], bodies: list[bytes], size: int, now: float) -> None:
@@ -155,7 +159,7 @@ class Inbox:
             self._wake(count)
 
     def _put_bounded(self, head: Head, body: bytes, now: float) -> None:
-        """Take a message that may be one too many."""
+        """Hold a message if there is room, or else follow `overflow`."""
         size = len(body)
         if self.overflow is Overflow.DROP_OLDEST and self._fits(1, size):
             while self.bodies and not self.has_room(size):
@@ -171,7 +175,7 @@ class Inbox:
         self._bytes += size
 
     def has_room(self, size: int) -> bool:
-        """Whether a message of `size` bytes fits beside what is held."""
+        """Whether there is room for a message of `size` bytes."""
         return not self.bounded or self._fits(len(self.bodies) + 1, self._bytes + size)
 
     def _fits(self, messages: int, size: int) -> bool:
@@ -180,7 +184,7 @@ class Inbox:
         )
 
     def room(self) -> Op[None]:
-        """A wake-up for when a message was taken: look with `has_room` again."""
+        """An op that is done once a message was taken. Check `has_room` again then."""
         op: Op[None] = Op()
         self._room.append(op)
         return op
@@ -188,13 +192,13 @@ class Inbox:
     # ------------------------------------------------------------------ out
 
     def take(self) -> Held:
-        """The oldest message. Raises IndexError when there is none."""
+        """Pop the oldest message. Raises IndexError if there is none."""
         held: Held = next(self.oldest)
         self.account_for(len(held[1]))
         return held
 
     def put_back(self, held: list[Held]) -> None:
-        """Have messages that were taken, and told with `account_for`, be the oldest again."""
+        """Put messages that were popped and accounted for back to the front."""
         if held:
             columns = [column[::-1] for column in zip(*held, strict=True)]
             any(map(deque.extendleft, self._columns, columns))
@@ -203,12 +207,12 @@ class Inbox:
             self._wake(len(held))
 
     def clear(self) -> None:
-        """Remove everything; nothing of it counts as dropped."""
+        """Remove all messages; they do not count as dropped."""
         any(map(deque.clear, self._columns))
         self.account_for(self._bytes)
 
     def move_times(self, seconds: float) -> None:
-        """Time is told by another clock from now on: one that shows so much more."""
+        """Shift all receive times by `seconds`, because the transport's clock has changed."""
         if seconds:
             times = self.times
             moved = [at + seconds for at in times]
@@ -216,17 +220,17 @@ class Inbox:
             deque(chain(map(times.append, moved), old), maxlen=0)
 
     def new_drops(self) -> int:
-        """Messages dropped since this was last asked."""
+        """The number of messages dropped since the last call."""
         new, self._reported = self.dropped - self._reported, self.dropped
         return new
 
     def account_for(self, size: int) -> None:
-        """A message, or several, of that size were taken."""
+        """Account for `size` bytes that were removed: unblock reading, and wake pushers."""
         if not self.bounded:
             return
-        # Whoever was interrupted between taking and saying so is put right when nothing is left.
+        # An interrupt between removing and accounting is corrected once the inbox is empty.
         self._bytes = self._bytes - size if self.bodies else 0
-        # Half empty before reading goes on: else every message would stop and start it.
+        # Read again only when half empty: otherwise every message would stop and start reading.
         if self.blocked and self._fits(2 * len(self.bodies), 2 * self._bytes):
             self.blocked = False
             if self.on_room is not None:
@@ -239,7 +243,11 @@ class Inbox:
     # ------------------------------------------------------------------ waiting
 
     def waiter(self, *, again: bool = False) -> Op[None]:
-        """A wake-up for when something may be there. `again` keeps the place at the front."""
+        """An op that is done once there may be a message.
+
+        Args:
+            again: the caller was woken and found none: keep its place at the front.
+        """
         op: Op[None] = Op()
         if again:
             self._waiters.appendleft(op)
@@ -248,7 +256,7 @@ class Inbox:
         return op
 
     def abandon(self, op: Op[None]) -> None:
-        """Whoever held `op` looks no more. A wake-up that it had got goes to the next."""
+        """The waiter of `op` has stopped. If it was already woken, wake the next one instead."""
         if op in self._room:
             self._room.remove(op)
         elif not op.done:
@@ -257,7 +265,7 @@ class Inbox:
             self._wake(1)
 
     def wake_all(self) -> None:
-        """Let everyone look again, for instance since nothing more will come."""
+        """Wake all waiters, for instance because no more messages will arrive."""
         self._wake(len(self._waiters))
         room, self._room = self._room, []
         for op in room:

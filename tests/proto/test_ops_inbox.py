@@ -328,7 +328,7 @@ def bodies_in(inbox: Inbox) -> list[bytes]:
 @pytest.mark.parametrize("name", ["max_messages", "max_bytes"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "5"])
 def test_an_invalid_limit_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(InvalidOptionError, match=f"{name} must be a number of at least 1"):
+    with pytest.raises(InvalidOptionError, match=f"{name} must be an int of at least 1"):
         Inbox(**{name: value})
 
 

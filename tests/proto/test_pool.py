@@ -65,7 +65,7 @@ def hosts(pool: ServerPool, times: int, now: float = 0.0) -> list[str]:
 # ---------------------------------------------------------------------- the first round
 
 
-def test_a_pool_needs_a_server() -> None:
+def test_the_length_of_a_pool_is_the_number_of_servers() -> None:
     assert len(new_pool("a", "b")) == 2
 
 
