@@ -430,7 +430,7 @@ class Lifecycle:
         self._broken(current, error, now)
 
     def _drop_current(self, error: Exception) -> None:
-        """As `_drop`, at the time of the latest input; does nothing without an attempt."""
+        """Like `_drop`, at the time of the latest input. Does nothing without an attempt."""
         if self._attempt is not None:
             self._drop(error, self._now)
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from nasq_proto.timers import Timer, Timers
 
+from .test_client import Rig
+
 
 class Log:
     """What was called, and when."""
@@ -97,6 +99,26 @@ def test_cancelled_timers_are_removed() -> None:
         timers.at(1e3 + n, log("x")).cancel()
     assert len(timers) == len(kept)
     assert len(timers._heap) < 200
+
+
+def test_a_feature_can_set_timers_on_a_client() -> None:
+    rig, log = Rig().connect(), Log()
+    due = rig.link.now + 1.0
+    rig.client.timers.at(due, log("a"))
+    assert rig.client.next_timeout() == due
+    rig.link.advance(2.0)
+    assert log.calls == [("a", due)]
+
+
+def test_a_client_leaves_no_timers_behind() -> None:
+    rig = Rig().connect()
+    for _ in range(5):
+        rig.link.cut()
+        rig.link.advance(1.0)
+    assert rig.client.is_connected
+    assert len(rig.client.timers) == 1, "the PING"
+    rig.client.close()
+    assert (len(rig.client.timers), rig.client.next_timeout()) == (0, None)
 
 
 @given(
