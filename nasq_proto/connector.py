@@ -134,8 +134,8 @@ class Connector:
         urls = info.ws_connect_urls if attempt.server.over_websocket else info.connect_urls
         self.pool.announce(urls, attempt.candidate, lame_duck=info.ldm)
 
-    def give_up(self, attempt: Attempt) -> None:
-        """The client gives up during this attempt, for lack of time."""
+    def timed_out(self, attempt: Attempt) -> None:
+        """The time for the first connection ended during this attempt."""
         address = attempt.server.address
         if address not in self.reasons:
             self.reasons[address] = attempt.too_late("in the time given")

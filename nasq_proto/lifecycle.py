@@ -223,7 +223,7 @@ class Lifecycle:
         if self.state is not ClientState.CONNECTING:
             return
         if self._attempt is not None:
-            self._connector.give_up(self._attempt)
+            self._connector.timed_out(self._attempt)
         self._shut(self._connector.failure())
 
     def close(self) -> Op[None]:
