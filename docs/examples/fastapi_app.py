@@ -35,8 +35,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.queue = queue
         consumer = asyncio.create_task(consume(queue))
         yield
-        await queue.drain()  # no new orders
-        await consumer  # the ones that are already here
+        await queue.unsubscribe()  # no new orders
+        await queue.disconnect()
+        await consumer  # which finishes the orders that are already here
 
 
 app = FastAPI(lifespan=lifespan)

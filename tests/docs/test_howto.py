@@ -136,9 +136,26 @@ def test_the_fastapi_application_under_uvicorn_works_on_what_it_has_and_ends(
                 assert json.load(answer) == {"accepted": number}
         queue.publish("orders.new", "not JSON")
         web.wait_for("failed: <Message 'orders.new' 8 bytes b'not JSON'>")
-        assert sorted(get(f"{url}/orders/done")) == list(range(20))
+        while len(done := get(f"{url}/orders/done")) < 20:
+            pass
+        assert done == list(range(20))
         web.end(signal.SIGTERM, status=-signal.SIGTERM)
         assert "Application shutdown complete" in web.output
+
+
+def test_the_fastapi_application_ends_while_there_is_no_server() -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--port", "0"]
+    with LocalServer() as server, Program(server, "fastapi_app.py", command=command) as web:
+        url = web.wait_for(r"running on (http://\S+)")[1]
+        assert get(f"{url}/health")["connected"]
+        server.kill()
+        while get(f"{url}/health")["connected"]:
+            pass
+        web.end(signal.SIGTERM, status=-signal.SIGTERM)
+    assert "Application shutdown complete" in web.output
+    assert "Traceback" not in web.output
 
 
 # ---------------------------------------------------------------------- WSGI
