@@ -34,7 +34,9 @@ def environment(server: LocalServer) -> dict[str, str]:
         **os.environ,
         "NASQ_DOCS_PORT": str(server.port),
         "NATS_URL": server.url,
-        "PYTHONPATH": str(_LOCALHOST),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(_LOCALHOST), os.environ.get("PYTHONPATH")])
+        ),
         "PYTHONUNBUFFERED": "1",
     }
 
