@@ -1,7 +1,8 @@
 """Prepare docstrings for the reference: a griffe extension, named in mkdocs.yml.
 
 In the source, entries with the same text are one entry (`user, password, token: …`), and examples
-begin with a bare `>>>`. The parser needs one entry for each name, and Markdown needs fences.
+begin with a bare `>>>`. The parser needs one entry for each name, on one line, and Markdown needs
+fences around examples.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import griffe
 
 _SECTION = re.compile(r"(Args|Attributes|Raises):$")
 _GROUP = re.compile(r"    (\w+(?:, \w+)+): (.*)")
+_NAMES = re.compile(r"    \w+(?:, \w+)*,$")
 
 
 class Docstrings(griffe.Extension):
@@ -34,6 +36,9 @@ def _one_name_each(lines: list[str]) -> list[str]:
         line = lines[index]
         index += 1
         in_section = bool(_SECTION.match(line)) or (in_section and line.startswith("    "))
+        while in_section and _NAMES.match(line) and index < len(lines):
+            line += " " + lines[index].strip()
+            index += 1
         group = _GROUP.match(line)
         if not in_section or group is None:
             result.append(line)
