@@ -304,7 +304,8 @@ class BlockingNASQueue:
             ConnectionLostError: the connection broke before the reply.
             PermissionsViolationError, SubscriptionRefusedError: the server refuses the request, or
                 the subscription for its reply.
-            and what `push` raises.
+
+        It also raises what `push` raises.
         """
         call = self._queue.request(subject, message, timeout=timeout, headers=headers)
         return self._run(call, waits=True)
@@ -319,7 +320,8 @@ class BlockingNASQueue:
 
         Raises:
             UsageError: it asks for no reply.
-            and what `push` raises for the reply.
+
+        It also raises what `push` raises for the reply.
         """
         self._run(self._queue.respond(message, reply, headers))
 

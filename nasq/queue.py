@@ -566,7 +566,8 @@ class NASQueue:
             ConnectionLostError: the connection broke before the reply.
             PermissionsViolationError, SubscriptionRefusedError: the server refuses the request, or
                 the subscription for its reply.
-            and what `push` raises.
+
+        It also raises what `push` raises.
 
         Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
         """
@@ -613,7 +614,8 @@ class NASQueue:
 
         Raises:
             UsageError: it asks for no reply.
-            and what `push` raises for the reply; cancellation as there.
+
+        It also raises what `push` raises for the reply.
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
