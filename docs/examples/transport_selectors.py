@@ -122,6 +122,7 @@ class SelectorsTransport(BaseTransport):
         self._sock: socket.socket | None = None
         self._left = memoryview(b"")  # what was written and not sent yet
         self._broken: OSError | None = None  # why sending failed
+        self._asking: Coroutine[Any, Any, dict[str, str]] | None = None
 
     # When to call the pump
 
@@ -268,6 +269,9 @@ class SelectorsTransport(BaseTransport):
             self._loop.watch(self._sock, 0, self._on_ready)
             self._sock.close()
             self._sock, self._left = None, memoryview(b"")
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
     # Credentials
 
@@ -275,7 +279,8 @@ class SelectorsTransport(BaseTransport):
         async def read() -> dict[str, str]:
             return await need
 
-        fields = self._loop.spawn(read())
+        self._asking = read()
+        fields = self._loop.spawn(self._asking)
         fields.on_done(lambda: self._turn(self._credentials_read, need, fields))
 
     def _credentials_read(self, need: NeedCredentials, fields: Op[dict[str, str]]) -> None:
