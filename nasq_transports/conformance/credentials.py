@@ -7,7 +7,7 @@ from collections.abc import Generator
 from nasq_proto import Op, Server
 from nasq_proto.testing import Broker
 
-from .harness import Harness, Rig, check, failure
+from .harness import BOUND, Harness, Rig, check, failure
 
 
 @check
@@ -86,7 +86,7 @@ async def closing_ends_credentials_that_are_awaited(
     async def password() -> str:
         states.append("asked")
         try:
-            await rig.wait(Op())
+            await rig.wait(Op(), 2 * BOUND)  # longer than this check waits for the end of it
         finally:
             states.append("ended")
         return "never"
