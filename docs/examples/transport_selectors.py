@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from nasq import NASQueue
-from nasq_proto import NeedCredentials, Op, Server, UsageError
+from nasq_proto import NeedCredentials, Op, Server
 from nasq_transports import BaseTransport
 
 T = TypeVar("T")
@@ -110,6 +110,8 @@ def until(op: Op[Any]) -> Generator[Op[Any], None, None]:
 
 class SelectorsTransport(BaseTransport):
     """Drives a client on a `Loop`."""
+
+    _home = "loop"  # for the error that refuses a caller on another one
 
     def __init__(self, loop: Loop) -> None:
         super().__init__()
@@ -313,11 +315,6 @@ class SelectorsTransport(BaseTransport):
 
     def caller(self) -> object:
         return getattr(_thread, "loop", None)
-
-    def check(self) -> None:
-        super().check()
-        if self.caller() is not self._loop:
-            raise UsageError("this queue belongs to another loop: use it where it connected")
 
 
 async def produce(queue: NASQueue) -> None:
