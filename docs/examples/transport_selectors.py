@@ -28,7 +28,7 @@ _thread = threading.local()
 
 
 class Loop:
-    """Runs callbacks and coroutines. A coroutine that yields an `Op` goes on when it is done."""
+    """Runs callbacks and coroutines. A coroutine that yields an `Op` is resumed when it is done."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

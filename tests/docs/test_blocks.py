@@ -20,7 +20,7 @@ import nasq_proto
 import nasq_transports
 from nasq.server import LocalServer
 
-from .pages import EXAMPLES, PAGES, Block, blocks, program, sources
+from .pages import EXAMPLES, PAGES, ROOT, Block, blocks, program, sources
 
 # The embedding guide shows this program in parts. The parts are compared with the file, and the
 # program is run, by tests/transports/test_example_transport.py.
@@ -58,6 +58,12 @@ def test_each_program_is_shown_on_a_page_and_run_by_a_test() -> None:
             continue
         assert path.name in shown, f"no page shows {path.name}"
         assert f'"{path.name}"' in tests, f"no test runs {path.name}"
+
+
+def test_each_decision_is_there_once() -> None:
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    numbers = [int(number) for number in re.findall(r"(?m)^(\d+)\. ", text)]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def modules() -> list[str]:
