@@ -21,14 +21,16 @@ from nasq_proto.errors import __all__ as _errors
 from .blocking import BlockingNASQueue
 from .message import Message
 from .notices import UnanswerableRequest, UnpoppedMessages
+from .options import ConnectionOptions, OverflowPolicy, QueueOptions
 from .payload import Payload
-from .queue import NASQueue, OverflowPolicy
+from .queue import NASQueue
 from .stats import Stats
 
 __all__ = [
     "BlockingNASQueue",
     "Closed",
     "Connected",
+    "ConnectionOptions",
     "Disconnected",
     "Headers",
     "LameDuck",
@@ -37,6 +39,7 @@ __all__ = [
     "Notice",
     "OverflowPolicy",
     "Payload",
+    "QueueOptions",
     "ReconnectPolicy",
     "Reconnected",
     "ServerErrorReceived",

@@ -12,22 +12,26 @@ import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
-from nasq_proto import ClientState, Held, ReconnectPolicy
-from nasq_proto.options import Secret
-from nasq_transports import OnEvent
+from nasq_proto import ClientState, Held
+from nasq_proto.publisher import PublishNow
 from nasq_transports.blocking import BlockingTransport
 from nasq_transports.sync import run_sync
 
-from .auth import Source
-from .message import Message
+from .message import HeadersLike, Message
+from .options import (
+    QUEUE_DEFAULTS,
+    OptionsSignature,
+    QueueOptions,
+    seconds_of,
+    with_defaults,
+)
+from .parts import Parts
 from .payload import Payload, encode_payload
-from .queue import HeadersLike, NASQueue, OverflowPolicy, _check_most, _seconds
+from .queue import queue_of
+from .receiver import check_pop_many
 from .stats import Stats
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = ["BlockingNASQueue"]
 
@@ -48,95 +52,56 @@ class BlockingNASQueue:
     {'id': 1}
     """
 
+    __signature__ = OptionsSignature(QUEUE_DEFAULTS)
+
     def __init__(
         self,
         host: str = "localhost",
         port: int = 4222,
         namespace: str | None = "default",
-        *,
-        servers: Iterable[str] | None = None,
-        user: Secret = None,
-        password: Secret = None,
-        token: Secret = None,
-        credentials: Source | None = None,
-        nkey_seed: Source | None = None,
-        tls: bool | ssl.SSLContext | None = None,
-        tls_handshake_first: bool = False,
-        shuffle_servers: bool = False,
-        ignore_discovered_servers: bool = False,
-        name: str | None = None,
-        connect_timeout: float = 5.0,
-        ping_interval: float = 120.0,
-        max_pings_out: int = 2,
-        reconnect: ReconnectPolicy | None = ReconnectPolicy(),
-        reconnect_buffer: int = 8 * 1024 * 1024,
-        max_messages: int | None = None,
-        max_bytes: int | None = None,
-        overflow: OverflowPolicy = "drop_newest",
-        on_event: OnEvent | None = None,
-        wait_for_server: float = 0.0,
+        **options: Unpack[QueueOptions],
     ) -> None:
+        kind = type(self).__name__
+        options = with_defaults(kind, options, QUEUE_DEFAULTS)
         self._lock = threading.RLock()
-        self._queue = NASQueue(
+        # With one lock for everything, a thread that pushes and another that pops would hand it to
+        # each other for every message.
+        parts = Parts(
             host,
             port,
             namespace,
-            servers=servers,
-            user=user,
-            password=password,
-            token=token,
-            credentials=credentials,
-            nkey_seed=nkey_seed,
-            tls=tls,
-            tls_handshake_first=tls_handshake_first,
-            shuffle_servers=shuffle_servers,
-            ignore_discovered_servers=ignore_discovered_servers,
-            name=name,
-            connect_timeout=connect_timeout,
-            ping_interval=ping_interval,
-            max_pings_out=max_pings_out,
-            reconnect=reconnect,
-            reconnect_buffer=reconnect_buffer,
-            max_messages=max_messages,
-            max_bytes=max_bytes,
-            overflow=overflow,
-            on_event=on_event,
-            wait_for_server=wait_for_server,
-            transport=partial(BlockingTransport, self._lock),
+            {**options, "transport": partial(BlockingTransport, self._lock)},
+            kind=kind,
+            lock=self._lock,
+            pop_lock=threading.RLock(),
         )
-        self._queue._kind = type(self).__name__
-        # One thread that pushes and another that pops would otherwise hand the lock to each other
-        # for every message. Whoever takes from a bounded queue makes room: that needs the lock.
-        if not self._queue._inbox.bounded:
-            self._queue._pop_lock = threading.RLock()
-        else:
-            self._queue._pop_lock = self._lock
+        self._queue = queue_of(parts)
+        self._session = parts.session
+        self._sender = parts.sender
+        self._receiver = parts.receiver
 
     def __repr__(self) -> str:
         return repr(self._queue)
 
     def _run(self, coroutine: Coroutine[Any, Any, T], *, waits: bool = False) -> T:
         """The result of a coroutine. One that `waits` does nothing at all where it may not wait."""
-        queue = self._queue
+        session = self._session
         try:
-            if queue._caller() is not queue._owner:
-                self._check()
-            if waits and isinstance(queue._transport, BlockingTransport):
-                queue._transport.check_wait(held=0)
+            # Before the lock: in a forked child, a thread of the parent may hold it forever.
+            if session.caller() is not session.owner:
+                session.check()
+            if waits and isinstance(session.transport, BlockingTransport):
+                session.transport.check_wait(held=0)
         except BaseException:
             coroutine.close()
             raise
         try:
             return run_sync(coroutine, self._lock)
         except BaseException:
-            # What a signal handler raises may have come just before the thread was woken.
+            # A signal handler may have raised just before the driver's thread was woken.
             with self._lock:
-                queue._kick()
+                session.kick()
             raise
-
-    def _check(self) -> None:
-        # Before the lock: in a forked child a thread of the parent may hold it for ever.
-        self._queue._check()
 
     def connect(self, timeout: float | None = None) -> bool:
         """Connect to the first server that answers.
@@ -178,7 +143,7 @@ class BlockingNASQueue:
         the Closed event. The local queue stays readable. Every subscription ends: after another
         `connect()`, subscribe again.
         """
-        closed = self._queue._client.state is ClientState.CLOSED
+        closed = self._session.client.state is ClientState.CLOSED
         self._run(self._queue.disconnect(), waits=not closed)
 
     def is_connected(self) -> bool:
@@ -229,7 +194,7 @@ class BlockingNASQueue:
             UsageError: called from a process that was forked after `connect`.
         """
         body = message if type(message) is bytes else encode_payload(message)
-        if not self._send_now(subject, body, headers, True):
+        if not self._send_now(self._sender.push_now, subject, body, headers, True):
             self._run(self._queue.push(subject, body, headers))
 
     def push_many(
@@ -262,23 +227,34 @@ class BlockingNASQueue:
         Raises what `push` raises.
         """
         body = message if type(message) is bytes else encode_payload(message)
-        if reply_to is not None or not self._send_now(subject, body, headers, False):
+        if reply_to is not None or not self._send_now(
+            self._sender.publish_now, subject, body, headers, False
+        ):
             self._run(self._queue.publish(subject, body, headers, reply_to))
 
-    def _send_now(self, subject: str, body: bytes, headers: HeadersLike | None, keep: bool) -> bool:
-        """See `NASQueue._send_now`. With `with lock`, a third of a push would be the lock."""
-        queue, lock = self._queue, self._lock
-        if queue._caller() is not queue._owner:
+    def _send_now(
+        self,
+        on_credit: PublishNow,
+        subject: str,
+        body: bytes,
+        headers: HeadersLike | None,
+        keep: bool,
+    ) -> bool:
+        """Send on credit, or at once; see `Sender`."""
+        session, lock = self._session, self._lock
+        if session.caller() is not session.owner:
             return False
         try:
-            lock.acquire()
-            done = queue._send_now(subject, body, headers, keep)
+            lock.acquire()  # `with lock` would take a third of the time of a push
+            done = headers is None and on_credit(subject, body)
+            if not done:
+                done = self._sender.send_now(subject, body, headers, keep)
         except BaseException:
-            # A KeyboardInterrupt may have come before the lock was there. Not where a call that a
-            # signal handler has interrupted owns it already: `acquire` doesn't wait then, and no
-            # signal is handled between `try` and its end. So what is owned was taken here.
+            # A KeyboardInterrupt may have come before the lock was acquired. If a call owned it
+            # already that a signal handler has interrupted, `acquire` did not wait, and no signal
+            # is handled between `try` and its end. So a lock that is owned was acquired here.
             if lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
-                queue._kick()  # or just before the thread was woken
+                session.kick()  # the signal may have come just before the thread was woken
                 lock.release()
             raise
         lock.release()
@@ -368,15 +344,15 @@ class BlockingNASQueue:
         A KeyboardInterrupt ends the wait and loses nothing. (In the moment between taking a message
         and returning it, it loses that one.)
         """
-        queue = self._queue
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
-            _seconds(timeout)
-        if queue._caller() is queue._owner:
-            with queue._pop_lock:
-                message = queue._pop_now()
+            seconds_of(timeout)
+        session, receiver = self._session, self._receiver
+        if session.caller() is session.owner:
+            with receiver.lock:
+                message = receiver.pop_now()
             if message is not None:
                 return message
-        return self._run(queue.pop(timeout))
+        return self._run(receiver.pop(timeout))
 
     def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
@@ -386,14 +362,14 @@ class BlockingNASQueue:
 
         Raises what `pop` raises. What it has taken when it is interrupted is put back.
         """
-        _check_most(max_messages, timeout)
+        check_pop_many(max_messages, timeout)
         held: list[Held] = []
         try:
-            return self._run(self._queue._pop_many(max_messages, timeout, held))
+            return self._run(self._receiver.pop_many(max_messages, timeout, held))
         except BaseException:
-            if held:  # else the lock need not be free: this may be the child of a fork
+            if held:  # else the lock may be held forever: this may be the child of a fork
                 with self._lock:
-                    self._queue._put_back(held)
+                    self._receiver.put_back(held)
             raise
 
     def __iter__(self) -> Iterator[Message]:
@@ -442,7 +418,7 @@ class BlockingNASQueue:
 
     def clear_queue(self) -> None:
         """Remove every message from the local queue."""
-        self._check()
+        self._session.check()
         with self._lock:
             self._queue.clear_queue()
 
@@ -452,6 +428,6 @@ class BlockingNASQueue:
 
     def stats(self) -> Stats:
         """What went through this queue so far. `stats()._asdict()` is a dict."""
-        self._check()
+        self._session.check()
         with self._lock:
             return self._queue.stats()

@@ -1,4 +1,4 @@
-"""Where a push goes: on the wire, and into the local queue or not. Kept for each subject."""
+"""Where a push goes: on the wire, and into the local queue or not. Cached for each subject."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from nasq_proto import Client, Head, Subscription, subject_matches
-from nasq_proto.output import Publisher
+from nasq_proto.publisher import Publisher
 
 from .namespace import Namespace
 
 __all__ = ["Route", "Routes"]
 
-# Subjects whose routes are kept, and how much their control lines may take together, in bytes:
-# what Python keeps for each line is counted with it.
+# Subjects whose routes are cached, and the bytes that their control lines may take together. What
+# Python itself needs for each line is counted with it.
 _CACHED: Final = 1024
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _LINE: Final = 160
@@ -24,39 +24,31 @@ class Route:
 
     Attributes:
         publisher: puts it on the wire.
-        subject: as the server knows it.
-        local: the head of what is put into the local queue, since the server will not bring it
-            back; None: it will.
+        lines: the control lines of the publisher.
+        subject: the subject as the server knows it.
+        local: the head of what is put into the local queue, since the server will not bring the
+            message back; None: it will.
+        counted: how many of the lines `Routes` knows of.
     """
 
-    __slots__ = ("counted", "local", "publisher", "subject")
+    __slots__ = ("counted", "lines", "local", "publisher", "subject")
 
     def __init__(self, publisher: Publisher, local: Head | None) -> None:
         self.publisher = publisher
+        self.lines = publisher.lines
         self.subject = publisher.subject
         self.local = local
-        # How many of the publisher's lines `Routes` knows of.
         self.counted = 0
 
 
 class Routes:
-    """The routes of a queue, by the subject that its user gives.
+    """The routes of a queue, by the subject that its caller gives.
 
     Attributes:
-        publish_lines: control lines by subject and size, of what was sent before: `publish` has to
-            look up no more.
-        push_lines: of these, the subjects where nothing is kept here.
+        known: the routes that were used before. The quick ways to publish look them up here.
     """
 
-    __slots__ = (
-        "_bytes",
-        "_client",
-        "_known",
-        "_namespace",
-        "_subscriptions",
-        "publish_lines",
-        "push_lines",
-    )
+    __slots__ = ("_bytes", "_client", "_namespace", "_subscriptions", "known")
 
     def __init__(
         self, client: Client, namespace: Namespace, subscriptions: Mapping[int, Subscription]
@@ -64,20 +56,22 @@ class Routes:
         self._client = client
         self._namespace = namespace
         self._subscriptions = subscriptions
-        self._known: dict[str, Route] = {}
         self._bytes = 0
-        self.publish_lines: dict[str, dict[int, bytes]] = {}
-        self.push_lines: dict[str, dict[int, bytes]] = {}
+        self.known: dict[str, Route] = {}
 
     def __getitem__(self, subject: str) -> Route:
-        """The route to a subject. Raises TypeError, InvalidSubjectError."""
+        """The route to a subject.
+
+        Raises:
+            TypeError, InvalidSubjectError: the subject can't be published to.
+        """
         try:
-            route = self._known[subject]
+            route = self.known[subject]
         except (KeyError, TypeError):
             route = None
-        if route is None:  # outside of the handler: an error of its own has no context then
+        if route is None:  # not inside the handler: an error of `_new` would have it as its context
             return self._new(subject)
-        new = len(route.publisher.lines) - route.counted
+        new = len(route.lines) - route.counted
         if new:
             route.counted += new
             self._bytes += new * (len(route.subject) + _LINE)
@@ -93,21 +87,15 @@ class Routes:
             for sub in self._subscriptions.values()
             if not sub.closing
         )
-        publisher = self._client.publisher(full)
-        route = Route(publisher, None if brought_back else Head(full, b"", None, 0, 0))
-        if len(self._known) >= _CACHED:
+        local = None if brought_back else Head(full, b"", None, 0, 0)
+        if len(self.known) >= _CACHED:
             self.clear()
-        self._known[subject] = route
-        self.publish_lines[subject] = publisher.lines
-        if brought_back:
-            self.push_lines[subject] = publisher.lines
+        route = self.known[subject] = Route(self._client.publisher(full), local)
         return route
 
     def clear(self) -> None:
-        """The subscriptions have changed, or too much is kept: find every route anew."""
-        for route in self._known.values():
-            route.publisher.lines.clear()
+        """Forget every route: the subscriptions have changed, or the lines take too much memory."""
+        for route in self.known.values():
+            route.lines.clear()
         self._bytes = 0
-        self._known.clear()
-        self.publish_lines.clear()
-        self.push_lines.clear()
+        self.known.clear()

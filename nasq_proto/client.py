@@ -61,8 +61,8 @@ from .output import (
     CRLF,
     HIGH_WATER,
     MOST_PONGS,
-    Publisher,
 )
+from .publisher import Publisher
 from .replies import PendingReply, TakeReply
 from .states import ClientState
 from .subjects import decode_text

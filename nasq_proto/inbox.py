@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, repeat, starmap
 from typing import Any
 
-from .decoder import Head
 from .errors import InvalidOptionError
+from .messages import Head
 from .ops import Op
 
 __all__ = ["Held", "Inbox", "Overflow"]
@@ -139,7 +139,17 @@ class Inbox:
 
     def put(self, head: Head, body: bytes, now: float) -> None:
         """Hold a message that was never on the wire."""
-        self._put([head], [body], len(body), now)
+        if self.bounded:
+            self._put([head], [body], len(body), now)
+            return
+        heads, bodies, times = self.heads, self.bodies, self.times
+        # The interpreter makes no call between these three, so it runs no signal handler and no
+        # other thread there: each message has all of its parts.
+        heads += (head,)
+        bodies += (body,)
+        times += (now,)
+        if self._waiters:
+            self._wake(1)
 
     def put_many(self, head: Head, bodies: list[bytes], now: float) -> None:
         """Hold messages that were never on the wire."""

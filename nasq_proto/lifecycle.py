@@ -50,8 +50,8 @@ from .options import ClientOptions
 from .output import (
     NO_LIMIT,
     Output,
-    Publisher,
 )
+from .publisher import Publisher
 from .replies import Replies
 from .servers import Server
 from .states import CLIENT_STEPS, ClientState

@@ -20,9 +20,9 @@ A frame that is taken back leaves empty pieces behind, so that no other frame ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .encoder import MAX_CONTROL_LINE, PONG, ROOM_FOR_SIZES, check_line_length, publish_head
+from .encoder import PONG
 from .errors import PayloadTooLargeError
 from .ops import Op
 
@@ -38,7 +38,6 @@ __all__ = [
     "ControlFrame",
     "LivenessFrame",
     "Output",
-    "Publisher",
 ]
 
 CRLF: Final = b"\r\n"
@@ -53,8 +52,6 @@ MOST_PONGS: Final = HIGH_WATER // len(PONG)
 # A prime: 0 says that none was given, so it should not be what is left.
 CREDIT: Final = (1 << 17) - 1
 COST: Final = 128
-# Control lines that one Publisher keeps; one per size of payload.
-_KEPT_LINES: Final = 256
 
 
 class ControlFrame(bytes):
@@ -245,6 +242,11 @@ class Output:
         return (
             self.limit == NO_LIMIT and max(sizes) <= self.max_payload and sum(sizes) <= HIGH_WATER
         )
+
+    @staticmethod
+    def batch_size(size: int) -> int:
+        """How many publishes of `size` bytes the credit of one turn pays for; at least one."""
+        return max(1, CREDIT // (COST + size))
 
     # ------------------------------------------------------------------ handing over
 
@@ -438,68 +440,3 @@ class Output:
                 piece.at = at
         for at, pending in requests.items():
             pending.at = at
-
-
-class Publisher:
-    """Publishes to one subject, without headers: checked once, encoded once per size.
-
-    Attributes:
-        lines: the control lines, by size of the payload, of sizes that were seen.
-
-    Raises:
-        TypeError, InvalidSubjectError: the subject can't be published to.
-    """
-
-    __slots__ = ("_head", "_longest_reply", "_output", "lines", "subject")
-
-    def __init__(self, output: Output, subject: str) -> None:
-        self.subject = subject
-        self._output = output
-        self._head = publish_head(subject, None, with_headers=False)
-        self._longest_reply = MAX_CONTROL_LINE - ROOM_FOR_SIZES - len(self._head) - 1
-        self.lines: dict[int, bytes] = {}
-
-    def publish(self, payload: bytes) -> bool:
-        """See `Client.publish`."""
-        size = len(payload)
-        output = self._output
-        line = self.lines.get(size) or self._line(size)
-        if output.credit > 0 and size <= output.max_payload:
-            # Joined once, with everything else that is sent then.
-            output.frames += (line, payload, CRLF)
-            output.credit -= size + COST
-            return False
-        return output.publish(line, payload, self.subject)
-
-    def request(self, payload: bytes, pending: PendingReply) -> bool:
-        """Publish with `pending.reply` as the reply subject; see `Client.request`."""
-        size = len(payload)
-        output = self._output
-        if len(pending.reply) > self._longest_reply:
-            check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
-        line = b"%b%b %d\r\n" % (self._head, pending.reply, size)
-        # `Output.expect`, unfolded: one call less for each request.
-        pending.line = line
-        pending.at = at = len(output.frames)
-        output.requests[at] = pending
-        if output.credit > 0 and size <= output.max_payload:
-            output.frames += (line, payload, CRLF)
-            output.credit -= size + COST
-            return False
-        return output.publish(line, payload, self.subject)
-
-    def publish_many(self, payloads: list[bytes]) -> bool:
-        """Publish each of what `Output.accepts`, at once; True as `publish`."""
-        sizes = list(map(len, payloads))
-        lines: list[Any] = list(map(self.lines.get, sizes))
-        if None in lines:
-            lines = list(map(self._line, sizes))
-        return self._output.publish_many(lines, payloads)
-
-    def _line(self, size: int) -> bytes:
-        line = self.lines.get(size)
-        if line is None:
-            if len(self.lines) >= _KEPT_LINES:
-                self.lines.clear()
-            line = self.lines[size] = b"%b%d\r\n" % (self._head, size)
-        return line

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from .decoder import Head
 from .errors import NoRespondersError
 from .headers import status_of
 from .inbox import Held
+from .messages import Head
 from .ops import Op
 from .subjects import check_subject
 

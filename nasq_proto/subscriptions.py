@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .decoder import Head
 from .encoder import PING, encode
 from .errors import PermissionsViolationError
 from .events import Sub, Unsub
+from .messages import Head
 from .ops import Op
 from .output import ControlFrame, Output
 

@@ -675,11 +675,11 @@ class Evidence:
         facade: Any = getattr(queue, "blocking", queue)
         self.add(facade)
         inner: Any = getattr(facade, "_queue", facade)
-        client = inner._client
+        client = inner._session.client
         self.add(
             inner, client, client._options, client._connector.pool, *client._connector.pool.servers
         )
-        self.add(client.server, vars(inner), vars(client), inner.stats(), inner._transport)
+        self.add(client.server, vars(inner), vars(client), inner.stats(), inner._session.transport)
         self.add(*(t.name for t in threading.enumerate()))
 
     def leaks(self, planted: dict[str, str]) -> list[str]:
@@ -932,6 +932,6 @@ def test_an_unconnected_queue_shows_no_secret() -> None:
     queue = NASQueue(user="u", password=secret, token=secret, credentials=secret)
     evidence.add_queue(queue)
     with pytest.raises(NotConnectedError) as caught:
-        queue._client.flush()
+        queue._session.client.flush()
     evidence.add(caught.value)
     assert evidence.leaks({"it": secret}) == []

@@ -123,7 +123,7 @@ def of(events: list[Notice], kind: type[Notice]) -> list[Any]:
 def client_of(queue: NASQueue) -> Client:
     facade: Any = getattr(queue, "blocking", queue)
     inner: Any = getattr(facade, "_queue", facade)
-    client: Client = inner._client
+    client: Client = inner._session.client
     return client
 
 

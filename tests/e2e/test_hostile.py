@@ -411,7 +411,7 @@ async def test_closing_just_when_the_socket_is_full_is_safe(
     hostile.hostile(script)
     queue = make(kit, hostile, Watch(), connect_timeout=5.0)
     assert await queue.connect() is True
-    client, transport = client_of(queue), queue._transport
+    client, transport = client_of(queue), queue._session.transport
     assert isinstance(transport, BaseTransport)
     for _ in range(200):
         client.publish("a", bytes(65536))

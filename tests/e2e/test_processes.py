@@ -226,7 +226,7 @@ def test_a_callback_that_delays_disconnecting_leaves_no_second_thread(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # disconnect() starts with a flush, which cannot succeed here.
-    monkeypatch.setattr("nasq.queue._LINGER", 0.1)
+    monkeypatch.setattr("nasq.session._LINGER", 0.1)
     before = threading.active_count()
     release = threading.Event()
 

@@ -144,7 +144,7 @@ def test_a_blocking_queue_refuses_a_coroutine_function(guarded_server: LocalServ
         assert not await queue.connect()
         assert isinstance(queue.last_error, InvalidOptionError)
         assert "plain function" in str(queue.last_error)
-        assert facade(queue)._client.last_error is queue.last_error
+        assert facade(queue)._session.client.last_error is queue.last_error
 
     kit.run(body)
 

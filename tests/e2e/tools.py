@@ -32,14 +32,14 @@ def facade(queue: NASQueue) -> NASQueue:
 
 def client_of(queue: NASQueue) -> Client:
     """Return the queue's `Client`."""
-    return facade(queue)._client
+    return facade(queue)._session.client
 
 
 def unsent_bytes(queue: NASQueue) -> int:
     """Return the queue's unsent output in bytes: the client's list and the transport's buffer."""
     inner = facade(queue)
-    transport: Any = inner._transport
-    held = inner._client.output.size
+    transport: Any = inner._session.transport
+    held = inner._session.client.output.size
     stream = getattr(transport, "_current", None)
     if stream is not None:
         assert isinstance(stream.transport, asyncio.WriteTransport)

@@ -18,8 +18,8 @@ from nasq_proto.output import (
     ControlFrame,
     LivenessFrame,
     Output,
-    Publisher,
 )
+from nasq_proto.publisher import Publisher
 from nasq_proto.replies import PendingReply
 
 from .test_client import Rig

@@ -70,7 +70,7 @@ def test_what_is_pushed_while_a_cancelled_subscription_ends_is_here_once(seed: i
             assert task.done
             got = [message.json() for message in await queue.pop_many(1000)]
             assert sorted(got) == list(range(50))
-            assert not queue._client.subscriptions.by_sid
+            assert not queue._session.client.subscriptions.by_sid
 
     simulation.run(main())
 
@@ -100,9 +100,9 @@ async def test_a_cancelled_connect_leaves_the_attempt_to_the_other_one(async_kit
     async with anyio.create_task_group() as group:
         group.start_soon(connect)
         async with anyio.create_task_group() as cancelled:
-            await async_kit.until(lambda: queue._connecting == 1)
+            await async_kit.until(lambda: queue._session._connecting == 1)
             cancelled.start_soon(queue.connect)
-            await async_kit.until(lambda: queue._connecting == 2 or results)
+            await async_kit.until(lambda: queue._session._connecting == 2 or results)
             cancelled.cancel_scope.cancel()
     assert results == [True]
     assert queue.is_connected()

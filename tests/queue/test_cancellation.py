@@ -238,8 +238,8 @@ def test_a_loop_that_ends_with_a_queue_open_ends_at_once(
         await queue.push("a", "x")
         if backend == "asyncio":
             # What asyncio warns of at the end is the open transport; it is closed for it here.
-            queue._client.close()
-            queue._kick()
+            queue._session.client.close()
+            queue._session.kick()
             await asyncio.sleep(0.01)
 
     anyio.run(main, backend=backend)

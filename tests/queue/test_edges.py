@@ -25,7 +25,6 @@ from nasq import (
 )
 from nasq.server import LocalServer
 from nasq_proto import Head, Inbox, encode_headers
-from nasq_transports import Transport
 from tests.conftest import Kit
 
 from .test_lifecycle import inner
@@ -184,7 +183,7 @@ async def test_messages_that_were_taken_by_an_interrupted_call_are_put_back(
             return args
 
         with monkeypatch.context() as patch:
-            patch.setattr("nasq.queue.Message", interrupted)
+            patch.setattr("nasq.receiver.Message", interrupted)
             with pytest.raises(Interrupted):
                 await queue.pop_many(8)
         got = await queue.pop_many(100)
@@ -264,7 +263,7 @@ async def test_the_lines_that_are_kept_are_bounded_in_total(
             for n in range(50):
                 await queue.publish(f"s{n}", b"x" * size)
                 await queue.push(f"few.{n}", b"x" * size)
-            publishers = inner(queue)._client._publishers.values()
+            publishers = inner(queue)._session.client._publishers.values()
             # One line for each subject may not be counted yet.
             assert sum(len(publisher.lines) for publisher in publishers) <= 40_000 // 170 + 100
         await queue.push_many("few.0", [b"x" * n for n in range(200)])
@@ -284,7 +283,7 @@ async def test_a_message_is_encoded_once(kit: Kit, monkeypatch: pytest.MonkeyPat
         encoded += 1
         return payload.encode_payload(message)
 
-    for module in ("nasq.queue", "nasq.blocking"):
+    for module in ("nasq.queue", "nasq.blocking", "nasq.sender"):
         monkeypatch.setattr(f"{module}.encode_payload", counted)
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("b")
@@ -307,14 +306,15 @@ async def test_disconnected_with_much_to_send_push_takes_no_turn_for_each(
         for _ in range(3):
             await queue.publish("a", b"x" * 1024 * 1024)
         turns = 0
-        wrapped = inner(queue)._checkpoint
+        session = inner(queue)._session
+        wrapped = session.checkpoint
 
-        async def counted(transport: Transport) -> None:
+        async def counted() -> None:
             nonlocal turns
             turns += 1
-            await wrapped(transport)
+            await wrapped()
 
-        monkeypatch.setattr(inner(queue), "_checkpoint", counted)
+        monkeypatch.setattr(session, "checkpoint", counted)
         for _ in range(1000):
             await queue.publish("a", b"x")
         assert turns < 20
@@ -327,7 +327,7 @@ async def test_disconnected_with_much_to_send_push_takes_no_turn_for_each(
 async def test_a_queue_that_only_gathers_says_so_once(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("nasq.queue._UNPOPPED", 3000)
+    monkeypatch.setattr("nasq.sender._UNPOPPED", 3000)
     events: list[object] = []
     with caplog.at_level(logging.WARNING, logger="nasq"):
         async with kit.queue(on_event=events.append) as queue:
@@ -348,7 +348,7 @@ async def test_a_queue_that_only_gathers_says_so_once(
 async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasq.queue._UNPOPPED", 1000)
+    monkeypatch.setattr("nasq.sender._UNPOPPED", 1000)
     events: list[object] = []
     async with kit.queue(on_event=events.append) as queue:
         await queue.subscribe_and_queue("mine")
@@ -369,7 +369,9 @@ async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
 
 def test_a_queue_has_no_more_attributes_than_cpython_looks_up_fast() -> None:
     """With more of them each instance gets a dictionary of its own, and pop is a fifth slower."""
-    assert len(vars(NASQueue())) <= 29
+    queue = NASQueue()
+    for part in (queue, queue._session, queue._sender, queue._receiver):
+        assert len(vars(part)) <= 29
 
 
 def test_counters_of_a_blocking_queue_are_read_under_its_lock(server: LocalServer) -> None:

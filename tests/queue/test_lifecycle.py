@@ -128,18 +128,19 @@ async def test_disconnect_closes_what_was_connected_while_it_waited(
     queue = kit.queue()
     await queue.connect()
     facade = inner(queue)
-    real = facade._linger
+    session = facade._session
+    real = session._linger
 
     async def linger(flushed: Any, transport: Any) -> None:
-        monkeypatch.setattr(facade, "_linger", real)
+        monkeypatch.setattr(session, "_linger", real)
         await facade.disconnect()
         assert await facade.connect()
         await facade.flush()
 
-    monkeypatch.setattr(facade, "_linger", linger)
+    monkeypatch.setattr(session, "_linger", linger)
     await queue.disconnect()
     assert not queue.is_connected()
-    assert facade._client.stopped.done, "its driver was not told"
+    assert facade._session.client.stopped.done, "its driver was not told"
 
 
 async def test_a_connect_cancelled_later_gives_the_attempt_up_as_the_first_one(
@@ -152,7 +153,7 @@ async def test_a_connect_cancelled_later_gives_the_attempt_up_as_the_first_one(
     assert not await queue.connect()
     with anyio.move_on_after(0.01):
         await queue.connect(timeout=60.0)
-    assert inner(queue)._client.state is ClientState.CLOSED
+    assert inner(queue)._session.client.state is ClientState.CLOSED
 
 
 async def test_connecting_at_the_same_time_is_one_attempt(
@@ -166,7 +167,7 @@ async def test_connecting_at_the_same_time_is_one_attempt(
 
 async def test_a_cancelled_connect_leaves_the_attempt_to_the_others(async_kit: Kit) -> None:
     queue = async_kit.queue()
-    client = inner(queue)._client
+    client = inner(queue)._session.client
     results: list[bool] = []
 
     async def stay() -> None:
@@ -183,7 +184,7 @@ async def test_a_cancelled_connect_leaves_the_attempt_to_the_others(async_kit: K
             group.start_soon(leave)
             await async_kit.until(lambda: client.state.name == "CONNECTING")
             group.start_soon(stay)
-            await async_kit.until(lambda: inner(queue)._connecting == 2 or results)
+            await async_kit.until(lambda: inner(queue)._session._connecting == 2 or results)
             scopes[0].cancel()
     assert results == [True]
     assert queue.is_connected()
@@ -196,7 +197,7 @@ def test_a_connect_cancelled_as_it_succeeds_leaves_no_connection(
 ) -> None:
     async def main() -> None:
         queue = NASQueue(port=server.port)
-        client = queue._client
+        client = queue._session.client
         task = asyncio.create_task(queue.__aenter__() if entered else queue.connect())
         await asyncio.sleep(0)
         assert client.state.name == "CONNECTING"
@@ -222,7 +223,7 @@ def test_a_connect_cancelled_as_it_succeeds_in_the_simulation(*, entered: bool) 
 
     async def main() -> None:
         queue = NASQueue(transport=simulation.transport)
-        client = queue._client
+        client = queue._session.client
         coroutine: Any = queue.__aenter__() if entered else queue.connect()
         task = simulation.spawn(coroutine)
         while client.state.name == "IDLE":
@@ -250,7 +251,7 @@ def test_one_who_was_told_at_once_that_it_is_up_keeps_the_connection(server: Loc
                 queue.connect().send(None)
             told.append(stop.value.value)
 
-        queue._client._open_waiters[0].on_done(cancel)
+        queue._session.client._open_waiters[0].on_done(cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert told == [True]
@@ -450,7 +451,7 @@ async def test_a_connection_that_breaks_under_disconnect_ends_quietly(kit: Kit) 
             await kit.gather(queue.disconnect, kill)
 
         async def kill() -> None:
-            await kit.until(lambda: inner(queue)._left)
+            await kit.until(lambda: inner(queue)._session._closed_by_caller)
             server.kill()
 
         await kit.gather(close, wait)
@@ -463,7 +464,7 @@ async def test_a_connection_that_breaks_under_disconnect_ends_quietly(kit: Kit) 
 async def test_connect_waits_for_a_server_that_is_late(kit: Kit) -> None:
     local = LocalServer(port=free_port())
     queue = kit.queue(host="127.0.0.1", port=local.port)
-    client = inner(queue)._client
+    client = inner(queue)._session.client
 
     async def connect() -> bool:
         return await queue.connect(timeout=60.0)
@@ -492,7 +493,7 @@ async def test_async_with_waits_for_a_server_that_is_late(kit: Kit) -> None:
         wait_for_server=math.inf,
         reconnect=ReconnectPolicy(max_attempts=1),  # counts from the first connection on
     )
-    client = inner(queue)._client
+    client = inner(queue)._session.client
 
     async def work() -> None:
         async with queue:
@@ -513,7 +514,7 @@ async def test_the_time_to_connect_runs_out(kit: Kit) -> None:
     start = time.monotonic()
     assert await queue.connect(timeout=0.3) is False
     assert time.monotonic() - start >= 0.3
-    assert inner(queue)._client._connector.attempts > 1
+    assert inner(queue)._session.client._connector.attempts > 1
     assert isinstance(queue.last_error, ConnectFailedError)
     assert "Connection refused" in str(queue.last_error)
     with pytest.raises(NotConnectedError):
@@ -531,7 +532,7 @@ async def test_the_time_to_connect_is_a_bound_on_the_first_attempt_too(kit: Kit)
 async def test_one_who_waits_longer_keeps_the_attempt_up(kit: Kit) -> None:
     local = LocalServer(port=free_port())
     queue = kit.queue(host="127.0.0.1", port=local.port)
-    client = inner(queue)._client
+    client = inner(queue)._session.client
     order: list[str] = []
 
     async def short() -> None:
@@ -558,7 +559,7 @@ async def test_one_who_waits_longer_keeps_the_attempt_up(kit: Kit) -> None:
 
 async def test_disconnect_ends_a_connect_that_waits(kit: Kit) -> None:
     queue = kit.queue(host="127.0.0.1", port=free_port())
-    client = inner(queue)._client
+    client = inner(queue)._session.client
 
     async def connect() -> bool:
         return await queue.connect(timeout=math.inf)
@@ -575,7 +576,7 @@ async def test_disconnect_ends_a_connect_that_waits(kit: Kit) -> None:
 
 async def test_cancelling_a_connect_that_waits_ends_the_attempt(async_kit: Kit) -> None:
     queue = async_kit.queue(host="127.0.0.1", port=free_port())
-    client = inner(queue)._client
+    client = inner(queue)._session.client
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: queue.connect(math.inf))
         await async_kit.until(lambda: client._connector.attempts > 2)
@@ -588,7 +589,7 @@ async def test_refused_twice_ends_a_connect_that_waits(kit: Kit) -> None:
         queue = kit.queue(port=local.port, user="ann", password="wrong")
         assert await queue.connect(timeout=math.inf) is False
         assert isinstance(queue.last_error, AuthorizationError)
-        assert inner(queue)._client._connector.attempts == 2
+        assert inner(queue)._session.client._connector.attempts == 2
 
 
 def test_waiting_for_a_server_on_a_virtual_clock() -> None:

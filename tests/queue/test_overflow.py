@@ -23,7 +23,7 @@ from nasq import (
     QueueFullError,
     SlowConsumer,
 )
-from nasq.queue import OverflowPolicy
+from nasq.options import OverflowPolicy
 from nasq.server import LocalServer
 from nasq_proto import Client, ClientOptions, Inbox, Notice, Overflow, Server
 from nasq_proto.testing import Broker, Link

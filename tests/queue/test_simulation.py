@@ -188,7 +188,7 @@ def test_a_deadlock_tells_the_state_of_everyone_who_waits() -> None:
     told = str(caught.value).splitlines()
     assert told[0] == "nothing more happens before the end of this run at 3600 s"
     wanted = [
-        r"  main: <Op pending> without a deadline, in main:\d+ > pop:\d+ > _take:\d+ > wait:\d+",
+        r"  main: <Op pending> without a deadline, in main:\d+ > pop:\d+ > pop:\d+ > .*",
         r"  asker: <PendingReply pending> without a deadline, in asker:\d+ > request:\d+ > .*",
         r"  consumer 0: <Op pending> without a deadline, in consumer:\d+ > pop:\d+ > .*",
         r"  consumer 1: <Op pending> without a deadline, .*",

@@ -108,13 +108,6 @@ def test_both_facades_have_the_same_methods(name: str) -> None:
     assert not inspect.iscoroutinefunction(getattr(BlockingNASQueue, name))
 
 
-def test_both_facades_take_the_same_options() -> None:
-    mine = dict(inspect.signature(BlockingNASQueue).parameters)
-    theirs = dict(inspect.signature(NASQueue).parameters)
-    del theirs["transport"]
-    assert mine == theirs
-
-
 def test_ctrl_c_ends_a_pop_that_waits(server: LocalServer) -> None:
     script = f"""
 import math, threading, time
@@ -210,16 +203,16 @@ def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalS
 def test_a_message_that_another_thread_takes_first_is_no_error() -> None:
     """Between seeing and taking it: a moment that threads rarely meet, so it is made."""
     queue = BlockingNASQueue()
-    inner = queue._queue
-    inner._inbox.put(Head("default.a", b"", None, 0, 1), b"x", 0.0)
-    inner._calls_left = 256
+    inbox, session = queue._queue._inbox, queue._session
+    inbox.put(Head("default.a", b"", None, 0, 1), b"x", 0.0)
+    session.calls_left = 256
 
     def caller() -> None:
-        if inner._inbox.bodies:
-            next(inner._inbox.oldest)  # somebody else's pop
+        if inbox.bodies:
+            next(inbox.oldest)  # another thread pops
 
-    inner._caller = caller
-    assert inner._pop_now() is None
+    session.caller = caller
+    assert queue._receiver.pop_now() is None
     assert queue.queue_size() == 0
 
 
@@ -297,7 +290,7 @@ def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
             return Message(held, origin)
 
         with monkeypatch.context() as patch:
-            patch.setattr("nasq.queue.Message", interrupted)
+            patch.setattr("nasq.receiver.Message", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 queue.pop_many(8)
         for _ in range(10):

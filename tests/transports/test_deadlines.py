@@ -104,7 +104,7 @@ async def test_the_deadlines_of_many_waits_are_all_met(async_kit: Kit) -> None:
 
 async def test_a_wait_meets_its_deadline_after_the_transport_has_stopped(async_kit: Kit) -> None:
     async with async_kit.queue() as queue:
-        transport = queue._transport
+        transport = queue._session.transport
         assert transport is not None
     with anyio.fail_after(10), pytest.raises(TimeoutError):
         await transport.wait(Op(), transport.now() + 0.01)
@@ -113,7 +113,7 @@ async def test_a_wait_meets_its_deadline_after_the_transport_has_stopped(async_k
 async def test_a_wait_meets_its_deadline_when_the_transport_stops_meanwhile(async_kit: Kit) -> None:
     queue = async_kit.queue()
     await queue.connect()
-    transport = queue._transport
+    transport = queue._session.transport
     assert transport is not None
 
     op: Op[None] = Op()
@@ -132,7 +132,7 @@ async def test_a_wait_meets_its_deadline_when_the_transport_stops_meanwhile(asyn
 async def test_a_wait_that_times_out_leaves_nothing_behind(kit: Kit) -> None:
     """A caller that waits for the same Op again and again would leave a closure each time."""
     async with kit.queue() as queue:
-        transport = facade(queue)._transport
+        transport = facade(queue)._session.transport
         assert transport is not None
         op: Op[None] = Op()
         for _ in range(3):
@@ -146,7 +146,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
     async_kit: Kit, deadline: float | None
 ) -> None:
     async with async_kit.queue() as queue:
-        transport = queue._transport
+        transport = queue._session.transport
         assert transport is not None
         op: Op[None] = Op()
         for _ in range(3):

@@ -191,7 +191,7 @@ async def test_bytes_of_an_old_stream_do_not_reach_the_layers_of_a_new_one(
     kit: Kit, tls_server: LocalServer, certificates: Certificates
 ) -> None:
     async with kit.queue(port=tls_server.port, tls=certificates.context()) as queue:
-        transport: Any = facade(queue)._transport
+        transport: Any = facade(queue)._session.transport
         with transport.lock:
             transport._received(transport._stream.attempt - 1, b"what the last one sent")
         await queue.flush()
@@ -209,7 +209,7 @@ def kill_the_socket(transport: Any) -> None:
 async def test_a_push_to_a_dead_socket_waits_for_the_next_connection(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("a")
-        transport: Any = facade(queue)._transport
+        transport: Any = facade(queue)._session.transport
         output = client_of(queue).output
         with transport.lock:
             pushed = 0
@@ -246,7 +246,7 @@ def test_a_push_after_the_end_of_the_stream_waits_for_the_next(
         hostile.hostile(hang_up)
         queue = BlockingNASQueue("127.0.0.1", hostile.port, "behind")
         assert queue.connect()
-        transport: Any = queue._queue._transport
+        transport: Any = queue._queue._session.transport
         with queue._lock:
             hostile.good()
             go.set()
@@ -306,10 +306,10 @@ def test_a_report_of_drops_does_not_end_an_attempt(
             other.flush()
             queue.flush()
             assert queue.stats().dropped == count - 1
-        transport: Any = queue._queue._transport
+        transport: Any = queue._queue._session.transport
         with queue._lock:
             kill_the_socket(transport)
-            queue._queue._kick()
+            queue._queue._session.kick()
         end = time.monotonic() + 20.0
         while queue.stats().reconnects == 0:
             assert time.monotonic() < end
@@ -351,7 +351,7 @@ def test_without_a_thread_to_connect_the_attempt_fails(
             return left >= 0
 
         starved.starving = staticmethod(starving)
-        transport: Any = queue._queue._transport
+        transport: Any = queue._queue._session.transport
         with transport.lock:
             kill_the_socket(transport)
         wait_for(lambda: queue.stats().reconnects == 1)
@@ -415,7 +415,7 @@ async def test_a_socket_that_cannot_be_watched_fails_the_attempt(
                 return register(self, sock, events, data)
 
             monkeypatch.setattr(selectors.DefaultSelector, "register", starved_register)
-        transport: Any = facade(queue)._transport
+        transport: Any = facade(queue)._session.transport
         with transport.lock:
             kill_the_socket(transport)
         await kit.until(lambda: client_of(queue).reconnects == 1)
@@ -473,7 +473,7 @@ def test_on_event_may_not_wait_on_the_thread_that_calls_it(server: LocalServer) 
         assert message is not None
         done.set()
 
-    queue._queue._setup.on_event = on_event
+    queue._session.on_event = on_event
     with queue:
         assert done.wait(20.0)
         assert len(refused) == 9

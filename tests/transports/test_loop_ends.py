@@ -55,7 +55,7 @@ def test_a_loop_that_ends_while_it_reconnects_leaves_no_task(
         async def body() -> None:
             assert await queue.connect()
             server.stop()
-            client = queue._client
+            client = queue._session.client
             await kit.until(lambda: client.server is not None and client.server.port in (one, two))
             await kit.sleep(0)
 
@@ -104,7 +104,7 @@ def test_credentials_are_cancelled_when_the_queue_is_dropped(backend: str) -> No
             async with anyio.create_task_group() as group:
                 group.start_soon(connect)
                 await kit.until(lambda: password.asked)
-                queue._connected = True  # so that the attempt outlives the call
+                queue._session._connected = True  # so that the attempt outlives the call
                 scopes[0].cancel()
             assert password.ended == 0
             with warnings.catch_warnings(record=True) as told:
@@ -132,7 +132,7 @@ def test_credentials_are_cancelled_when_the_driver_stops(backend: str) -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(connect)
                 await kit.until(lambda: password.asked)
-                transport: Any = queue._transport
+                transport: Any = queue._session.transport
                 transport._died(RuntimeError("a bug"))
                 transport.kick()
             await kit.until(lambda: password.ended)
@@ -190,7 +190,7 @@ def test_a_stream_that_opens_too_late_is_not_written_to() -> None:
         with MemoryServer() as server:
             queue = NASQueue(port=server.port)
             assert await queue.connect()
-            driver = queue._transport
+            driver = queue._session.transport
             assert isinstance(driver, AsyncioTransport)
             present = driver._current
             seen: list[_Stream | None] = []

@@ -20,7 +20,7 @@ PATIENCE = 60.0
 
 
 def unsent(queue: NASQueue) -> int:
-    transport = facade(queue)._transport
+    transport = facade(queue)._session.transport
     assert transport is not None
     with transport.lock:
         return transport.unsent()
@@ -38,7 +38,7 @@ async def fill(kit: Kit, queue: NASQueue) -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nasq.queue._LINGER", PATIENCE)
+    monkeypatch.setattr("nasq.session._LINGER", PATIENCE)
 
 
 @pytest.mark.usefixtures("patient")
@@ -107,7 +107,7 @@ async def test_output_for_the_next_server_is_flushed_there(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Moving to another server takes longer than one check of `disconnect`."""
-    monkeypatch.setattr("nasq.queue._STALLED", 0.02)
+    monkeypatch.setattr("nasq.session._STALLED", 0.02)
     looks: list[float] = []
     leaving, looked = threading.Event(), threading.Event()
     good = f'"127.0.0.1:{kit.server.port}"'.encode()
@@ -128,7 +128,7 @@ async def test_output_for_the_next_server_is_flushed_there(
         hostile.hostile(retire)
         queue = kit.queue(host="127.0.0.1", port=hostile.port)
         assert await queue.connect()
-        transport: Any = facade(queue)._transport
+        transport: Any = facade(queue)._session.transport
         await kit.until(leaving.is_set)
         real = transport.unsent
 

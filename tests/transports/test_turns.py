@@ -72,10 +72,10 @@ async def test_others_have_their_turns_while_a_server_floods(
             turns += 1
             since = bytes_since = 0
         assert queue.is_connected(), queue.last_error
-        queue._client.close()
+        queue._session.client.close()
         await queue.disconnect()
-        queue._kick()
-        await kit.until(lambda: queue._client.stopped.done)
+        queue._session.kick()
+        await kit.until(lambda: queue._session.client.stopped.done)
     assert most_frames <= MOST_FRAMES
     assert most_bytes <= MOST_BYTES
     assert turns >= 3 * received // MEGABYTE

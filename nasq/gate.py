@@ -1,0 +1,248 @@
+"""Whether a call may go on, and how long it waits: decided in this one place for every facade.
+
+A `Gate` answers four questions:
+
+- May this caller use the connection? A connection belongs to the event loop (or, on blocking
+  sockets, to the process) that made it. `check` raises an error; `caller` and `owner` are for a
+  quick look.
+- May this call go on, or do others have to run first? `calls_left` counts the calls of a turn;
+  `admits`, `checkpoint` and `turn_goes_on` use it.
+- Is the output congested, so that the call has to wait until the socket has taken some of it?
+  `admits` and `give_way` know.
+- Until when does a call wait? `deadline` turns a public timeout into a time on the transport's
+  clock; `wait`, `within` and `ask` wait that long.
+
+A coroutine suspends in two places only, the transport's `wait` and `checkpoint`. Between two of
+them it is atomic: on an event loop by nature, and under threads because the blocking transport is a
+monitor. Nothing here writes to a socket, so cancelling a call interrupts its waiting and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from nasq_proto import Client, Op, OperationTimeoutError
+from nasq_transports import Transport
+
+from .options import seconds_of
+
+__all__ = ["Gate"]
+
+T = TypeVar("T")
+
+# Calls that a turn allows before the next one takes a checkpoint. A tight loop would otherwise
+# starve everything else on its event loop, and output is written at a checkpoint.
+_CALLS_PER_TURN: Final = 256
+# `turn_goes_on` adds as many calls again, up to this number of rounds, while the turn has taken
+# less than this many seconds. Messages that are read while others wait to be popped pile up in
+# memory, which costs more than popping them first.
+_ROUNDS: Final = 8
+_TURN: Final = 0.001
+
+
+def _no_owner() -> None:
+    """Stands for the caller while no connection exists: then anyone may use the gate."""
+
+
+class Gate:
+    """Lets calls of the owner of a connection through.
+
+    Attributes:
+        client: the client; its output is `output`.
+        transport: the transport of the present or last connection; None before the first.
+        caller: a function that identifies the code that calls it. Such code may use the connection
+            if the result is `owner`; `check` says the same with an error, and more slowly.
+        owner: see `caller`.
+        thread: a cheaper form of `caller`, which does not tell one event loop from another in the
+            same thread. That is enough between two turns of a loop.
+        now: the clock of the transport, in seconds.
+        wall_offset: wall time minus `now`, in seconds; see `read_clock`.
+        calls_left: calls that this turn still allows before a checkpoint is due.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.output = client.output
+        self.transport: Transport | None = None
+        self.caller: Callable[[], object] = _no_owner
+        self.owner: object = None
+        self.thread: Callable[[], int] = threading.get_ident
+        self.now: Callable[[], float] = time.monotonic
+        self.wall_offset = 0.0
+        self.calls_left = 0
+        self._owner_thread = 0
+        # The owner of the last connection, also after its end.
+        self._last_owner: object = None
+        self._rounds_left = 0
+        self._turn_began = 0.0
+
+    # ------------------------------------------------------------------ the owner
+
+    def _admit_owner(self, transport: Transport) -> None:
+        """The caller becomes the owner: it is about to connect by this transport."""
+        self.transport = transport
+        self.now = transport.now
+        self.caller = transport.caller
+        self.owner = self._last_owner = transport.caller()
+        self.thread = transport.thread
+        self._owner_thread = transport.thread()
+
+    def _admit_anyone(self) -> None:
+        """The connection has ended: what is left in a local queue may be popped anywhere."""
+        self.caller, self.owner = _no_owner, None
+
+    def check(self) -> None:
+        """Refuse a caller from another thread, event loop or process.
+
+        Raises:
+            UsageError: the connection does not belong to this caller.
+        """
+        if self.transport is not None and self.caller is not _no_owner:
+            self.transport.check()
+
+    def check_thread(self) -> None:
+        """Like `check`, but accept a caller in the owner's thread when no event loop runs."""
+        if self.caller is not _no_owner and self.thread() != self._owner_thread:
+            self.check()
+
+    # ------------------------------------------------------------------ turns and congestion
+
+    def admits(self) -> bool:
+        """Whether a call that sends may go on at once. It is counted then.
+
+        If not, the call has to `give_way` first, which also refuses a caller that is not the owner.
+        """
+        output = self.output
+        if output.credit > 0:
+            return self.thread() == self._owner_thread
+        if (
+            self.calls_left <= 0
+            or output.credit < 0
+            or self.caller() is not self.owner
+            or self.client.congested
+        ):
+            return False
+        self.calls_left -= 1
+        return True
+
+    async def give_way(self) -> None:
+        """Let others run and output be written; wait while the output is congested.
+
+        Raises:
+            UsageError: the connection does not belong to this caller.
+        """
+        self.check()
+        if self.transport is None:
+            return
+        await self.checkpoint()
+        while self.client.congested:
+            self.kick()
+            await self.wait(self.client.writable())
+
+    async def checkpoint(self) -> None:
+        """Let others run, if a framework is here, and begin a new turn.
+
+        A closed session may be used anywhere, also where its framework does not run.
+        """
+        transport = self.transport
+        if transport is not None and transport.caller() is self._last_owner:
+            await transport.checkpoint()
+        self.calls_left = _CALLS_PER_TURN
+        self._rounds_left = _ROUNDS
+        self._turn_began = self.now()
+
+    def turn_goes_on(self) -> bool:
+        """Whether a turn whose calls are used up may go on for another round of them."""
+        self._rounds_left -= 1
+        if self._rounds_left > 0 and self.now() - self._turn_began < _TURN:
+            self.calls_left = _CALLS_PER_TURN
+            return True
+        return False
+
+    def kick(self) -> None:
+        """Have the transport look at the client."""
+        if self.transport is not None:
+            self.transport.kick()
+
+    def schedule_write(self) -> None:
+        """The output was empty before: have it written, and let publishers add to it until then."""
+        self.kick()
+        self.output.grant()
+
+    # ------------------------------------------------------------------ waiting
+
+    def deadline(self, timeout: float | None) -> float | None:
+        """A public timeout as a time on the transport's clock; None: forever.
+
+        Raises:
+            TypeError, InvalidOptionError: the timeout makes no sense.
+        """
+        if timeout is None or (seconds := seconds_of(timeout)) == math.inf:
+            return None
+        return seconds + self.now()
+
+    async def wait(self, op: Op[T], deadline: float | None = None) -> T:
+        """The result of `op`, which is abandoned if the wait ends early.
+
+        Raises:
+            TimeoutError: the deadline came first.
+        """
+        assert self.transport is not None, "an op comes from a client that was opened"
+        try:
+            return await self.transport.wait(op, deadline)
+        except BaseException:
+            self.client.abandon(op)
+            raise
+
+    async def within(
+        self, op: Op[T], deadline: float | None, timeout: float | None, failure: str
+    ) -> T:
+        """The result of `op`, or an error that begins with `failure`.
+
+        `deadline` is `timeout` after the call began. The facade makes it before it sends anything,
+        so that a timeout that makes no sense has no effect.
+
+        Raises:
+            OperationTimeoutError: the deadline came first.
+        """
+        try:
+            return await self.wait(op, deadline)
+        except TimeoutError:
+            raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
+
+    async def ask(
+        self, op: Op[T], deadline: float | None, timeout: float | None, failure: str
+    ) -> T:
+        """Like `within`, for the answer to a message that was just published: write it early."""
+        transport = self.transport
+        assert transport is not None, "the client is open"
+        if not self.output.credit:
+            self.output.grant()
+        transport.kick_now()
+        try:
+            return await transport.wait(op, deadline)
+        except TimeoutError:
+            self.client.abandon(op)
+            raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
+        except BaseException:
+            self.client.abandon(op)
+            raise
+
+    # ------------------------------------------------------------------ clock
+
+    def read_clock(self) -> bool:
+        """Refresh `wall_offset` if it is off by more than a millisecond; True if it was.
+
+        Smaller drifts are ignored, so that consecutive timestamps never go backwards. To be called
+        wherever a call may have waited.
+        """
+        offset = time.time() - self.now()
+        if abs(offset - self.wall_offset) <= 0.001:
+            return False
+        self.wall_offset = offset
+        return True

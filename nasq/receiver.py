@@ -1,0 +1,211 @@
+"""Takes messages out of the local queue, and waits for them: what `pop` and its relatives do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import islice
+
+from nasq_proto import Held, Inbox, InvalidOptionError, QueueFullError
+
+from .lifetime import weak_method
+from .message import Message, Origin
+from .namespace import Namespace
+from .options import seconds_of
+from .session import Session
+
+__all__ = ["Messages", "Receiver", "check_pop_many"]
+
+
+class Receiver:
+    """The taking end of a local queue.
+
+    Args:
+        lock: held while messages are taken; None where only one thread may take them.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        inbox: Inbox,
+        namespace: Namespace,
+        lock: AbstractContextManager[object] | None,
+    ) -> None:
+        self.lock: AbstractContextManager[object] = nullcontext() if lock is None else lock
+        self._session = session
+        self._inbox = inbox
+        self._times = inbox.times
+        self._oldest: Callable[[], Held] = inbox.oldest.__next__
+        self._origin = Origin(namespace, 0.0)
+        session.on_start.append(weak_method(self._on_start))
+        session.on_end.append(inbox.wake_all)
+
+    def _on_start(self, clock_moved: float) -> None:
+        # Held messages were timed by the connection before, and trio has a clock of its own.
+        with self.lock:
+            self._inbox.move_times(clock_moved)
+        self._renew_origin()
+
+    def _renew_origin(self) -> None:
+        self._origin = Origin(self._origin.namespace, self._session.wall_offset)
+
+    def message(self, held: Held) -> Message:
+        """A message for the caller."""
+        return Message(held, self._origin)
+
+    def pop_now(self) -> Message | None:
+        """The oldest message, if nothing has to be waited for, reported or refused first."""
+        session = self._session
+        if (
+            self._times
+            and session.calls_left > 0
+            and not self._inbox.unraised
+            and session.caller() is session.owner
+        ):
+            # `Inbox.take`, without the call: this is the hot path.
+            try:
+                held = self._oldest()
+            except IndexError:  # another thread, or a signal handler, was quicker
+                return None
+            session.calls_left -= 1
+            if self._inbox.bounded:
+                self._inbox.account_for(len(held[1]))
+            return Message(held, self._origin)
+        return None
+
+    async def pop(self, timeout: float | None) -> Message | None:
+        """`NASQueue.pop`, where `pop_now` has found nothing."""
+        messages = await self.take(1, timeout)
+        return messages[0] if messages else None
+
+    async def pop_many(self, most: int, timeout: float | None, held: list[Held]) -> list[Message]:
+        """`NASQueue.pop_many`, of arguments that were checked. `held`: see `_take_now`."""
+        session = self._session
+        if (
+            self._times
+            and session.calls_left > 0
+            and not self._inbox.unraised
+            and session.caller() is session.owner
+            and (messages := self._take_now(most, held))
+        ):
+            return messages
+        return await self.take(most, timeout, held)
+
+    async def take(
+        self, most: int, timeout: float | None, held: list[Held] | None = None
+    ) -> list[Message]:
+        """Take a checkpoint if one is due; then take `most` messages, or wait for the first.
+
+        `held`: see `_take_now`.
+        """
+        held = [] if held is None else held
+        session, inbox = self._session, self._inbox
+        session.check()
+        deadline = session.deadline(timeout) if timeout is not None else 0.0
+        waits = timeout is not None and timeout > 0
+        transport = session.transport
+        if transport is None:
+            self._raise_drops()
+            if waits and not inbox.bodies:
+                session.check_started("messages")
+                session.raise_end(session.client.closed, "messages")
+            return self._take_now(most, held)
+        if not (inbox.bodies and session.turn_goes_on()):
+            await session.checkpoint()
+            self._read_clock()
+        # Not earlier: a message that is dropped at the checkpoint wakes no caller that waits later.
+        self._raise_drops()
+        again = False
+        # Another caller may connect again before this one looks.
+        closed = session.client.closed
+        while not (messages := self._take_now(most, held)) and waits:
+            if closed.done:
+                session.raise_end(closed, "messages")
+                break
+            op = inbox.waiter(again=again)
+            try:
+                await transport.wait(op, deadline)
+                self._raise_drops()
+            except TimeoutError:
+                inbox.abandon(op)
+                waits = False
+            except BaseException:
+                inbox.abandon(op)
+                raise
+            again = True
+            self._read_clock()
+        return messages
+
+    def _take_now(self, most: int, held: list[Held]) -> list[Message]:
+        """Up to `most` of the messages that are here. Each counts as a call.
+
+        They are also added to `held`, which is empty before, so that a caller that is interrupted
+        can put them back.
+        """
+        origin = self._origin
+        try:
+            with self.lock, suppress(IndexError):
+                held.extend(islice(self._inbox.oldest, min(most, len(self._times))))
+        finally:
+            if self._inbox.bounded:
+                self._inbox.account_for(sum(len(one[1]) for one in held))
+        self._session.calls_left -= len(held)
+        return [Message(one, origin) for one in held]
+
+    def put_back(self, held: list[Held]) -> None:
+        """Make these messages the oldest again: the caller that took them was interrupted."""
+        with self.lock:
+            self._inbox.put_back(held)
+            held.clear()
+
+    def clear(self) -> None:
+        """Remove every message from the local queue."""
+        with self.lock:
+            self._inbox.clear()
+
+    def _read_clock(self) -> None:
+        if self._session.read_clock():
+            self._renew_origin()
+
+    def _raise_drops(self) -> None:
+        """Raise what `overflow="error"` asks for, once for all messages dropped since."""
+        dropped, self._inbox.unraised = self._inbox.unraised, 0
+        if dropped:
+            raise QueueFullError(
+                f"the local queue was full: {dropped} messages were received and dropped", dropped
+            )
+
+
+class Messages:
+    """What `async for` iterates over; no generator, since trio warns of one that is left early."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        message = self._receiver.pop_now()
+        if message is None:
+            message = await self._receiver.pop(math.inf)
+            if message is None:
+                raise StopAsyncIteration
+        return message
+
+
+def check_pop_many(max_messages: int, timeout: float | None) -> None:
+    """Refuse arguments of `pop_many` that make no sense.
+
+    Raises:
+        TypeError, InvalidOptionError: the error names the argument.
+    """
+    if type(max_messages) is not int or max_messages < 1:
+        raise InvalidOptionError(
+            f"max_messages must be a number of at least 1, not {max_messages!r}"
+        )
+    if timeout is not None:
+        seconds_of(timeout)

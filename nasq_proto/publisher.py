@@ -1,0 +1,181 @@
+"""Quick ways to publish: a subject is checked once, and everything else once a turn.
+
+While `Output.credit` is positive, a publish is appended to `Output.frames` with no check but that
+of its size. Everything in this module that does so pays for the publish from the credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from .encoder import MAX_CONTROL_LINE, ROOM_FOR_SIZES, check_line_length, publish_head
+from .inbox import Inbox
+from .messages import Head
+from .output import COST, CRLF, Output
+from .replies import PendingReply
+
+__all__ = ["PublishNow", "Publisher", "Route", "publish_on_credit", "push_on_credit"]
+
+# Control lines that one Publisher keeps; one per size of payload.
+_KEPT_LINES: Final = 256
+
+# Takes a subject and a payload. False: nothing was done, publish in another way.
+PublishNow = Callable[[str, bytes], bool]
+
+
+class Publisher:
+    """Publishes to one subject, without headers: checked once, encoded once per size.
+
+    Attributes:
+        lines: the control lines, by size of the payload, of sizes that were seen.
+
+    Raises:
+        TypeError, InvalidSubjectError: the subject can't be published to.
+    """
+
+    __slots__ = ("_head", "_longest_reply", "_output", "lines", "subject")
+
+    def __init__(self, output: Output, subject: str) -> None:
+        self.subject = subject
+        self._output = output
+        self._head = publish_head(subject, None, with_headers=False)
+        self._longest_reply = MAX_CONTROL_LINE - ROOM_FOR_SIZES - len(self._head) - 1
+        self.lines: dict[int, bytes] = {}
+
+    def publish(self, payload: bytes) -> bool:
+        """See `Client.publish`."""
+        size = len(payload)
+        output = self._output
+        line = self.lines.get(size) or self._line(size)
+        if output.credit > 0 and size <= output.max_payload:
+            # Joined once, with everything else that is sent then.
+            output.frames += (line, payload, CRLF)
+            output.credit -= size + COST
+            return False
+        return output.publish(line, payload, self.subject)
+
+    def request(self, payload: bytes, pending: PendingReply) -> bool:
+        """Publish with `pending.reply` as the reply subject; see `Client.request`."""
+        size = len(payload)
+        output = self._output
+        if len(pending.reply) > self._longest_reply:
+            check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
+        line = b"%b%b %d\r\n" % (self._head, pending.reply, size)
+        # `Output.expect`, unfolded: one call less for each request.
+        pending.line = line
+        pending.at = at = len(output.frames)
+        output.requests[at] = pending
+        if output.credit > 0 and size <= output.max_payload:
+            output.frames += (line, payload, CRLF)
+            output.credit -= size + COST
+            return False
+        return output.publish(line, payload, self.subject)
+
+    def publish_many(self, payloads: list[bytes]) -> bool:
+        """Publish each of what `Output.accepts`, at once; True as `publish`."""
+        sizes = list(map(len, payloads))
+        lines: list[Any] = list(map(self.lines.get, sizes))
+        if None in lines:
+            lines = list(map(self._line, sizes))
+        return self._output.publish_many(lines, payloads)
+
+    def _line(self, size: int) -> bytes:
+        line = self.lines.get(size)
+        if line is None:
+            if len(self.lines) >= _KEPT_LINES:
+                self.lines.clear()
+            line = self.lines[size] = b"%b%d\r\n" % (self._head, size)
+        return line
+
+
+class Route(Protocol):
+    """Where the messages to one subject go.
+
+    Attributes:
+        lines: control lines by size of the payload, of sizes that were seen.
+        local: the head with which a pushed message is put into a local queue as well; None: it is
+            not.
+    """
+
+    @property
+    def lines(self) -> Mapping[int, bytes]: ...
+    @property
+    def local(self) -> Head | None: ...
+
+
+def publish_on_credit(
+    output: Output, routes: Mapping[str, Route], thread: Callable[[], int]
+) -> PublishNow:
+    """A function that publishes on credit, or does nothing.
+
+    It is a closure, since that is the quickest way to reach these objects: it sends most messages
+    of a busy program.
+
+    Args:
+        routes: by subject; the function does nothing for other subjects, nor for other sizes.
+        thread: identifies the calling thread. The function does nothing in any thread but the one
+            that calls this.
+    """
+    home = thread()
+
+    def publish(subject: str, payload: bytes) -> bool:
+        if output.credit > 0 and thread() == home:
+            size = len(payload)
+            try:
+                line = routes[subject].lines[size]
+            except (KeyError, TypeError):
+                return False
+            if size <= output.max_payload:
+                output.frames += (line, payload, CRLF)
+                output.credit -= size + COST
+                return True
+        return False
+
+    return publish
+
+
+def push_on_credit(
+    output: Output,
+    routes: Mapping[str, Route],
+    thread: Callable[[], int],
+    inbox: Inbox,
+    now: Callable[[], float],
+) -> PublishNow:
+    """Like `publish_on_credit`, and the message is put into `inbox` where its route says so.
+
+    If the inbox is bounded the function does nothing there: the message may not fit.
+    """
+    home = thread()
+    heads, bodies, times, bounded = inbox.heads, inbox.bodies, inbox.times, inbox.bounded
+    waiters, wake = inbox._waiters, inbox._wake
+
+    def push(subject: str, payload: bytes) -> bool:
+        nonlocal heads, bodies, times
+        if output.credit > 0 and thread() == home:
+            size = len(payload)
+            try:
+                route = routes[subject]
+                line = route.lines[size]
+            except (KeyError, TypeError):
+                return False
+            local = route.local
+            if local is not None:
+                if bounded:
+                    return False
+                at = now()
+            if size <= output.max_payload:
+                output.frames += (line, payload, CRLF)
+                output.credit -= size + COST
+                if local is not None:
+                    # `Inbox.put`, without the call. The interpreter makes no call from the frames
+                    # to here, so a signal handler sees all of a message or nothing.
+                    heads += (local,)
+                    bodies += (payload,)
+                    times += (at,)
+                    if waiters:
+                        wake(1)
+                return True
+        return False
+
+    return push
