@@ -222,7 +222,8 @@ class BlockingNASQueue:
 
         Args:
             subject, message, headers: as for `push`.
-            reply_to: where replies go: a subject of this namespace, or an inbox (`_INBOX.…`).
+            reply_to: the subject for replies: one of this namespace, or an inbox (`_INBOX.…`, or
+                what `inbox_prefix` says).
 
         Raises what `push` raises.
         """

@@ -7,14 +7,17 @@ from nasq_proto.encoder import MAX_CONTROL_LINE, publish_head
 
 __all__ = ["Namespace"]
 
-# Every NATS client puts its inboxes for replies here, outside of every namespace.
-_INBOX = "_INBOX."
+# Replies go to inboxes outside of every namespace: all NATS clients use this prefix by default.
+_INBOX = "_INBOX"
 
 
 class Namespace:
     """Converts subjects of a namespace to subjects of the server, and back.
 
-    With None as its name it changes no subject, so that those of the server (`$…`) can be used.
+    Args:
+        name: the prefix, without the dot behind it. None: no namespace; subjects are as the server
+            knows them, including its own (`$…`).
+        inbox_prefix: what the inboxes of this client begin with, besides `_INBOX`.
 
     Raises:
         TypeError: the name is neither a str nor None.
@@ -22,9 +25,10 @@ class Namespace:
             tokens, or starts with `$`, like the subjects of the server itself.
     """
 
-    __slots__ = ("name", "prefix")
+    __slots__ = ("_inboxes", "name", "prefix")
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, inbox_prefix: str = _INBOX) -> None:
+        self._inboxes = (_INBOX + ".", inbox_prefix + ".")
         self.name = name
         self.prefix = ""
         if name is None:
@@ -51,7 +55,7 @@ class Namespace:
     def qualify_reply(self, reply_to: str) -> str:
         """Return the server's subject for a reply subject here; an inbox stays unchanged."""
         check_subject(reply_to, wildcards=False, what="reply")
-        return reply_to if reply_to.startswith(_INBOX) else self.prefix + reply_to
+        return reply_to if reply_to.startswith(self._inboxes) else self.prefix + reply_to
 
     def shorten(self, subject: str) -> str:
         """Return a subject without the namespace; unchanged if it is outside of the namespace."""

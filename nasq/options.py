@@ -74,6 +74,9 @@ class ConnectionOptions(TypedDict, total=False):
         on_event: a plain function, called with each event: Connected, Disconnected, Reconnected,
             LameDuck, SlowConsumer, ServerErrorReceived, UnanswerableRequest, UnpoppedMessages and
             Closed. An exception that it raises is logged and does no harm.
+        inbox_prefix: the tokens with which the subjects of replies to `request` begin. With another
+            prefix for each user, the server's permissions can keep users from reading one another's
+            replies.
         wait_for_server: seconds that `async with` and `connect()` keep trying at the start, for a
             server that is not up yet. math.inf: forever.
     """
@@ -94,6 +97,7 @@ class ConnectionOptions(TypedDict, total=False):
     max_pings_out: int
     reconnect: ReconnectPolicy | None
     reconnect_buffer: int
+    inbox_prefix: str
     on_event: OnEvent | None
     wait_for_server: float
 
@@ -146,6 +150,7 @@ QUEUE_DEFAULTS: Final[QueueOptions] = {
     "max_pings_out": _CORE.max_pings_out,
     "reconnect": _CORE.reconnect,
     "reconnect_buffer": _CORE.reconnect_buffer,
+    "inbox_prefix": _CORE.inbox_prefix,
     "max_messages": None,
     "max_bytes": None,
     "overflow": "drop_newest",
@@ -231,6 +236,7 @@ def client_options(host: str, port: int, options: ConnectionOptions) -> ClientOp
         max_pings_out=options["max_pings_out"],
         reconnect=options["reconnect"],
         reconnect_buffer=options["reconnect_buffer"],
+        inbox_prefix=options["inbox_prefix"],
     )
 
 

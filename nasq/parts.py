@@ -38,13 +38,13 @@ class Parts:
         pop_lock: AbstractContextManager[object] | None = None,
     ) -> None:
         self.kind = kind
-        self.namespace = Namespace(namespace)
         self.session = Session(
             client_options(host, port, options),
             transport=options["transport"],
             wait_for_server=seconds_of(options["wait_for_server"], "wait_for_server"),
             on_event=event_callback(options["on_event"]),
         )
+        self.namespace = Namespace(namespace, options["inbox_prefix"])
         client = self.session.client
         self.inbox = local_inbox(options)
         self.inbox.on_room = weak_method(self.session.kick)

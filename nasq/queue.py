@@ -244,7 +244,8 @@ class NASQueue:
 
         Args:
             subject, message, headers: as for `push`.
-            reply_to: where replies go: a subject of this namespace, or an inbox (`_INBOX.…`).
+            reply_to: the subject for replies: one of this namespace, or an inbox (`_INBOX.…`, or
+                what `inbox_prefix` says).
 
         Raises what `push` raises; cancellation as there.
         """
@@ -252,7 +253,7 @@ class NASQueue:
         sender = self._sender
         if reply_to is not None:
             reply = self._namespace.qualify_reply(reply_to)
-            await sender.send_raw(self._namespace.qualify(subject), body, reply, headers)
+            await sender.send_with_reply(self._namespace.qualify(subject), body, reply, headers)
             return
         if headers is None and sender.publish_now(subject, body):
             return
@@ -317,13 +318,14 @@ class NASQueue:
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         body = reply if type(reply) is bytes else encode_payload(reply)
+        session = self._session
         try:
             await self._sender.send_reply(to, body, headers)
         except InvalidSubjectError as error:
             self._unanswerable += 1
             if self._unanswerable == 1:
-                self._session.client.add_notice(UnanswerableRequest(message.subject, error))
-                self._session.kick()
+                session.client.add_notice(UnanswerableRequest(message.subject, error))
+                session.kick()
 
     async def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until the server has processed everything that was sent before.

@@ -105,10 +105,10 @@ class Sender:
         if keep and route.local is not None:
             self._keep(route.local, body, headers)
 
-    async def send_raw(
-        self, subject: str, body: bytes, reply: str | None, headers: HeadersLike | None
+    async def send_with_reply(
+        self, subject: str, body: bytes, reply: str, headers: HeadersLike | None
     ) -> None:
-        """Send to a subject as the server knows it; the message is not kept here."""
+        """Send a message that asks for replies, to a subject as the server knows it."""
         if not self._session.admits():
             await self._give_way()
         if self._client.publish(subject, body, reply, headers):
