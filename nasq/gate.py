@@ -122,7 +122,7 @@ class Gate:
             return self.thread() == self._owner_thread
         if (
             self.calls_left <= 0
-            or output.credit < 0
+            or output.granted
             or self.caller() is not self.owner
             or self.client.congested
         ):
@@ -221,7 +221,7 @@ class Gate:
         """Like `within`, for the answer to a message that was just published: write it early."""
         transport = self.transport
         assert transport is not None, "the client is open"
-        if not self.output.credit:
+        if not self.output.granted:
             self.output.grant()
         transport.kick_now()
         try:

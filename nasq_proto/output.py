@@ -1,20 +1,26 @@
-"""What a client has to send and no connection has taken yet: one list of frames, oldest first.
+"""The frames that a client has to send and no connection has taken yet: one list, oldest first.
 
-While a connection is up, `hand_over` empties the list. While none is, the list grows. When a
-connection breaks, `keep_unsent` removes what was meant for that connection alone, and the rest
-keeps its place: so the order of push, subscribe, push survives a reconnect, and no frame is sent
-twice.
+While a connection is up, `hand_over` empties the list. While none is up, the list grows. When a
+connection breaks, `keep_unsent` removes the frames that were meant for that connection alone, and
+the rest keep their places. So the order of push, subscribe, push survives a reconnect, and no frame
+is sent twice.
 
-Every frame has a kind, so nothing ever parses the list back:
+Every frame has a kind, so nothing ever parses the list:
 
 - A publish is three pieces of plain `bytes`: control line, headers and payload, CRLF.
-- A request is a publish that `requests` knows by the index of its first piece. It never outlives
-  its connection, nor the caller that waits for the reply: a request that was reported as failed is
-  never carried out later.
+- A request is a publish that is entered in `requests` by the index of its first piece. It outlives
+  neither its connection nor the caller that waits for the reply: a request that was reported as
+  failed is never carried out later.
 - `ControlFrame` is one piece: SUB or UNSUB, kept until a connection has taken it.
 - `LivenessFrame` is one piece: PING or PONG, dropped with its connection.
 
 A frame that is taken back leaves empty pieces behind, so that no other frame has to move.
+
+**Credit.** Most checks of a publish have the same result until the next turn of the event loop: a
+connection is up, it is not congested, and this caller may use it. So the first publish of a turn is
+checked in full, and then `grant` gives credit: a number of bytes that publishes may append without
+those checks (see `publisher`). A write was scheduled by then; `hand_over` ends the credit, as does
+`revoke` when the results may have changed. Publishes on credit are counted later, by `_settle`.
 """
 
 from __future__ import annotations
@@ -42,15 +48,14 @@ __all__ = [
 
 CRLF: Final = b"\r\n"
 
-# Above this many bytes, publishers should wait for `writable`.
+# Above this number of bytes, publishers should wait for `writable`.
 HIGH_WATER: Final = 1024 * 1024
 NO_LIMIT: Final = 1 << 62
 # A peer that leaves more PONGs than this unread is given up (see `Client`).
 MOST_PONGS: Final = HIGH_WATER // len(PONG)
-# Added with no look at each, before others have their turn: bytes that are written at once with
-# profit, where each publish counts for so many bytes more, since it takes its time.
-# A prime: 0 says that none was given, so it should not be what is left.
-CREDIT: Final = (1 << 17) - 1
+# Bytes that may be appended on credit before others run: writing more of them at once would not be
+# quicker. Each publish costs its size and this many bytes more, since it takes time as well.
+CREDIT: Final = 1 << 17
 COST: Final = 128
 
 
@@ -59,8 +64,8 @@ class ControlFrame(bytes):
 
     Attributes:
         at: its index in `Output.frames`, while it is there.
-        confirms: the sid of a SUB, as it is on the wire. A PING stands behind a SUB in the same
-            frame, so that the server's PONG confirms it; None for UNSUB.
+        confirms: the sid of a SUB, as it is on the wire; None for UNSUB. A PING follows a SUB in
+            the same frame, so that the server's PONG confirms the subscription.
     """
 
     at: int = -1
@@ -68,7 +73,7 @@ class ControlFrame(bytes):
 
 
 class LivenessFrame(bytes):
-    """PING, or any number of PONGs."""
+    """A PING, or any number of PONGs."""
 
 
 _TAKEN_BACK: Final = ControlFrame()
@@ -78,20 +83,21 @@ class Output:
     """Frames to be sent, oldest first.
 
     Attributes:
-        frames: what is sent, in pieces (see the head of this module).
-        limit: publishes are accepted while `size` stays within this; less than 0: not at all.
-        max_payload: what the server takes, in bytes of headers and payload.
-        credit: while it is positive, publishes are appended without any check but that of their
-            size; each lowers it by its size and `COST`. Grant credit only after a write was
-            scheduled: `hand_over` resets it. Negative: it is used up; wait for `hand_over`.
+        frames: the frames, in pieces (see the head of this module).
+        limit: publishes are accepted while `size` stays within this; negative: not at all.
+        max_payload: the most bytes of headers and payload that the server takes.
+        credit: while it is positive, publishes are appended with no check but that of their size.
+            Each lowers it by its size and `COST`.
+        granted: whether credit was granted since `hand_over`. If so and `credit` is not positive,
+            the credit is used up, and publishers have to wait for `hand_over`.
         pongs: PONGs that the peer has not taken yet.
-        requests: the requests among the frames, by the index of the first piece. One is there only
-            if that piece is its control line: an interruption may have left an entry behind.
+        requests: the requests among the frames, by the index of their first piece. An entry counts
+            only if that piece is its control line: an interruption may have left one behind.
     """
 
     __slots__ = (
         "_bytes",
-        "_granted",
+        "_credit_counted",
         "_messages",
         "_refuse",
         "_sealed",
@@ -100,6 +106,7 @@ class Output:
         "_writers",
         "credit",
         "frames",
+        "granted",
         "limit",
         "max_payload",
         "pongs",
@@ -107,21 +114,23 @@ class Output:
     )
 
     def __init__(self, refuse: Callable[[int], None]) -> None:
-        """`refuse` is called with the size of a frame that there is no room for, and raises."""
+        """`refuse` is called with the size of a publish for which there is no room; it raises."""
         self.frames: list[bytes] = []
         self.limit = -1
         self.max_payload = 1024 * 1024
         self.credit = 0
+        self.granted = False
         self.pongs = 0
         self.requests: dict[int, PendingReply] = {}
         self._size = 0
         self._messages = 0
         self._bytes = 0
-        # What came on credit is counted later: pieces from here on, paid from this.
+        # Publishes on credit are counted later: the pieces from this index on, which were paid from
+        # this credit.
         self._settled = 0
-        self._granted = 0
+        self._credit_counted = 0
         self._refuse = refuse
-        # How many pieces are still for the present connection; None: all.
+        # The number of pieces that are still for the present connection; None: all.
         self._sealed: int | None = None
         self._writers: list[Op[None]] = []
 
@@ -135,7 +144,7 @@ class Output:
 
     @property
     def messages_out(self) -> int:
-        """Publishes taken, ever; requests that were taken back or lost unsent do not count."""
+        """Publishes accepted since the start, without requests that were never sent."""
         self._settle()
         return self._messages
 
@@ -146,18 +155,20 @@ class Output:
         return self._bytes
 
     def grant(self) -> None:
-        """Give credit, where nothing but sizes has to be looked at: a connection is up."""
+        """Give credit, if a connection is up. Only after a write was scheduled."""
         if self.limit == NO_LIMIT:
             self._settle()
-            self.credit = self._granted = CREDIT
+            self.credit = self._credit_counted = CREDIT
+            self.granted = True
 
     def revoke(self) -> None:
-        """End the credit: from here on every publish is looked at."""
+        """End the credit: from now on every publish is checked in full."""
         self._settle()
-        self.credit = self._granted = 0
+        self.credit = self._credit_counted = 0
+        self.granted = False
 
     def _settle(self) -> None:
-        """Count what came on credit since the last time."""
+        """Count the publishes on credit since the last time."""
         pieces = len(self.frames) - self._settled
         if pieces:
             self._settled += pieces
@@ -166,8 +177,14 @@ class Output:
 
     def _count(self, messages: int) -> None:
         self._messages += messages
-        self._bytes += self._granted - self.credit - messages * COST
-        self._granted = self.credit
+        self._bytes += self._credit_counted - self.credit - messages * COST
+        self._credit_counted = self.credit
+
+    def _spend(self, size: int, messages: int) -> None:
+        """Pay for publishes that were counted already, if there is credit."""
+        if self.credit > 0:
+            self.credit -= size + messages * COST
+            self._credit_counted = self.credit
 
     # ------------------------------------------------------------------ adding
 
@@ -182,15 +199,18 @@ class Output:
         return self._settled == 1
 
     def add_pongs(self, count: int) -> None:
-        """Append that many PONGs."""
+        """Append `count` PONGs."""
         self.pongs += count
         self.add(LivenessFrame(PONG * count))
 
     def publish(self, line: bytes, body: bytes, subject: str) -> bool:
-        """Append a publish, `body` being its headers and payload; True as `add`.
+        """Append a publish; `body` is its headers and payload.
+
+        Returns:
+            True when the output was empty before.
 
         Raises:
-            PayloadTooLargeError: the server does not take so much.
+            PayloadTooLargeError: the server does not take that many bytes.
             whatever `refuse` raises: there is no room.
         """
         size = len(body)
@@ -207,19 +227,17 @@ class Output:
         self._size += length
         self._messages += 1
         self._bytes += size
-        if self.credit > 0:
-            self.credit -= size + COST
-            self._granted = self.credit
+        self._spend(size, 1)
         return self._settled == 3
 
     def expect(self, pending: PendingReply, line: bytes) -> None:
-        """The next publish is the request of `pending`, with this control line."""
+        """Enter the next publish as the request of `pending`, with this control line."""
         pending.line = line
         pending.at = at = len(self.frames)
         self.requests[at] = pending
 
     def publish_many(self, lines: list[bytes], payloads: list[bytes]) -> bool:
-        """Append publishes that need no check (`Output.accepts`); True as `add`."""
+        """Append publishes that `accepts` has accepted; True when the output was empty before."""
         count, size = len(lines), sum(map(len, payloads))
         pieces = [CRLF] * (3 * count)
         pieces[::3] = lines
@@ -231,13 +249,11 @@ class Output:
         empty = not self.frames
         self.frames += pieces
         self._settled += len(pieces)
-        if self.credit > 0:
-            self.credit -= size + count * COST
-            self._granted = self.credit
+        self._spend(size, count)
         return empty
 
     def accepts(self, payloads: list[bytes]) -> bool:
-        """Whether all of them can be published now, with no look at each."""
+        """Whether all of them can be published now, without a check of each."""
         sizes = list(map(len, payloads))
         return (
             self.limit == NO_LIMIT and max(sizes) <= self.max_payload and sum(sizes) <= HIGH_WATER
@@ -251,14 +267,15 @@ class Output:
     # ------------------------------------------------------------------ handing over
 
     def hand_over(self) -> bytes:
-        """Hand everything over that is for this connection, and let writers go on."""
+        """Hand over all bytes for the present connection, and wake the writers."""
         if self._sealed is not None:
             return self._hand_over_last()
-        # Swapped before it is joined: what a writer adds from here on belongs to the next time.
+        # Swapped before it is joined: whatever a writer adds meanwhile belongs to the next call.
         frames, self.frames = self.frames, []
-        if self.credit or self._granted:
+        if self.granted:
             self._count((len(frames) - self._settled) // 3)
-            self.credit = self._granted = 0
+            self.credit = self._credit_counted = 0
+            self.granted = False
         self._settled = 0
         self._size = 0
         self.pongs = 0
@@ -269,12 +286,12 @@ class Output:
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def seal(self) -> None:
-        """Keep what comes from now on for the next connection."""
+        """Keep all frames that are added from now on for the next connection."""
         self.revoke()
         self._sealed = len(self.frames)
 
     def unseal(self) -> None:
-        """What was for the next connection is for this one."""
+        """Undo `seal`: all frames are for the present connection."""
         self._sealed = None
 
     def _hand_over_last(self) -> bytes:
@@ -291,12 +308,12 @@ class Output:
         return op
 
     def abandon(self, op: Op[None]) -> None:
-        """Whoever waited for `op`, if it was a writer, waits no more."""
+        """Forget `op`, if it came from `writable`: its caller has stopped waiting."""
         if op in self._writers:
             self._writers.remove(op)
 
     def wake_writers(self) -> None:
-        """Let everyone look again who waits for `writable`."""
+        """Resolve everything that `writable` has returned."""
         writers, self._writers = self._writers, []
         for op in writers:
             op.resolve(None)
@@ -319,14 +336,14 @@ class Output:
         return pending
 
     def take_back(self, frame: ControlFrame) -> None:
-        """Remove a frame that no connection has taken yet; any other stays as it was."""
+        """Remove a frame that no connection has taken yet; do nothing for any other."""
         if self.holds(frame):
             self._settle()
             self._size -= len(frame)
             self.frames[frame.at] = _TAKEN_BACK
 
     def take_back_request(self, pending: PendingReply) -> None:
-        """Remove a request that no connection has taken yet; any other stays as it was."""
+        """Remove a request that no connection has taken yet; do nothing for any other."""
         if self.holds_request(pending):
             self._settle()
             at = pending.at
@@ -338,20 +355,20 @@ class Output:
             del self.requests[pending.at]
 
     def subscribing(self) -> Iterator[bytes]:
-        """The sids of the subscriptions whose SUB is here, in the order of these."""
+        """The sids of the SUB frames that are here, in their order."""
         for piece in self.frames:
             if isinstance(piece, ControlFrame) and piece.confirms is not None:
                 yield piece.confirms
 
     def put_first(self, frames: list[ControlFrame]) -> None:
-        """What has to be sent before everything else."""
+        """Add frames that have to be sent before everything else."""
         self.revoke()
         self._replace([*frames, *self.frames], self._requests_behind(0, len(frames)))
 
     def keep_unsent(self) -> None:
-        """The connection broke: drop what was meant for it alone.
+        """The connection broke: drop the frames that were meant for it alone.
 
-        Requests behind a seal were not: they wait for the next connection.
+        Requests behind a seal are kept: they wait for the next connection.
         """
         self.revoke()
         sealed = len(self.frames) if self._sealed is None else self._sealed
@@ -373,7 +390,7 @@ class Output:
         """Remove the publishes that are larger than `max_payload`.
 
         Returns:
-            The size of each, and for a request who waits for its reply.
+            The size of each; and if it was a request, its pending reply.
         """
         self.revoke()
         dropped: list[tuple[int, PendingReply | None]] = []
@@ -392,7 +409,7 @@ class Output:
         return dropped
 
     def clear(self) -> int:
-        """Remove everything; how many publishes were among it, requests not counted."""
+        """Remove everything; return the number of publishes, requests not counted."""
         self.revoke()
         unsent = 0
         for _, pieces, pending in self._walk():
@@ -407,8 +424,8 @@ class Output:
         return unsent
 
     def _walk(self) -> Iterator[tuple[int, list[bytes], PendingReply | None]]:
-        """Each frame that was not taken back: the index of its first piece, its pieces, and for a
-        request who waits for its reply."""
+        """Each frame that was not taken back: the index of its first piece, its pieces, and if it
+        is a request, its pending reply."""
         frames, at = self.frames, 0
         while at < len(frames):
             first = frames[at]
@@ -418,12 +435,12 @@ class Output:
             at += count
 
     def _uncount(self, body: bytes) -> None:
-        """A request is never sent: its caller was told."""
+        """Do not count a request that is never sent: its caller gets an error."""
         self._messages -= 1
         self._bytes -= len(body)
 
     def _requests_behind(self, start: int, shift: int) -> dict[int, PendingReply]:
-        """The requests from index `start` on, by the index that is larger by `shift`."""
+        """The requests from index `start` on, with `shift` added to each index."""
         return {
             at + shift: pending
             for at in self.requests

@@ -25,10 +25,13 @@ PublishNow = Callable[[str, bytes], bool]
 
 
 class Publisher:
-    """Publishes to one subject, without headers: checked once, encoded once per size.
+    """Publishes to one subject, without headers.
+
+    The subject is checked once, and its control line is encoded once for each size of payload.
 
     Attributes:
-        lines: the control lines, by size of the payload, of sizes that were seen.
+        subject: the subject.
+        lines: the control lines by size of the payload, for sizes that were seen.
 
     Raises:
         TypeError, InvalidSubjectError: the subject can't be published to.
@@ -49,7 +52,6 @@ class Publisher:
         output = self._output
         line = self.lines.get(size) or self._line(size)
         if output.credit > 0 and size <= output.max_payload:
-            # Joined once, with everything else that is sent then.
             output.frames += (line, payload, CRLF)
             output.credit -= size + COST
             return False
@@ -62,7 +64,7 @@ class Publisher:
         if len(pending.reply) > self._longest_reply:
             check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
         line = b"%b%b %d\r\n" % (self._head, pending.reply, size)
-        # `Output.expect`, unfolded: one call less for each request.
+        # `Output.expect`, without the call: this is done for each request.
         pending.line = line
         pending.at = at = len(output.frames)
         output.requests[at] = pending
@@ -73,7 +75,7 @@ class Publisher:
         return output.publish(line, payload, self.subject)
 
     def publish_many(self, payloads: list[bytes]) -> bool:
-        """Publish each of what `Output.accepts`, at once; True as `publish`."""
+        """Publish payloads that `Output.accepts` has accepted; see `Output.publish_many`."""
         sizes = list(map(len, payloads))
         lines: list[Any] = list(map(self.lines.get, sizes))
         if None in lines:

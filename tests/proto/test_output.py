@@ -205,10 +205,10 @@ def test_messages_and_bytes_use_up_the_credit() -> None:
     while output.credit > 0:
         assert not publisher.publish(b"")
         count += 1
-    assert count == CREDIT // COST + 1
-    assert output.credit < 0
+    assert count == CREDIT // COST
+    assert output.granted
     output.hand_over()
-    assert not output.credit
+    assert not output.granted
     publisher.publish(b"")
     output.grant()
     publisher.publish(bytes(CREDIT))
@@ -302,7 +302,9 @@ def test_messages_that_use_up_the_exact_credit_are_counted() -> None:
     output.grant()
     publisher.publish(b"y" * (CREDIT - COST))
     assert output.credit == 0
+    assert output.granted
     output.hand_over()
+    assert not output.granted
     assert (output.messages_out, output.bytes_out) == (2, 1 + CREDIT - COST)
 
 
