@@ -36,7 +36,8 @@ class Receiver:
         self._session = session
         self._inbox = inbox
         self._times = inbox.times
-        self._oldest: Callable[[], Held] = inbox.oldest.__next__
+        # `Inbox.take` does no more than this where no room has to be accounted for.
+        self._take: Callable[[], Held] = inbox.take if inbox.bounded else inbox.oldest.__next__
         self._origin = Origin(namespace, 0.0)
         session.on_start.append(weak_method(self._on_start))
         session.on_end.append(inbox.wake_all)
@@ -63,14 +64,11 @@ class Receiver:
             and not self._inbox.unraised
             and session.caller() is session.owner
         ):
-            # `Inbox.take`, without the call: this is the hot path.
             try:
-                held = self._oldest()
+                held = self._take()
             except IndexError:  # another thread, or a signal handler, was quicker
                 return None
             session.calls_left -= 1
-            if self._inbox.bounded:
-                self._inbox.account_for(len(held[1]))
             return Message(held, self._origin)
         return None
 
