@@ -110,12 +110,14 @@ class BlockingNASQueue:
         one attempt.
 
         Args:
-            timeout: seconds to go on trying, with the delays of the reconnect policy, for instance
-                until a server that starts at the same time is up; math.inf: for ever. 0: each
-                server is tried once. None: what `wait_for_server` says, 0 by default.
+            timeout: seconds to keep trying, with the delays of the reconnect policy, for instance
+                until a server that starts at the same time is up. math.inf: forever. 0: each server
+                is tried once. That takes at most `connect_timeout` seconds for each server that was
+                named, and as long again for all servers that were announced. None: the option
+                `wait_for_server`, which is 0 by default.
 
         Returns:
-            Whether a connection is up. When not, `last_error` says why.
+            Whether a connection is up. If not, `last_error` is the reason.
 
         Raises:
             TypeError, InvalidOptionError: the timeout makes no sense.
@@ -127,21 +129,21 @@ class BlockingNASQueue:
         """Wait for a connection that is being made.
 
         Args:
-            timeout: seconds; None or math.inf: for ever.
+            timeout: seconds; None or math.inf: forever.
 
         Returns:
-            Whether a connection is up; False at once when none is being made.
+            Whether a connection is up; False immediately if none is being made.
         """
         return self._run(self._queue.wait_connected(timeout))
 
     def disconnect(self) -> None:
         """Send what was pushed, within 5 seconds, and close. Idempotent.
 
-        A server that takes no bytes for half a second is waited for no longer, nor one that does
-        not answer for a second after the operating system has taken everything. With no connection
-        up it returns at once. Pushes that were never sent are counted in `stats().unsent` and in
-        the Closed event. The local queue stays readable. Every subscription ends: after another
-        `connect()`, subscribe again.
+        The wait is shorter when the server takes no bytes for half a second, or does not answer for
+        a second after the operating system has taken all bytes. With no connection up there is no
+        wait. Pushes that were never sent are counted in `stats().unsent` and in the Closed event.
+        The local queue stays readable. Every subscription ends: after another `connect()`,
+        subscribe again.
         """
         closed = self._session.client.state is ClientState.CLOSED
         self._run(self._queue.disconnect(), waits=not closed)
@@ -172,23 +174,25 @@ class BlockingNASQueue:
     def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
         """Publish a message, and have it in this queue.
 
-        Where a subscription of this queue matches the subject the server brings the message back:
-        once for each that matches, as NATS delivers, and in a queue group to one member of the
-        group, which may be another process. Where none does, it is put into the local queue here.
-        A process that only produces should use `publish`, which keeps no copy.
+        If a subscription of this queue matches the subject, the server brings the message back:
+        once for each subscription that matches, as NATS delivers, and in a queue group to one
+        member, which may be another process. If none matches, the message is put into the local
+        queue here. A process that only produces should use `publish`, which keeps no copy.
 
-        Returns when the message is on its way or, while disconnected, in the reconnect buffer;
-        waits only while the socket is slow. `flush` tells when the server has it.
+        Returns when the message is on its way or, while disconnected, in the reconnect buffer. It
+        waits only while the socket is slow, or for room under `overflow="block"`. `flush` waits
+        until the server has the message.
 
         Args:
             subject: in this queue's namespace; no wildcards.
-            message: str (sent as UTF-8), bytes-like, or anything the json module takes.
+            message: str (sent as UTF-8), bytes-like, or anything that the json module takes.
             headers: str to str, or to a list of str for keys that repeat.
 
         Raises:
-            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError,
-            PayloadTooLargeError: nothing was sent.
-            NotConnectedError, ConnectionClosedError: connect first.
+            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument
+                can't be sent; nothing was sent.
+            PayloadTooLargeError: the server takes no message of this size; nothing was sent.
+            NotConnectedError, ConnectionClosedError: call `connect` first.
             BufferFullError: disconnected, and the reconnect buffer is full.
             QueueFullError: the local queue is full, and `overflow` is "error".
             UsageError: called from a process that was forked after `connect`.
@@ -203,11 +207,13 @@ class BlockingNASQueue:
         """Push each of `messages`, in order.
 
         Returns:
-            How many were pushed: all of them.
+            The number of messages that were pushed: all of them.
 
-        Raises what `push` raises, at the first message that can't be pushed; those before it are
-        on their way, and `stats().messages_out` counts them.
-        TypeError when `messages` is one message, such as a str.
+        Raises:
+            TypeError: `messages` is one message, such as a str.
+
+        It also raises what `push` raises, at the first message that can't be pushed. The messages
+        before it are on their way, and `stats().messages_out` counts them.
         """
         return self._run(self._queue.push_many(subject, messages, headers))
 
@@ -218,14 +224,16 @@ class BlockingNASQueue:
         headers: HeadersLike | None = None,
         reply_to: str | None = None,
     ) -> None:
-        """Send a message and keep nothing here: it is in this queue only if the server brings it.
+        """Send a message and keep nothing here.
+
+        The message is in this queue only if the server brings it back.
 
         Args:
             subject, message, headers: as for `push`.
             reply_to: the subject for replies: one of this namespace, or an inbox (`_INBOX.…`, or
                 what `inbox_prefix` says).
 
-        Raises what `push` raises.
+        It raises what `push` raises.
         """
         body = message if type(message) is bytes else encode_payload(message)
         if reply_to is not None or not self._send_now(
@@ -273,11 +281,11 @@ class BlockingNASQueue:
 
         Args:
             subject, message, headers: as for `push`.
-            timeout: seconds; None or math.inf: for ever.
+            timeout: seconds; None or math.inf: forever.
 
         Raises:
-            NoRespondersError: nobody is subscribed to the subject.
-            OperationTimeoutError: no reply came in time.
+            NoRespondersError: nothing is subscribed to the subject.
+            OperationTimeoutError: no reply arrived in time.
             ConnectionLostError: the connection broke before the reply.
             PermissionsViolationError, SubscriptionRefusedError: the server refuses the request, or
                 the subscription for its reply.
@@ -288,15 +296,15 @@ class BlockingNASQueue:
         return self._run(call, waits=True)
 
     def respond(self, message: Message, reply: Payload, headers: HeadersLike | None = None) -> None:
-        """Answer a message that came with a `reply_to`.
+        """Answer a message that has a `reply_to`.
 
         Any publisher can ask for a reply on a subject that can't be published to, such as `a.*`.
         Then nothing is sent and nothing is raised, since the caller made no mistake:
-        `message.reply_error` tells why, `stats().unanswerable` counts it, and the first one is
+        `message.reply_error` is the reason, `stats().unanswerable` counts it, and the first one is
         reported as UnanswerableRequest.
 
         Raises:
-            UsageError: it asks for no reply.
+            UsageError: the message asks for no reply.
 
         It also raises what `push` raises for the reply.
         """
@@ -305,23 +313,30 @@ class BlockingNASQueue:
     def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until the server has processed everything that was sent before.
 
-        While disconnected it waits for the next connection.
+        While disconnected, wait for the next connection as well.
+
+        Args:
+            timeout: seconds; None or math.inf: forever.
 
         Raises:
-            OperationTimeoutError: not in time.
+            OperationTimeoutError: the server did not answer in time.
             ConnectionLostError: the connection broke first; what was sent before may be lost.
-            NotConnectedError, ConnectionClosedError: connect first.
+            NotConnectedError, ConnectionClosedError: call `connect` first.
         """
         self._run(self._queue.flush(timeout), waits=True)
 
     def drain(self, timeout: float | None = 30.0) -> None:
-        """Take in what is under way, send everything, disconnect.
+        """End every subscription, take in what is on its way, send everything, and disconnect.
 
-        Ends every subscription; messages that the server had already sent come in first. What is
-        in the local queue can still be popped.
+        Messages that the server had already sent arrive first. Messages in the local queue can
+        still be popped afterwards.
+
+        Args:
+            timeout: seconds; None or math.inf: forever.
 
         Raises:
-            OperationTimeoutError, ConnectionLostError: closed all the same; something may be lost.
+            OperationTimeoutError, ConnectionLostError: something may be lost. The connection is
+                closed all the same.
             NotConnectedError, ConnectionClosedError: there is no connection to drain.
         """
         self._run(self._queue.drain(timeout), waits=True)
@@ -330,20 +345,20 @@ class BlockingNASQueue:
         """Take the oldest message of the local queue.
 
         Args:
-            timeout: seconds to wait when it is empty; None: not at all; math.inf: for ever.
+            timeout: seconds to wait if the queue is empty. None: do not wait. math.inf: forever.
 
         Returns:
-            The message, or None when there is none: in time, or since the queue is closed.
+            The message. None if none arrived in time, or if the queue is empty and closed.
 
         Raises:
-            NotConnectedError: it was to wait, and `connect` was not called, or failed.
-            ConnectionClosedError: it was to wait, and reconnecting was given up. After
-                `disconnect` it gives None instead.
+            NotConnectedError: it would have to wait, and `connect` was not called or has failed.
+            ConnectionClosedError: it would have to wait, and reconnecting was given up. After
+                `disconnect` it returns None instead.
             QueueFullError: messages were dropped since the last call, and `overflow` is "error".
             UsageError: called from a process that was forked after `connect`.
 
-        A KeyboardInterrupt ends the wait and loses nothing. (In the moment between taking a message
-        and returning it, it loses that one.)
+        A KeyboardInterrupt ends the wait and loses nothing. Only in the moment between taking a
+        message and returning it, it loses that message.
         """
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
             seconds_of(timeout)
@@ -356,12 +371,13 @@ class BlockingNASQueue:
         return self._run(receiver.pop(timeout))
 
     def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
-        """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
+        """Wait for a first message, as `pop` does, and take up to `max_messages` that are here.
 
         Returns:
-            The messages, oldest first; an empty list where `pop` gives None.
+            The messages, oldest first; an empty list if `pop` would return None.
 
-        Raises what `pop` raises. What it has taken when it is interrupted is put back.
+        It raises what `pop` raises. If it is interrupted, the messages that it has taken are put
+        back.
         """
         check_pop_many(max_messages, timeout)
         held: list[Held] = []
@@ -374,47 +390,48 @@ class BlockingNASQueue:
             raise
 
     def __iter__(self) -> Iterator[Message]:
-        """Messages as they come, until the queue is disconnected and empty.
+        """Iterate over messages until the queue is disconnected and empty.
 
-        Raises what `pop` raises with a timeout of math.inf.
+        It raises what `pop` raises with a timeout of math.inf.
         """
         while (message := self.pop(math.inf)) is not None:
             yield message
 
     def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
-        """Have what is published to `subject` put into this queue.
+        """Have the messages that are published to `subject` put into this queue.
 
-        Returns when the server has confirmed it: what anyone pushes from then on comes. While
-        disconnected it waits for the next connection. It outlives a lost connection; it ends with
-        `disconnect()` and when reconnecting is given up: subscribe again after `connect()`.
+        Returns when the server has confirmed the subscription: every message that is pushed from
+        then on arrives. While disconnected, it waits for the next connection. The subscription
+        survives a lost connection. It ends with `disconnect()`, and when reconnecting is given up;
+        after another `connect()`, subscribe again.
 
         Args:
             subject: in this queue's namespace; `*` stands for one token, `>` for the rest.
-            queue_group: one member of the group gets each message; empty: every subscriber.
+            queue_group: one member of the group gets each message; empty: every subscriber does.
 
         Returns:
             The sid, for `unsubscribe`.
 
         Raises:
-            TypeError, InvalidSubjectError: nothing was sent.
-            PermissionsViolationError, SubscriptionRefusedError: the server refuses it;
-                SubscriptionLimitError: there are as many as it allows.
-            NotConnectedError, ConnectionClosedError: connect first.
+            TypeError, InvalidSubjectError: an argument makes no sense; nothing was sent.
+            PermissionsViolationError, SubscriptionRefusedError: the server refuses it.
+            SubscriptionLimitError: there are as many subscriptions as the server allows.
+            NotConnectedError, ConnectionClosedError: call `connect` first.
         """
         return self._run(self._queue.subscribe_and_queue(subject, queue_group), waits=True)
 
     def unsubscribe(self, sid: int | None = None) -> None:
-        """End one subscription, or all. Messages already queued stay.
+        """End one subscription, or all if `sid` is None. Messages in the local queue stay.
 
-        Returns when no more can come; while disconnected at once.
+        Returns when no more messages can arrive; while disconnected, immediately.
 
         Raises:
-            UsageError: there is no subscription `sid`.
+            UsageError: there is no subscription with this sid.
         """
         self._run(self._queue.unsubscribe(sid), waits=True)
 
     def queue_size(self) -> int:
-        """Messages in the local queue."""
+        """The number of messages in the local queue."""
         return self._queue.queue_size()
 
     def clear_queue(self) -> None:
@@ -428,7 +445,7 @@ class BlockingNASQueue:
         return self._queue.get_namespace()
 
     def stats(self) -> Stats:
-        """What went through this queue so far. `stats()._asdict()` is a dict."""
+        """Count what went through this queue so far. `stats()._asdict()` is a dict."""
         self._session.check()
         with self._lock:
             return self._queue.stats()

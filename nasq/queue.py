@@ -8,11 +8,11 @@ on and how long it waits, `sender` sends, `receiver` takes messages out of the l
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from types import TracebackType
 from typing import Final, Unpack
 
 from nasq_proto import Held, InvalidSubjectError, UsageError
 
+from .facade import Facade
 from .lifetime import weak_method
 from .message import HeadersLike, Message
 from .notices import UnanswerableRequest
@@ -26,7 +26,6 @@ from .options import (
 from .parts import Parts
 from .payload import Payload, encode_payload
 from .receiver import Messages, check_pop_many
-from .session import Session
 from .stats import Stats
 
 __all__ = ["NASQueue"]
@@ -35,7 +34,7 @@ __all__ = ["NASQueue"]
 _WORTH_A_BATCH: Final = 32
 
 
-class NASQueue:
+class NASQueue(Facade):
     """A push/pop queue over NATS, for asyncio or trio, whichever is running.
 
     A pushed message is published to `namespace.subject` and is in this queue: if a subscription of
@@ -87,85 +86,6 @@ class NASQueue:
             f"{len(self._inbox)} messages>"
         )
 
-    def __del__(self) -> None:
-        session: Session | None = getattr(self, "_session", None)
-        if session is not None:  # else the constructor has raised
-            session.abandon(self)
-
-    # ------------------------------------------------------------------ connection
-
-    async def connect(self, timeout: float | None = None) -> bool:
-        """Connect to the first server that answers.
-
-        Once connected, the queue reconnects by itself. Calls that are made at the same time share
-        one attempt.
-
-        Args:
-            timeout: seconds to go on trying, with the delays of the reconnect policy, for instance
-                until a server that starts at the same time is up; math.inf: for ever. 0: each
-                server is tried once, at most `connect_timeout` seconds for each that was named, and
-                as long again for all that were announced. None: what `wait_for_server` says, 0 by
-                default.
-
-        Returns:
-            Whether a connection is up. When not, `last_error` says why.
-
-        Raises:
-            TypeError, InvalidOptionError: the timeout makes no sense.
-            UsageError: no event loop is running, or a transport is used a second time.
-
-        Cancelled, it gives the attempt up, unless another call waits for it too.
-        """
-        return await self._session.connect(timeout)
-
-    async def wait_connected(self, timeout: float | None = 5.0) -> bool:
-        """Wait for a connection that is being made.
-
-        Args:
-            timeout: seconds; None or math.inf: for ever.
-
-        Returns:
-            Whether a connection is up; False at once when none is being made.
-        """
-        return await self._session.wait_connected(timeout)
-
-    async def disconnect(self) -> None:
-        """Send what was pushed, within 5 seconds, and close. Idempotent.
-
-        A server that takes no bytes for half a second is waited for no longer, nor one that does
-        not answer for a second after the operating system has taken everything. With no connection
-        up it returns at once. Pushes that were never sent are counted in `stats().unsent` and in
-        the Closed event. The local queue stays readable. Every subscription ends: after another
-        `connect()`, subscribe again.
-
-        Cancellation cuts the sending short (trio: after at most those 5 seconds); the connection
-        is closed all the same.
-        """
-        await self._session.disconnect()
-
-    def is_connected(self) -> bool:
-        """Whether a connection is up now."""
-        return self._session.is_connected
-
-    @property
-    def last_error(self) -> Exception | None:
-        """Why the last connection failed or broke; None when none did."""
-        return self._session.last_error
-
-    async def __aenter__(self) -> NASQueue:
-        """Connect, or raise `last_error`."""
-        await self._session.enter()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Disconnect."""
-        await self._session.disconnect()
-
     # ------------------------------------------------------------------ sending
 
     async def push(
@@ -173,28 +93,30 @@ class NASQueue:
     ) -> None:
         """Publish a message, and have it in this queue.
 
-        Where a subscription of this queue matches the subject the server brings the message back:
-        once for each that matches, as NATS delivers, and in a queue group to one member of the
-        group, which may be another process. Where none does, it is put into the local queue here.
-        A process that only produces should use `publish`, which keeps no copy.
+        If a subscription of this queue matches the subject, the server brings the message back:
+        once for each subscription that matches, as NATS delivers, and in a queue group to one
+        member, which may be another process. If none matches, the message is put into the local
+        queue here. A process that only produces should use `publish`, which keeps no copy.
 
-        Returns when the message is on its way or, while disconnected, in the reconnect buffer;
-        waits only while the socket is slow. `flush` tells when the server has it.
+        Returns when the message is on its way or, while disconnected, in the reconnect buffer. It
+        waits only while the socket is slow, or for room under `overflow="block"`. `flush` waits
+        until the server has the message.
 
         Args:
             subject: in this queue's namespace; no wildcards.
-            message: str (sent as UTF-8), bytes-like, or anything the json module takes.
+            message: str (sent as UTF-8), bytes-like, or anything that the json module takes.
             headers: str to str, or to a list of str for keys that repeat.
 
         Raises:
-            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError,
-            PayloadTooLargeError: nothing was sent.
-            NotConnectedError, ConnectionClosedError: connect first.
+            TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument
+                can't be sent; nothing was sent.
+            PayloadTooLargeError: the server takes no message of this size; nothing was sent.
+            NotConnectedError, ConnectionClosedError: call `connect` first.
             BufferFullError: disconnected, and the reconnect buffer is full.
             QueueFullError: the local queue is full, and `overflow` is "error".
             UsageError: called from another thread, event loop or process than `connect`.
 
-        Cancelled while it waits, it has sent nothing.
+        If it is cancelled while it waits, it has sent nothing.
         """
         body = message if type(message) is bytes else encode_payload(message)
         sender = self._sender
@@ -209,11 +131,14 @@ class NASQueue:
         """Push each of `messages`, in order.
 
         Returns:
-            How many were pushed: all of them.
+            The number of messages that were pushed: all of them.
 
-        Raises what `push` raises, at the first message that can't be pushed; those before it are
-        on their way, and `stats().messages_out` counts them. The same holds for cancellation.
-        TypeError when `messages` is one message, such as a str.
+        Raises:
+            TypeError: `messages` is one message, such as a str.
+
+        It also raises what `push` raises, at the first message that can't be pushed. The messages
+        before it are on their way, and `stats().messages_out` counts them.
+        The same is true when it is cancelled.
         """
         if isinstance(messages, (str, bytes, bytearray, memoryview, dict)):
             raise TypeError(
@@ -240,14 +165,17 @@ class NASQueue:
         headers: HeadersLike | None = None,
         reply_to: str | None = None,
     ) -> None:
-        """Send a message and keep nothing here: it is in this queue only if the server brings it.
+        """Send a message and keep nothing here.
+
+        The message is in this queue only if the server brings it back.
 
         Args:
             subject, message, headers: as for `push`.
             reply_to: the subject for replies: one of this namespace, or an inbox (`_INBOX.…`, or
                 what `inbox_prefix` says).
 
-        Raises what `push` raises; cancellation as there.
+        It raises what `push` raises.
+        If it is cancelled while it waits, it has sent nothing.
         """
         body = message if type(message) is bytes else encode_payload(message)
         sender = self._sender
@@ -272,17 +200,18 @@ class NASQueue:
 
         Args:
             subject, message, headers: as for `push`.
-            timeout: seconds; None or math.inf: for ever.
+            timeout: seconds; None or math.inf: forever.
 
         Raises:
-            NoRespondersError: nobody is subscribed to the subject.
-            OperationTimeoutError: no reply came in time.
+            NoRespondersError: nothing is subscribed to the subject.
+            OperationTimeoutError: no reply arrived in time.
             ConnectionLostError: the connection broke before the reply.
             PermissionsViolationError, SubscriptionRefusedError: the server refuses the request, or
                 the subscription for its reply.
-            and what `push` raises.
 
-        Cancelled, it forgets the request; a late reply is counted in `stats().unrouted`.
+        It also raises what `push` raises.
+
+        If it is cancelled, the request is forgotten; a late reply is counted in `stats().unrouted`.
         """
         session = self._session
         deadline = session.deadline(timeout)
@@ -301,16 +230,18 @@ class NASQueue:
     async def respond(
         self, message: Message, reply: Payload, headers: HeadersLike | None = None
     ) -> None:
-        """Answer a message that came with a `reply_to`.
+        """Answer a message that has a `reply_to`.
 
         Any publisher can ask for a reply on a subject that can't be published to, such as `a.*`.
         Then nothing is sent and nothing is raised, since the caller made no mistake:
-        `message.reply_error` tells why, `stats().unanswerable` counts it, and the first one is
+        `message.reply_error` is the reason, `stats().unanswerable` counts it, and the first one is
         reported as UnanswerableRequest.
 
         Raises:
-            UsageError: it asks for no reply.
-            and what `push` raises for the reply; cancellation as there.
+            UsageError: the message asks for no reply.
+
+        It also raises what `push` raises for the reply.
+        If it is cancelled while it waits, it has sent nothing.
         """
         if not isinstance(message, Message):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
@@ -327,53 +258,27 @@ class NASQueue:
                 session.client.add_notice(UnanswerableRequest(message.subject, error))
                 session.kick()
 
-    async def flush(self, timeout: float | None = 10.0) -> None:
-        """Wait until the server has processed everything that was sent before.
-
-        While disconnected it waits for the next connection.
-
-        Raises:
-            OperationTimeoutError: not in time.
-            ConnectionLostError: the connection broke first; what was sent before may be lost.
-            NotConnectedError, ConnectionClosedError: connect first.
-        """
-        await self._session.flush(timeout)
-
-    async def drain(self, timeout: float | None = 30.0) -> None:
-        """Take in what is under way, send everything, disconnect.
-
-        Ends every subscription; messages that the server had already sent come in first. What is
-        in the local queue can still be popped.
-
-        Raises:
-            OperationTimeoutError, ConnectionLostError: closed all the same; something may be lost.
-            NotConnectedError, ConnectionClosedError: there is no connection to drain.
-
-        Cancelled, it closes at once.
-        """
-        await self._session.drain(timeout)
-
     # ------------------------------------------------------------------ receiving
 
     async def pop(self, timeout: float | None = None) -> Message | None:
         """Take the oldest message of the local queue.
 
         Args:
-            timeout: seconds to wait when it is empty; None: not at all; math.inf: for ever.
+            timeout: seconds to wait if the queue is empty. None: do not wait. math.inf: forever.
 
         Returns:
-            The message, or None when there is none: in time, or since the queue is closed.
+            The message. None if none arrived in time, or if the queue is empty and closed.
 
         Raises:
-            NotConnectedError: it was to wait, and `connect` was not called, or failed.
-            ConnectionClosedError: it was to wait, and reconnecting was given up. After
-                `disconnect` it gives None instead.
+            NotConnectedError: it would have to wait, and `connect` was not called or has failed.
+            ConnectionClosedError: it would have to wait, and reconnecting was given up. After
+                `disconnect` it returns None instead.
             QueueFullError: messages were dropped since the last call, and `overflow` is "error".
             UsageError: called from another thread, event loop or process than `connect`.
 
-        Cancelled or timed out, it loses no message and changes no order. (A KeyboardInterrupt, or
-        what another signal handler raises, in the moment between taking a message and returning it
-        loses that one.)
+        If it is cancelled or times out, no message is lost and the order stays the same. Only a
+        signal handler that raises (KeyboardInterrupt) in the moment between taking a message and
+        returning it loses that message.
         """
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
             seconds_of(timeout)
@@ -381,12 +286,13 @@ class NASQueue:
         return message if message is not None else await self._receiver.pop(timeout)
 
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
-        """Wait for the first message, as `pop`, and take what is there, `max_messages` at most.
+        """Wait for a first message, as `pop` does, and take up to `max_messages` that are here.
 
         Returns:
-            The messages, oldest first; an empty list where `pop` gives None.
+            The messages, oldest first; an empty list if `pop` would return None.
 
-        Raises and cancellation: as `pop`. What it has taken when it is interrupted is put back.
+        It raises what `pop` raises. If it is interrupted, the messages that it has taken are put
+        back.
         """
         check_pop_many(max_messages, timeout)
         held: list[Held] = []
@@ -397,33 +303,34 @@ class NASQueue:
             raise
 
     def __aiter__(self) -> AsyncIterator[Message]:
-        """Messages as they come, until the queue is disconnected and empty.
+        """Iterate over messages until the queue is disconnected and empty.
 
-        Raises what `pop` raises with a timeout of math.inf.
+        It raises what `pop` raises with a timeout of math.inf.
         """
         return Messages(self._receiver)
 
     async def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
-        """Have what is published to `subject` put into this queue.
+        """Have the messages that are published to `subject` put into this queue.
 
-        Returns when the server has confirmed it: what anyone pushes from then on comes. While
-        disconnected it waits for the next connection. It outlives a lost connection; it ends with
-        `disconnect()` and when reconnecting is given up: subscribe again after `connect()`.
+        Returns when the server has confirmed the subscription: every message that is pushed from
+        then on arrives. While disconnected, it waits for the next connection. The subscription
+        survives a lost connection. It ends with `disconnect()`, and when reconnecting is given up;
+        after another `connect()`, subscribe again.
 
         Args:
             subject: in this queue's namespace; `*` stands for one token, `>` for the rest.
-            queue_group: one member of the group gets each message; empty: every subscriber.
+            queue_group: one member of the group gets each message; empty: every subscriber does.
 
         Returns:
             The sid, for `unsubscribe`.
 
         Raises:
-            TypeError, InvalidSubjectError: nothing was sent.
-            PermissionsViolationError, SubscriptionRefusedError: the server refuses it;
-                SubscriptionLimitError: there are as many as it allows.
-            NotConnectedError, ConnectionClosedError: connect first.
+            TypeError, InvalidSubjectError: an argument makes no sense; nothing was sent.
+            PermissionsViolationError, SubscriptionRefusedError: the server refuses it.
+            SubscriptionLimitError: there are as many subscriptions as the server allows.
+            NotConnectedError, ConnectionClosedError: call `connect` first.
 
-        Cancelled, it takes the subscription back.
+        If it is cancelled, the subscription is taken back.
         """
         session = self._session
         session.check()
@@ -444,14 +351,14 @@ class NASQueue:
         return sub.sid
 
     async def unsubscribe(self, sid: int | None = None) -> None:
-        """End one subscription, or all. Messages already queued stay.
+        """End one subscription, or all if `sid` is None. Messages in the local queue stay.
 
-        Returns when no more can come; while disconnected at once.
+        Returns when no more messages can arrive; while disconnected, immediately.
 
         Raises:
-            UsageError: there is no subscription `sid`.
+            UsageError: there is no subscription with this sid.
 
-        Cancelled, it ends them all the same.
+        If it is cancelled, the subscriptions end all the same.
         """
         session = self._session
         session.check()
@@ -479,7 +386,7 @@ class NASQueue:
     # ------------------------------------------------------------------ the local queue
 
     def queue_size(self) -> int:
-        """Messages in the local queue."""
+        """The number of messages in the local queue."""
         return len(self._inbox)
 
     def clear_queue(self) -> None:
@@ -492,7 +399,7 @@ class NASQueue:
         return self._namespace.name
 
     def stats(self) -> Stats:
-        """What went through this queue so far. `stats()._asdict()` is a dict.
+        """Count what went through this queue so far. `stats()._asdict()` is a dict.
 
         Raises:
             UsageError: called from another thread than `connect`.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nasq import InvalidOptionError, InvalidSubjectError, NASQueue, PermissionsViolationError
+from nasq import InvalidOptionError, NASQueue, PermissionsViolationError
 from nasq.server import LocalServer
 from tests.conftest import Kit
 
@@ -84,12 +84,12 @@ async def test_replies_may_go_to_an_inbox_with_either_prefix(
 
 @pytest.mark.parametrize("prefix", ["", ".a", "a.", "a..b", "a b", "a.*", ">"])
 def test_a_prefix_must_be_a_subject(prefix: str) -> None:
-    with pytest.raises(InvalidSubjectError, match="inbox_prefix"):
+    with pytest.raises(InvalidOptionError, match="inbox_prefix"):
         NASQueue(inbox_prefix=prefix)
 
 
 def test_a_prefix_must_leave_room_in_each_request() -> None:
-    with pytest.raises(InvalidOptionError, match="at most 256 bytes, not 300"):
+    with pytest.raises(InvalidOptionError, match="at most 128 bytes"):
         NASQueue(inbox_prefix="x" * 300)
     with pytest.raises(TypeError, match="inbox_prefix"):
         NASQueue(inbox_prefix=None)  # type: ignore[arg-type]  # that is what is tested

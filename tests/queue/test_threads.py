@@ -94,9 +94,7 @@ def test_for_in_a_thread_ends_with_the_queue(server: LocalServer) -> None:
     assert [message.text for message in queue] == ["1", "2"]
 
 
-METHODS = [
-    name for name, value in vars(NASQueue).items() if not name.startswith("_") and callable(value)
-]
+METHODS = [name for name in dir(NASQueue) if name[0] != "_" and callable(getattr(NASQueue, name))]
 
 
 @pytest.mark.parametrize("name", METHODS)
