@@ -1,8 +1,8 @@
-"""The same queue in plain blocking code, for scripts, threads and Django views.
+"""The same queue for plain blocking code: scripts, threads, Django views.
 
-No event loop, no asyncio import: a daemon thread keeps the connection, and each call here runs the
-coroutine of `NASQueue` to its end under one lock. What needs no wait is called as it is, without
-the coroutine around it.
+There is no event loop, and asyncio is not imported. A daemon thread drives the connection, and each
+call here runs a coroutine of `NASQueue` to its end under one lock. Calls that need no wait use the
+parts of the queue directly, without a coroutine.
 """
 
 from __future__ import annotations
@@ -39,11 +39,21 @@ T = TypeVar("T")
 
 
 class BlockingNASQueue:
-    """`NASQueue` without async: the same names, the same meanings. Safe from any thread.
+    """`NASQueue` without async: the same names with the same meanings, safe from any thread.
 
-    Where a call waits, it blocks the calling thread and no other; KeyboardInterrupt ends it as
-    cancellation ends the coroutine. Arguments: as `NASQueue`, but no `transport`, and callables are
-    plain functions.
+    A call that waits blocks the calling thread only. KeyboardInterrupt ends its wait, as
+    cancellation ends that of the coroutine.
+
+    Args:
+        host, port, namespace: as for `NASQueue`.
+        options: keyword arguments, documented in `QueueOptions`. Callables among them are plain
+            functions.
+
+    Raises:
+        TypeError, InvalidOptionError, InvalidSubjectError: an argument makes no sense.
+
+    Attributes:
+        last_error: why the last connection failed or broke; None when none did.
 
     >>> from nasq import BlockingNASQueue
     >>> with BlockingNASQueue(port=port, namespace="docs") as queue:
@@ -84,7 +94,7 @@ class BlockingNASQueue:
         return repr(self._queue)
 
     def _run(self, coroutine: Coroutine[Any, Any, T], *, waits: bool = False) -> T:
-        """The result of a coroutine. One that `waits` does nothing at all where it may not wait."""
+        """The result of a coroutine. If it `waits`, refuse a caller that must not wait first."""
         session = self._session
         try:
             # Before the lock: in a forked child, a thread of the parent may hold it forever.

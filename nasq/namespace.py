@@ -48,7 +48,11 @@ class Namespace:
             ) from None
 
     def qualify(self, subject: str, *, wildcards: bool = False) -> str:
-        """Return the server's subject for a subject here. Raises what `check_subject` raises."""
+        """Return the server's name for a subject.
+
+        Raises:
+            TypeError, InvalidSubjectError: the subject is illegal.
+        """
         check_subject(subject, wildcards=wildcards)
         return self.prefix + subject
 
