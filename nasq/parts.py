@@ -24,6 +24,7 @@ class Parts:
         host, port, namespace, options: as for `NASQueue`.
         kind: the name of the class that callers use.
         lock: held while the parts are used, if several threads may use them.
+        pop_lock: held instead while messages are taken, if that concerns no call that pushes.
     """
 
     def __init__(

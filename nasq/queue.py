@@ -151,10 +151,13 @@ class NASQueue(Facade):
             and len(messages) >= _WORTH_A_BATCH
         ):
             return await self._sender.send_batches(subject, messages)
-        # One by one: whatever makes the messages may take its time between two of them.
-        count = 0
+        # One by one: an iterator may take its time between two messages.
+        sender, count = self._sender, 0
         for message in messages:
-            await self.push(subject, message, headers)
+            body = message if type(message) is bytes else encode_payload(message)
+            on_credit = headers is None and sender.push_now(subject, body)
+            if not (on_credit or sender.send_now(subject, body, headers, True)):
+                await sender.send(subject, body, headers, True)
             count += 1
         return count
 

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from nasq import BlockingNASQueue, ConnectionOptions, NASQueue, QueueOptions
+from nasq import (
+    BlockingNASQueue,
+    ConnectionOptions,
+    InvalidOptionError,
+    NASQueue,
+    QueueOptions,
+)
 from nasq.options import ASYNC_QUEUE_DEFAULTS, QUEUE_DEFAULTS, AsyncQueueOptions
 
 BOTH = pytest.mark.parametrize(
@@ -56,6 +62,16 @@ def test_an_unknown_option_is_refused_with_a_near_name(
 def test_a_blocking_queue_takes_no_transport() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'transport'"):
         BlockingNASQueue(transport=None)  # type: ignore[call-arg]  # that is what is tested
+
+
+def test_type_checkers_know_the_options() -> None:
+    options: QueueOptions = {"max_messages": 1, "overflow": "block"}
+    assert "0 messages" in repr(BlockingNASQueue("localhost", **options))
+    assert "0 messages" in repr(NASQueue("localhost", transport=None, **options))
+    with pytest.raises(TypeError):
+        NASQueue(max_mesages=1)  # type: ignore[call-arg]  # that is what is tested
+    with pytest.raises(InvalidOptionError):
+        NASQueue(max_messages="1")  # type: ignore[arg-type]  # that is what is tested
 
 
 def test_a_subclass_has_the_signature_that_it_writes() -> None:
