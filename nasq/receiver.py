@@ -37,7 +37,7 @@ class Receiver:
         self._inbox = inbox
         self._times = inbox.times
         # `Inbox.take` does no more than this where no room has to be accounted for.
-        self._take: Callable[[], Held] = inbox.take if inbox.bounded else inbox.oldest.__next__
+        self._oldest: Callable[[], Held] = inbox.take if inbox.bounded else inbox.oldest.__next__
         self._origin = Origin(namespace, 0.0)
         session.on_start.append(weak_method(self._on_start))
         session.on_end.append(inbox.wake_all)
@@ -55,9 +55,20 @@ class Receiver:
         """A message for the caller."""
         return Message(held, self._origin)
 
-    def pop_now(self) -> Message | None:
-        """The oldest message, if nothing has to be waited for, reported or refused first."""
+    def _may_take(self) -> bool:
+        """Whether a message is here, and nothing has to be waited for, reported or refused."""
         session = self._session
+        return (
+            bool(self._times)
+            and session.calls_left > 0
+            and not self._inbox.unraised
+            and session.caller() is session.owner
+        )
+
+    def pop_now(self) -> Message | None:
+        """The oldest message; None if there is none, or if `take` is needed to get it."""
+        session = self._session
+        # `_may_take`, without the call: this is the hot path.
         if (
             self._times
             and session.calls_left > 0
@@ -65,7 +76,7 @@ class Receiver:
             and session.caller() is session.owner
         ):
             try:
-                held = self._take()
+                held = self._oldest()
             except IndexError:  # another thread, or a signal handler, was quicker
                 return None
             session.calls_left -= 1
@@ -79,14 +90,7 @@ class Receiver:
 
     async def pop_many(self, most: int, timeout: float | None, held: list[Held]) -> list[Message]:
         """`NASQueue.pop_many`, of arguments that were checked. `held`: see `_take_now`."""
-        session = self._session
-        if (
-            self._times
-            and session.calls_left > 0
-            and not self._inbox.unraised
-            and session.caller() is session.owner
-            and (messages := self._take_now(most, held))
-        ):
+        if self._may_take() and (messages := self._take_now(most, held)):
             return messages
         return await self.take(most, timeout, held)
 
