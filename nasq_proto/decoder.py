@@ -77,9 +77,9 @@ _CACHED_LINES: Final = 1024
 _LONGEST_CACHED_LINE: Final = 512
 # After this many misses in a row lines are not looked up any more …
 _MISSES: Final = 64
-# … but for this many lines …
+# … except for this many lines …
 _TRIED_AGAIN: Final = 8
-# … after every so many that were not looked up.
+# … after every pause of this many lines.
 _PAUSE: Final = 256
 # How many equal messages are cut in one step, and how many equal PINGs are compared in one step.
 _BLOCK: Final = 32
@@ -90,7 +90,7 @@ _PARSED_LINES: Final = 256
 # This many PINGs that repeat the one before them cost as much as one parsed line.
 _EQUAL_LINES: Final = 32
 
-# MSG and HMSG as servers write them: upper case, one blank between arguments, CRLF at the end. The
+# MSG and HMSG as servers write them: upper case, one space between arguments, CRLF at the end. The
 # groups are subject, sid, reply, header size and size. Any other line is left to the parser.
 _SIZE: Final = rb"([0-9]{1,%d})" % MAX_DIGITS
 _MSG: Final = re.compile(rb"MSG (\S++) (\S++) (?:(\S++) )?+()" + _SIZE + rb"\r\n").match
@@ -179,8 +179,9 @@ class Decoder(PlainDecoder):
                 match = _MSG(data, at) or _HMSG(data, at)
                 if match is not None:
                     end = match.end()
-                    subject, raw_sid, reply, first, last = match.groups()
-                    header_size, body_size = int(first) if first else 0, int(last)
+                    subject, raw_sid, reply, header_digits, digits = match.groups()
+                    header_size = int(header_digits) if header_digits else 0
+                    body_size = int(digits)
                     if header_size <= body_size <= largest_body and end - 1 - at <= longest_line:
                         try:
                             text = subject.decode()

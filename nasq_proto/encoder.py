@@ -39,7 +39,7 @@ PONG: Final = b"PONG\r\n"
 # nats-server's default max_control_line, in bytes. The server hangs up on a longer line, so the
 # subject is refused here, before it costs the connection.
 MAX_CONTROL_LINE: Final = 4096
-# Bytes kept free for the rest of a control line: two sizes, a blank, CRLF, and three to spare.
+# Bytes kept free for the rest of a control line: two sizes, a space, CRLF, and three to spare.
 ROOM_FOR_SIZES: Final = 24
 
 

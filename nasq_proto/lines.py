@@ -1,6 +1,6 @@
 """Control lines: the first line of every frame, parsed field by field.
 
-This parser accepts whatever nats-server accepts: verbs in any case, blanks and tabs in any number
+This parser accepts whatever nats-server accepts: verbs in any case, spaces and tabs in any number
 between arguments, and a line feed without a carriage return. Servers write MSG and HMSG in one
 form only, for which `decoder` has a short cut; every other line ends up here.
 """
@@ -13,7 +13,7 @@ from .errors import RemoteProtocolError
 from .events import Connect, Err, Event, Info, Ok, Ping, Pong, Role, Sub, Unsub
 from .limits import MAX_DIGITS, Limits
 from .messages import Head
-from .subjects import BLANKS, decode_text
+from .subjects import SPACE_OR_TAB, decode_text
 
 __all__ = ["OK", "PING", "PONG", "LineParser"]
 
@@ -22,7 +22,7 @@ PING: Final = Ping()
 PONG: Final = Pong()
 OK: Final = Ok()
 
-_SPACE: Final = tuple(bytes([byte]) for byte in BLANKS)
+_SPACE: Final = tuple(bytes([byte]) for byte in SPACE_OR_TAB)
 # INFO and -ERR may also stand alone. What follows PING, PONG and +OK is ignored.
 _SPACE_OR_END: Final = (*_SPACE, b"")
 
@@ -69,7 +69,7 @@ class LineParser:
         if verb == b"INFO" and line[4:5] in _SPACE_OR_END:
             return Info.from_json(line[4:])
         if verb == b"-ERR" and line[4:5] in _SPACE_OR_END:
-            text = line[4:].strip(BLANKS).decode("utf-8", "replace")
+            text = line[4:].strip(SPACE_OR_TAB).decode("utf-8", "replace")
             if len(text) > 1 and text[0] == text[-1] == "'":
                 text = text[1:-1]
             return Err(text)
@@ -89,7 +89,7 @@ class LineParser:
             most = _number(fields[2], "UNSUB maximum") if len(fields) == 3 else 0
             # For the server a maximum of 0 is no maximum: the subscription ends at once.
             return Unsub(decode_text(fields[1]), most or None)
-        # The server accepts CONNECT with and without a blank before the JSON.
+        # The server accepts CONNECT with and without a space before the JSON.
         return Connect.from_json(line[7:]) if line[:7].upper() == b"CONNECT" else None
 
     def _message(self, line: bytes, *, with_headers: bool) -> Head:
@@ -121,7 +121,7 @@ class LineParser:
 
 
 def _arguments(line: bytes, least: int, most: int) -> list[bytes]:
-    """Split a line into its verb and arguments, which blanks and tabs separate in any number."""
+    """Split a line into its verb and arguments, which spaces and tabs separate in any number."""
     fields = [field for field in line.replace(b"\t", b" ").split(b" ") if field]
     if not least <= len(fields) - 1 <= most:
         raise RemoteProtocolError(

@@ -3,7 +3,7 @@
 A subject is tokens joined by dots. A token `*` stands for any one token, and `>` as the last token
 for one or more; `foo*` is a literal. Case counts, and any UTF-8 is legal.
 
-What a caller gives is checked strictly, before it is sent: a stray blank would turn `SUB foo bar 1`
+What a caller gives is checked strictly, before it is sent: a stray space would turn `SUB foo bar 1`
 into a subscription of queue group "bar". Servers relay more than that (`a..b`, control characters),
 and whatever the decoder reads as one argument can be relayed again.
 """
@@ -16,7 +16,7 @@ from typing import Final
 from .errors import InvalidSubjectError
 
 __all__ = [
-    "BLANKS",
+    "SPACE_OR_TAB",
     "check_queue_group",
     "check_raw_subject",
     "check_relayed",
@@ -27,10 +27,10 @@ __all__ = [
     "subject_matches",
 ]
 
-# On the wire, blanks and tabs separate the arguments of a control line, and a line feed ends it.
+# On the wire, spaces and tabs separate the arguments of a control line, and a line feed ends it.
 # No other byte does.
-BLANKS: Final = b" \t"
-_SEPARATORS: Final = BLANKS + b"\n"
+SPACE_OR_TAB: Final = b" \t"
+_SEPARATORS: Final = SPACE_OR_TAB + b"\n"
 # What the server refuses in a subject as well, and VT, which readers of other clients split at.
 _FORBIDDEN: Final = _SEPARATORS + b"\0\v\f\r"
 
@@ -100,14 +100,14 @@ def check_relayed(text: str, what: str) -> bytes:
 
     Raises:
         TypeError: `text` is not a str.
-        InvalidSubjectError: it is empty, or contains a blank, a tab, a line feed or a lone
+        InvalidSubjectError: it is empty, or contains a space, a tab, a line feed or a lone
             surrogate.
     """
     encoded = encode_text(text, what)
     if not encoded or _SEPARATOR.search(encoded):
         raise InvalidSubjectError(
             f"{what} {_excerpt(text)} can't be relayed: it must not be empty, and must not contain "
-            "blanks, tabs or line feeds"
+            "spaces, tabs or line feeds"
         )
     return encoded
 

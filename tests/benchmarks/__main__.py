@@ -3,8 +3,8 @@
     python -m tests.benchmarks [--rows TEXT] [--repeat N] [--scale X] [--details]
                                [--json FILE] [--markdown FILE] [--chart FILE] [--from FILE]
 
-Each measurement is a process of its own. Repetitions are interleaved and their order alternates, so
-that a machine whose speed drifts is unjust to nobody. Quoted are medians, and ratios of them.
+Each measurement runs in its own process. Repetitions are interleaved and their order alternates, so
+that a drift in the machine's speed favours no contender. The tables show medians, and their ratios.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _options() -> argparse.Namespace:
         description="nasq beside the other Python clients, row by row.",
     )
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
-    parser.add_argument("--repeat", type=int, default=5, help="measure each so often (%(default)s)")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions (%(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the message counts")
     parser.add_argument("--details", action="store_true", help="processor time, memory, spread")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to it")
@@ -82,7 +82,7 @@ def _measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _about(report: dict[str, Any]) -> str:
-    """One sentence on where the figures come from."""
+    """Return one sentence about the origin of the figures."""
     peers = ", ".join(f"{name} {version}" for name, version in report["peers"].items())
     return (
         f"Python {report['python']} on {report['machine']}; {peers or 'no peer'}; medians of "
@@ -91,7 +91,7 @@ def _about(report: dict[str, Any]) -> str:
 
 
 def _left_out(found: Sequence[Summary]) -> list[str]:
-    """Who is not in which row, and why."""
+    """Return which contenders are missing in which rows, and why."""
     return [
         f"{summary.row.name} without {contender}: {reason}"
         for summary in found

@@ -24,7 +24,7 @@ _RIGHT: Final = 796
 _TOP: Final = 98
 _LINE: Final = 21
 _GAP: Final = 30
-# The axis, in powers of two. What is outside is drawn at its end, with its number.
+# The ends of the axis, as powers of two. A mark outside is drawn at the end, with its number.
 _LEAST: Final = -2
 _MOST: Final = 6
 _GROUPS: Final = {
@@ -208,7 +208,7 @@ def _times(speed: float) -> str:
 
 
 def _mark(peer: str, x: float, y: float) -> str:
-    """A shape for each of them: colour alone would not do for everyone."""
+    """Each peer has a shape, because not everyone can tell the colours apart."""
     if peer == "natsio":
         return f'<path class="natsio" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>'
     return f'<circle class="{peer}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
@@ -225,7 +225,7 @@ def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> st
 
 
 def _in_words(shown: Sequence[Summary]) -> str:
-    """For those who have the picture read to them."""
+    """Return a description for screen readers."""
     return "; ".join(
         f"{summary.row.name} {_times(summary.speed(summary.row.main, 'nats-py') or 1.0)}"
         for summary in shown

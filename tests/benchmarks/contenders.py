@@ -1,4 +1,4 @@
-"""Who can be measured here, and what is left out, with the reason."""
+"""Which contenders can be measured here, and why others can not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CANNOT: Final = {
 
 
 def installed(contender: str) -> bool:
-    """Whether it can be imported."""
+    """Return whether a contender can be imported."""
     module = _NEEDS.get(contender)
     try:
         return module is None or importlib.util.find_spec(module) is not None
@@ -33,12 +33,12 @@ def installed(contender: str) -> bool:
 
 
 def why_not(row: Row, contender: str) -> str | None:
-    """Why this contender is not measured in this row; None: it is."""
+    """Return why a contender is not measured in a row, or None if it is."""
     return _CANNOT.get((row.name, contender))
 
 
 def taking_part(row: Row) -> list[str]:
-    """Who is measured in this row, here."""
+    """Return the contenders that are measured in a row here."""
     if not installed(row.loop):
         return []
     return [c for c in row.contenders if installed(c) and why_not(row, c) is None]

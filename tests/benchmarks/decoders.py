@@ -1,6 +1,6 @@
 """Bytes in, messages out, with no connection: nasq's decoder and the peers' parsers.
 
-Each of them is fed a list of chunks. Nothing is done with what comes out.
+Each is fed a list of chunks. Its results are dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .peers import nats_core_alone
 from .rows import PLAIN
 from .sample import Sample, Span, each
 
-# What one read from a socket gives, more or less.
+# About the size of one read from a socket.
 CHUNK = 64 * 1024
 MIB = 1024 * 1024
 
@@ -30,7 +30,7 @@ SHORT_HMSG = (
     + b"x" * 16
     + b"\r\n"
 )
-# So many subjects that no cache of lines has them when they come again.
+# More subjects than any cache of lines keeps.
 SUBJECTS = 20_000
 
 Feed = Callable[[list[bytes]], Awaitable[Span]]
@@ -52,7 +52,7 @@ class _Nasq:
 
 
 class _Events:
-    """`Connection.receive_data`, which gives events: what embedders use."""
+    """`Connection.receive_data`, which returns events."""
 
     def __init__(self) -> None:
         from nasq_proto import Connect, Connection, Info, Role
@@ -141,7 +141,7 @@ DECODERS: dict[str, Callable[[], Any]] = {
 
 
 def decode(contender: str, count: int, what: str) -> Sample:
-    """Nanoseconds for a message, or for a byte where they come one at a time."""
+    """Return nanoseconds for a message, or for a byte in chunks of one byte."""
     if what == "bytes":
         stream = MSG * max(1, count // len(MSG))
         chunks = [stream[at : at + 1] for at in range(len(stream))]
@@ -166,7 +166,7 @@ def decode(contender: str, count: int, what: str) -> Sample:
 
 
 def events(contender: str, count: int, what: str) -> Sample:
-    """Nanoseconds for a message of 16 bytes as an event, or for a byte of such a message."""
+    """Return nanoseconds for a message of 16 bytes as an event, or for a byte of one."""
     if what == "bytes":
         stream = SHORT_MSG * max(1, count // len(SHORT_MSG))
         chunks = _cut(stream, 1)
@@ -187,15 +187,15 @@ def events(contender: str, count: int, what: str) -> Sample:
 
 
 def drip(contender: str, count: int) -> Sample:
-    """Milliseconds for a payload of 64 MiB that comes in chunks of 64 KiB."""
+    """Return milliseconds for a payload of 64 MiB in chunks of 64 KiB."""
     return _drip(contender, count, 64)
 
 
 def growth(contender: str, count: int) -> Sample:
-    """How much longer it takes than one of 33 MiB: 1.9 times if it is linear, 3.8 if it is square.
+    """Return the time for 64 MiB divided by that for 33: 1.9 if it is linear, 3.8 if it is square.
 
-    Not less than 33, and that one first: the system's allocator keeps blocks of up to 32 MiB, and
-    what was freed before, and gives them out again, which is another thing than fresh memory.
+    The smaller one has at least 33 MiB and goes first: the system's allocator reuses freed blocks
+    of up to 32 MiB, which is faster than new memory.
     """
     small, large = _drip(contender, count, 33), _drip(contender, count, 64)
     return large._replace(value=large.value / small.value)

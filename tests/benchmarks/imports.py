@@ -23,7 +23,7 @@ _CODE = {
 
 
 def import_time(contender: str, count: int, module: str) -> Sample:
-    """Milliseconds; the fastest of so many starts."""
+    """Return milliseconds: the fastest of `count` starts."""
     code = _CODE[contender] if contender in PEERS else f"import {module}"
     bare = "pass"
     if contender == "nats-core":

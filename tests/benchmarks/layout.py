@@ -1,4 +1,4 @@
-"""What the tables say, cell by cell; how they look is the business of `tables` and `markdown`."""
+"""The contents of the tables, cell by cell; `tables` and `markdown` draw them."""
 
 from __future__ import annotations
 

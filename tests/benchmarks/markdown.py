@@ -1,4 +1,4 @@
-"""The figures in a page: what is between two markers is written anew, the rest stays."""
+"""The figures in a page: the text between two markers is replaced."""
 
 from __future__ import annotations
 

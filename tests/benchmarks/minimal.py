@@ -1,8 +1,8 @@
 """The bound of what pure Python reaches on asyncio: a client that checks nothing.
 
-It has no validation, limits, reconnecting, authentication, statistics or timeouts. What it has are
-the three ideas that make a client fast: publishes are joined once per turn of the loop, the length
-of the next control line is guessed, and a request is one future.
+It has no validation, limits, reconnecting, authentication, statistics or timeouts. It has the three
+ideas that make a client fast: publishes are joined once per turn of the loop, the length of the
+next control line is guessed, and a request is one future.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Lines(dict[int, bytes]):
         return line
 
 
-# What is kept of a control line: subject, sid, reply and size.
+# The parts of a control line: subject, sid, reply and size.
 _Head = tuple[str, bytes, bytes | None, int]
 
 
@@ -126,7 +126,7 @@ class Client(asyncio.Protocol):
         return lines
 
     async def subscribe(self, subject: bytes) -> None:
-        """Subscribe to what `__anext__` gives."""
+        """Subscribe; `__anext__` returns the messages."""
         self._write(b"SUB %b 1\r\n" % subject)
         await self.flush()
 

@@ -1,4 +1,4 @@
-"""The other end, so fast that it is never what is measured: a NATS server of pre-encoded frames.
+"""The other end: a NATS server of pre-encoded frames, which is faster than every client.
 
     python -m tests.benchmarks.other_end sink|source|echo [name of the traffic]
 
@@ -49,7 +49,7 @@ def frames(traffic: str, sid: bytes) -> list[bytes]:
 
 
 def sink(sock: socket.socket, traffic: str) -> None:
-    """Swallow everything; a PING comes last in what was sent before it."""
+    """Swallow everything. A PING is the last frame of a client's write."""
     while data := sock.recv(1 << 20):
         pings = data.count(b"PING\r\n")
         if pings:

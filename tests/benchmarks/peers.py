@@ -46,7 +46,7 @@ class Peer(ABC):
 
     @abstractmethod
     def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """The method that gives one message, given a timeout."""
+        """Return the method that returns one message and takes a timeout."""
 
     @abstractmethod
     def pending(self, subscription: Any) -> int:
@@ -200,7 +200,7 @@ class NatsPy(Peer):
     pace = 500  # the fastest of 100, 500 and 2000; with 0 its reader starves
 
     async def connect(self, port: int) -> Any:
-        """With room for what is published in a burst: with the defaults it flushes all the time."""
+        """With room for a burst: with the defaults it would flush all the time."""
         import nats
 
         return await nats.connect(
@@ -233,7 +233,7 @@ class Natsio(Peer):
         return await importlib.import_module("natsio").connect(f"nats://127.0.0.1:{port}")
 
     async def subscribe(self, client: Any) -> Any:
-        """0 is no bound; by default it drops what exceeds 65,536 messages."""
+        """0 means no bound; by default it drops messages beyond 65,536."""
         return client.subscribe("b.>", pending_msgs_limit=0, pending_bytes_limit=0)
 
     def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -252,7 +252,7 @@ class NatsCore(Peer):
     pace = 2000  # the fastest of 0, 100, 500 and 2000
 
     async def connect(self, port: int) -> Any:
-        """Its defaults. (The timer that costs each request 5 ms is no option of it.)"""
+        """Its defaults. (The timer that costs each request 5 ms is not an option.)"""
         nats_core_alone()
         client = importlib.import_module("nats.client")
         return await client.connect(f"nats://127.0.0.1:{port}")
@@ -274,7 +274,7 @@ def nats_core_alone() -> None:
     """Have `nats.client` importable without nats-py.
 
     Both live in the package `nats`, and its `__init__` is nats-py's: with both installed, importing
-    nats-core would load all of nats-py, which is no fault of nats-core.
+    nats-core would load all of nats-py, which is not a fault of nats-core.
     """
     spec = PathFinder.find_spec("nats")
     assert spec is not None, "nats-core is installed"

@@ -1,4 +1,4 @@
-"""The rows of the table, and what is wanted of nasq in each of them: data, nothing that runs."""
+"""The rows of the tables, as data, with the goals that nasq has in each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOUNDS: Final = (PLAIN, *RAW, MINIMAL, PUBLISH)
 
 
 class Goal(NamedTuple):
-    """nasq's figure shall be at least (or, where less is better, at most) `bound` x another's.
+    """nasq's figure should be at least (at most, where less is better) `bound` x another's.
 
     Attributes:
         bound: the ratio.
@@ -41,7 +41,7 @@ class Row(NamedTuple):
         unit: of the figures: messages (requests) a second; ns for a message (a byte); and so on.
         goals: what nasq (on asyncio, where it is on several) is to reach.
         less: whether less is better.
-        contenders: who takes part.
+        contenders: the contenders of this row.
         blocking: the speed that the blocking transport is to have, as a part of asyncio's.
         least: fewer than this many measure nothing, at whatever scale.
         loop: the event loop of the peers, "asyncio" or "uvloop".

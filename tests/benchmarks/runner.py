@@ -64,7 +64,7 @@ def total(rows: Sequence[Row], repeat: int) -> int:
 def run(
     rows: Sequence[Row], repeat: int, scale: float, tell: Callable[[str, str], None]
 ) -> Results:
-    """Measure everything; `tell` hears what comes next."""
+    """Measure everything; `tell` is called before each measurement."""
     results: Results = {}
     for row in rows:
         contenders = taking_part(row)

@@ -1,4 +1,4 @@
-"""What one measurement gives: a figure, and the processor time that it took."""
+"""The result of a measurement: a figure, and the processor time that it took."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ class Sample(NamedTuple):
 
 
 def rate(span: Span, count: int) -> Sample:
-    """So many a second."""
+    """Return how many there were per second."""
     return Sample(count / span.seconds, span.cpu / count * 1e6)
 
 
 def each(span: Span, count: int, unit: float) -> Sample:
-    """The time for one of them, in units of so many seconds."""
+    """Return the time for one of them, in units of `unit` seconds."""
     return Sample(span.seconds / count / unit, span.cpu / count * 1e6)
 
 
 def median(span: Span, seconds: list[float]) -> Sample:
-    """The median of what each of them took, in microseconds."""
+    """Return the median of their times, in microseconds."""
     return Sample(statistics.median(seconds) * 1e6, span.cpu / len(seconds) * 1e6)
 
 
 def bytes_each(span: Span, count: int, held: int) -> Sample:
-    """The bytes for one of them."""
+    """Return the bytes for one of them."""
     return Sample(held / count, span.cpu / count * 1e6)

@@ -1,4 +1,4 @@
-"""The benchmark works: every contender in every row, and what is made of the figures."""
+"""The benchmark works: every contender in every row, and the tables made of the figures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def measure_a_little(contender: str, ports: dict[str, int]) -> None:
 def test_each_row_gives_a_figure(contender: str, ports: dict[str, int]) -> None:
     if not installed(contender):
         pytest.skip(f"{contender} is not installed")
-    # A process of its own, as in earnest: not all of them can be imported side by side.
+    # In its own process, as in a real run: not all of them can be imported together.
     code = f"from {__name__} import measure_a_little; measure_a_little({contender!r}, {ports!r})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -1,4 +1,4 @@
-"""From figures to medians, ratios, and whether a goal is reached. No output of its own."""
+"""From figures to medians, ratios and reached goals, without output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Repetitions = Sequence[Mapping[str, float]]
 
 
 class Verdict(NamedTuple):
-    """What is wanted, what it is, and whether that will do."""
+    """A goal, the ratio that was measured, and whether it reaches the goal."""
 
     goal: Goal
     ratio: float
@@ -32,7 +32,7 @@ class Summary(NamedTuple):
 
     @property
     def best_peer(self) -> str | None:
-        """The fastest of the others; None where there is none."""
+        """The fastest peer, or None."""
         there = [peer for peer in PEERS if peer in self.medians]
         best = min if self.row.less else max
         return best(there, key=self.medians.__getitem__) if there else None
@@ -53,7 +53,7 @@ class Summary(NamedTuple):
         return other / one if self.row.less else one / other
 
     def verdict(self, against: str | None) -> Verdict | None:
-        """On the goal against this one; None where there is no such goal, or nothing to judge."""
+        """Return the verdict on the goal against a contender; None if there is none to judge."""
         for goal in self.row.goals:
             if goal.against == against:
                 ratio = self.ratio(against)
@@ -63,7 +63,7 @@ class Summary(NamedTuple):
         return None
 
     def verdicts(self) -> list[Verdict]:
-        """On every goal that can be judged here."""
+        """Return the verdicts on all goals that can be judged."""
         found = [self.verdict(goal.against) for goal in self.row.goals]
         return [verdict for verdict in found if verdict is not None]
 

@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own: prints a JSON object.
+"""One measurement, in its own process: prints a JSON object.
 
 python -m tests.benchmarks.worker ROW CONTENDER PORT COUNT
 """
