@@ -56,6 +56,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import repeat
 from struct import Struct
@@ -83,6 +84,8 @@ _TRIED_AGAIN: Final = 8
 _PAUSE: Final = 256
 # How many equal messages are cut in one step, and how many equal PINGs are compared in one step.
 _BLOCK: Final = 32
+# Bodies of up to this many bytes are cut by `_cut_small`.
+_SMALL_BODY: Final = 512
 # The work of one call with `bounded`: how many runs or other frames (the client delivers each with
 # a call), and how many lines that the parser has to read (up to 10 µs each).
 _STEPS: Final = 1024
@@ -287,12 +290,14 @@ class Decoder(PlainDecoder):
         last = room - (block - 1) * step
         if len(bodies) == block and next_ <= last:
             # There are many: from here on, cut a block and compare its keys in one step each.
-            cut, keys = _cutter(len(key), length, block).unpack_from, (key,) * block
+            small = length <= _SMALL_BODY
+            cut = _cut_small if small else _cut_large
+            unpack = _struct(len(key), "x" if small else "s", length, block).unpack_from
             while next_ <= last:
-                pieces = cut(data, next_)
-                if pieces[::2] != keys:
+                some = cut(data, next_, key, unpack)
+                if some is None:
                     break
-                bodies += pieces[1::2]
+                bodies += some
                 next_ += block * step
         if data[next_ : next_ + 2] != b"\r\n":
             if len(bodies) == 1:
@@ -301,7 +306,26 @@ class Decoder(PlainDecoder):
         return bodies
 
 
+_Unpack = Callable[[bytes, int], tuple[bytes, ...]]
+
+
+def _cut_small(data: bytes, at: int, key: bytes, unpack: _Unpack) -> tuple[bytes, ...] | None:
+    """Return the bodies of a block of messages with this key; None if the key of one differs.
+
+    Joined with the key, the bodies must equal the data: no object is made for each key.
+    """
+    bodies = unpack(data, at)
+    return bodies if data.startswith(key.join((b"", *bodies)), at) else None
+
+
+def _cut_large(data: bytes, at: int, key: bytes, unpack: _Unpack) -> tuple[bytes, ...] | None:
+    """Do the same without a copy of each body, which costs more than an object for each key."""
+    pieces = unpack(data, at)
+    keys = pieces[::2]
+    return pieces[1::2] if keys == (key,) * len(keys) else None
+
+
 @lru_cache(maxsize=64)
-def _cutter(key_size: int, body_size: int, count: int) -> Struct:
-    """Return a Struct that cuts `count` pairs of a key and a body."""
-    return Struct(f"{key_size}s{body_size}s" * count)
+def _struct(key_size: int, key_format: str, body_size: int, count: int) -> Struct:
+    """Return a Struct for a block: "s" as the format of keys gives them, "x" skips them."""
+    return Struct(f"{key_size}{key_format}{body_size}s" * count)

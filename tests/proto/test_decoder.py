@@ -639,7 +639,7 @@ def test_the_fast_path_reads_broken_streams_like_the_plain_one(
     assert events_of(CLIENT, [stream], block=data.draw(st.integers(1, 3))) == plain
 
 
-@pytest.mark.parametrize("size", [0, 1, 128])
+@pytest.mark.parametrize("size", [0, 1, 128, 512, 513])
 @pytest.mark.parametrize("count", [31, 32, 33, 34, 64, 65, 66, 97, 98, 99, 131])
 @pytest.mark.parametrize("cut", [0, 1, 2, 5])
 def test_blocks_of_messages_are_read_like_on_the_plain_path(
