@@ -109,7 +109,7 @@ class TestUserAndToken:
                 ["--tls-cert", __file__],
                 f"--tls-cert {__file__}: can't use the certificate and private key",
             ),
-            (["--creds", __file__], "hold no 'NATS USER JWT' block"),
+            (["--creds", __file__], "contain no 'NATS USER JWT' block"),
         ],
     )
     def test_invalid_options_are_refused_before_connecting(

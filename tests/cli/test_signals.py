@@ -31,7 +31,7 @@ sys.exit(nasq.cli.main())
 
 
 @pytest.mark.parametrize(
-    "name", ["nasq", "nasq_proto.client", "click", "click.types", "nasq.cli.push", "exit"]
+    "name", ["nasq_proto.client", "click", "click.types", "nasq.cli.push", "exit"]
 )
 def test_ctrl_c_during_start_and_exit_is_quiet(name: str, nowhere: str) -> None:
     code = INTERRUPTS.format(name=name)
