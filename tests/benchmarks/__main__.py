@@ -1,7 +1,8 @@
 """Every row of the performance table, side by side with the peers that can be imported.
 
     python -m tests.benchmarks [--rows TEXT] [--repeat N] [--scale X] [--details]
-                               [--json FILE] [--markdown FILE] [--chart FILE] [--from FILE]
+                               [--beside CHECKOUT] [--json FILE] [--markdown FILE]
+                               [--chart FILE] [--from FILE]
 
 Each measurement runs in its own process. Repetitions are interleaved and their order alternates, so
 that a drift in the machine's speed favours no contender. The tables show medians, and their ratios.
@@ -25,7 +26,7 @@ from . import chart, markdown, tables
 from .contenders import installed, why_not
 from .layout import grids
 from .rows import BY_NAME, PEERS, ROWS
-from .runner import Results, run, total
+from .runner import Earlier, Results, run, total
 from .verdicts import Summary, score, summaries
 
 
@@ -38,6 +39,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (%(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the message counts")
     parser.add_argument("--details", action="store_true", help="processor time, memory, spread")
+    parser.add_argument(
+        "--beside", type=Path, metavar="CHECKOUT", help="measure nasq as it is there, too"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to it")
     parser.add_argument(
         "--markdown",
@@ -56,6 +60,7 @@ def _measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     rows = [row for row in ROWS if options.rows in row.name]
     if not rows:
         raise SystemExit(f"no row's name contains {options.rows!r}")
+    earlier = Earlier(options.beside) if options.beside else None
     with Progress(
         TextColumn("{task.description:32}"),
         BarColumn(20),
@@ -64,12 +69,14 @@ def _measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         console=console,
         transient=True,
     ) as progress:
-        task = progress.add_task("", total=total(rows, options.repeat), completed=-1)
+        task = progress.add_task("", total=total(rows, options.repeat, earlier), completed=-1)
 
         def tell(row: str, contender: str) -> None:
             progress.update(task, advance=1, description=f"{row}: {contender}")
 
-        results = run(rows, options.repeat, options.scale, tell)
+        results = run(rows, options.repeat, options.scale, tell, earlier)
+    if earlier is not None:
+        earlier.close()
     versions = {peer: importlib.metadata.version(peer) for peer in PEERS if installed(peer)}
     return {
         "python": platform.python_version(),

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from .figures import ratio as ratio_of
 from .figures import short
-from .rows import BEST_PEER, BOUNDS, NASQ, PEERS
+from .rows import BEST_PEER, BOUNDS, EARLIER, NASQ, PEERS
 from .verdicts import Summary, Verdict
 
 # The unit that is not written behind a row's name.
@@ -34,7 +34,7 @@ class Grid(NamedTuple):
 
 def grids(found: Sequence[Summary]) -> list[Grid]:
     """All tables that have a line. None is wide: 80 columns are enough."""
-    made = (_beside_peers(found), _transports(found), _bounds(found))
+    made = (_beside_peers(found), _transports(found), _bounds(found), _beside_earlier(found))
     return [grid for grid in made if grid.lines]
 
 
@@ -70,6 +70,25 @@ def _transports(found: Sequence[Summary]) -> Grid:
             ]
             for summary in found
             if sum(name in summary.medians for name in NASQ) > 1
+        ],
+    )
+
+
+def _beside_earlier(found: Sequence[Summary]) -> Grid:
+    return Grid(
+        "nasq beside an earlier version",
+        f"in {MOST_ROWS} unless said; the ratio is the speed, so more is better",
+        ("nasq", EARLIER, "ratio"),
+        [
+            [
+                _name(summary),
+                Cell(short(summary.figure), main=True),
+                _figure(summary, EARLIER),
+                Cell(ratio_of(speed)),
+            ]
+            for summary in found
+            if summary.figure is not None
+            and (speed := summary.speed(summary.row.main, EARLIER)) is not None
         ],
     )
 

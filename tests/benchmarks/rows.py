@@ -13,6 +13,8 @@ PLAIN: Final = "plain decoder"
 RAW: Final = ("raw socket", "raw asyncio", "raw threads")
 MINIMAL: Final = "minimal client"
 PUBLISH: Final = "publish"
+# nasq as it is in another checkout: `--beside`.
+EARLIER: Final = "earlier"
 BOUNDS: Final = (PLAIN, *RAW, MINIMAL, PUBLISH)
 
 
@@ -149,7 +151,7 @@ ROWS: Final = (
         contenders=_DECODING, least=3),
     Row("64 to 33 MiB", "growth", "", "", 5, 5, "x", (Goal(3.0, None),), less=True,
         contenders=("asyncio", *PEERS), least=3),
-    Row("import nasq", "import", "nasq", "", 10, 10, "ms", _py(0.6), less=True,
+    Row("import nasq", "import", "nasq.queue", "", 10, 10, "ms", _py(0.6), less=True,
         contenders=("asyncio", *PEERS), least=3),
     Row("import blocking", "import", "nasq.blocking", "", 10, 10, "ms", _py(0.35), less=True,
         contenders=("blocking", *PEERS), least=3),

@@ -74,7 +74,7 @@ def test_each_row_gives_a_figure(contender: str, ports: dict[str, int]) -> None:
 def test_the_command_line() -> None:
     command = [sys.executable, "-m", "tests.benchmarks", "--rows", "decode MSG"]
     done = subprocess.run(
-        [*command, "--repeat", "1", "--scale", "0.001", "--details"],
+        [*command, "--repeat", "1", "--scale", "0.001", "--details", "--beside", "."],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -82,6 +82,7 @@ def test_the_command_line() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "nasq beside what bounds it" in done.stdout
+    assert "nasq beside an earlier version" in done.stdout
     assert "CPU s/million" in done.stdout
 
 
