@@ -14,8 +14,10 @@ from nasq import (
     ConnectFailedError,
     MissingDependencyError,
     NASQError,
+    OperationTimeoutError,
     TLSError,
 )
+from nasq_proto.handshake import Phase
 from nasq_transports import OnEvent
 
 from .target import Target
@@ -23,6 +25,18 @@ from .target import Target
 __all__ = ["SIGN_IN", "connected"]
 
 SIGN_IN: Final = "--user and --password, --token, --creds or --nkey"
+# Results of the verification in OpenSSL (x509_vfy.h): a host name or an IP address that is not in
+# the certificate, and a certificate that has expired.
+_NAME_MISMATCH: Final = (62, 64)
+_EXPIRED: Final = 10
+# The alerts of a server that requires a client certificate and got none, or one of an unknown
+# authority.
+_NO_CLIENT_CERTIFICATE: Final = (
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_UNKNOWN_CA",
+)
 
 
 @contextmanager
@@ -76,29 +90,31 @@ def _describe(server: str, reason: Exception) -> str:
 
 
 def _hint(reason: Exception) -> str:
-    """What to do about an error; "" if there is no special advice."""
-    text = str(reason)
+    """Advice for an error; "" if there is none."""
     if isinstance(reason, AuthorizationError):
         return (
             f"sign in with {SIGN_IN}, or in the URL: --server nats://user:password@host:4222 or "
             "--server nats://TOKEN@host:4222"
         )
     if isinstance(reason, TLSError):
-        return _tls_hint(text)
-    if "still waiting for the server's INFO" in text:
+        return _tls_hint(reason)
+    if isinstance(reason, OperationTimeoutError) and Phase.AWAIT_INFO.value in str(reason):
         return "check that it is a NATS server; one with handshake_first needs --tls-first"
     return ""
 
 
-def _tls_hint(text: str) -> str:
-    if "mismatch" in text:
-        return "use the server name that is in its certificate with --server"
-    if "expired" in text:
-        return "the server needs a new certificate"
-    if "certificate was refused" in text:
-        return "trust the authority that signed it with --tls-ca FILE"
-    if "does not offer it" in text:
+def _tls_hint(error: TLSError) -> str:
+    import ssl  # loaded already, since it has raised the cause
+
+    cause = error.__cause__
+    if cause is None:  # no handshake has begun
         return "omit --tls and the other TLS options, or enable TLS on the server"
-    if "CERTIFICATE_REQUIRED" in text or "HANDSHAKE_FAILURE" in text or "UNKNOWN_CA" in text:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        if cause.verify_code in _NAME_MISMATCH:
+            return "use the server name that is in its certificate with --server"
+        if cause.verify_code == _EXPIRED:
+            return "the server needs a new certificate"
+        return "trust the authority that signed it with --tls-ca FILE"
+    if isinstance(cause, ssl.SSLError) and cause.reason in _NO_CLIENT_CERTIFICATE:
         return "present a certificate that the server trusts: --tls-cert FILE, --tls-key FILE"
     return ""
