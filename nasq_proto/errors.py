@@ -116,7 +116,7 @@ class UsageError(NASQError, RuntimeError):
 
 
 class MissingDependencyError(NASQError, ImportError):
-    """An optional package or program is not installed; the message says how to install it."""
+    """An optional package or program is not installed; the message explains how to install it."""
 
 
 class OperationTimeoutError(NASQError, TimeoutError):
@@ -136,7 +136,7 @@ class NotConnectedError(NASQError, ConnectionError):
 
 
 class ConnectionClosedError(NASQError, ConnectionError):
-    """This side closed the connection or stopped reconnecting; the message says why."""
+    """This side closed the connection or stopped reconnecting; the message states the reason."""
 
 
 class ConnectionLostError(NASQError, ConnectionError):
@@ -341,7 +341,7 @@ _BY_PREFIX: Final[tuple[tuple[str, type[ServerError], bool], ...]] = (
 _HINTS: Final[dict[str, str]] = {
     "authorization violation": "check the user, password, token, credentials or nkey seed",
     "authentication timeout": (
-        "it is overloaded, or a callable that gives the credentials took too long"
+        "the server is overloaded, or the credentials callable took too long"
     ),
     "user authentication expired": "renew the credentials",
     "user authentication revoked": "get new credentials",

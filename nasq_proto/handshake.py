@@ -1,7 +1,7 @@
 """The client's part of the handshake, as functions without state.
 
-The server speaks first. Its INFO tells whether it requires or offers TLS, and `after_info` decides
-what follows:
+The server sends the first frame. Its INFO states whether it requires or offers TLS, and
+`after_info` decides what follows:
 
     TLS is up already, or the stream is a WebSocket: sign in
     the server requires TLS:                         start TLS
@@ -44,7 +44,7 @@ _CREDENTIALS: Final = ("user", "pass", "auth_token", "jwt", "nkey")
 
 
 class Phase(enum.Enum):
-    """How far a connect attempt has come; the values stand in errors, behind "still" or "while"."""
+    """How far a connect attempt has come. Errors quote the values, after "still" or "while"."""
 
     OPENING = "opening the connection"
     AWAIT_INFO = "waiting for the server's INFO"
@@ -68,7 +68,7 @@ def tls_first(options: ClientOptions, server: Server) -> bool:
 
 
 def after_info(options: ClientOptions, server: Server, info: Info, *, secure: bool) -> Next:
-    """Decide what follows the server's INFO; `secure` tells whether TLS is up."""
+    """Return what follows the server's INFO. `secure`: TLS is up."""
     wanted = options.tls or server.scheme == "tls"
     if secure or server.over_websocket or not (wanted or info.tls_required):
         return Next.SIGN_IN
@@ -76,7 +76,7 @@ def after_info(options: ClientOptions, server: Server, info: Info, *, secure: bo
 
 
 def credentials_in_url(server: Server) -> dict[str, str] | None:
-    """The credentials in the server's URL, as fields of CONNECT; None if there are none."""
+    """Return the credentials in the server's URL as fields of CONNECT; None: it has none."""
     if server.user is not None:
         return {"user": server.user, "pass": server.password or ""}
     if server.token is not None:
@@ -87,7 +87,7 @@ def credentials_in_url(server: Server) -> dict[str, str] | None:
 def connect_fields(
     options: ClientOptions, info: Info, credentials: Mapping[str, str], *, secure: bool
 ) -> dict[str, Any]:
-    """The fields of CONNECT."""
+    """Return the fields of CONNECT."""
     fields: dict[str, Any] = {
         # The server's defaults for verbose, pedantic and echo are true, so these are always sent.
         "verbose": False,
@@ -107,7 +107,7 @@ def connect_fields(
 
 
 def fingerprint(fields: Mapping[str, Any]) -> int:
-    """A hash of the credentials in CONNECT; tells whether two attempts used the same ones."""
+    """Return a hash of the credentials in CONNECT, to compare those of two attempts."""
     return hash(tuple(map(fields.get, _CREDENTIALS)))
 
 
@@ -115,12 +115,12 @@ def fingerprint(fields: Mapping[str, Any]) -> int:
 
 
 def tls_not_offered(server: Server) -> TLSError:
-    """The error for `Next.REFUSE`."""
+    """Return the error for `Next.REFUSE`."""
     return TLSError(f"TLS is required, but {server.address} does not offer it; nothing was sent")
 
 
 def plaintext_after_info(server: Server) -> RemoteProtocolError:
-    """The error for bytes between INFO and the TLS handshake."""
+    """Return the error for bytes between INFO and the TLS handshake."""
     return RemoteProtocolError(
         f"{server.address} sent plaintext data after INFO, before the TLS handshake: "
         "possible injection by a third party, connection refused"
@@ -128,9 +128,9 @@ def plaintext_after_info(server: Server) -> RemoteProtocolError:
 
 
 def no_credentials(server: Server, error: Exception) -> InvalidOptionError:
-    """The error for credentials that could not be read, or not be sent.
+    """Return the error for credentials that could not be read, or could not be sent.
 
-    `error` is not chained to it: the arguments and the frames of `error` may hold a secret.
+    `error` is not chained to it: the arguments and the frames of `error` may contain a secret.
     """
     why = error if isinstance(error, NASQError) else f"{type(error).__name__}: {error}"
-    return InvalidOptionError(f"no credentials for {server.address}: {why}")
+    return InvalidOptionError(f"can't get the credentials for {server.address}: {why}")

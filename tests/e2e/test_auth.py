@@ -208,7 +208,7 @@ async def test_a_missing_or_unreadable_file_is_named_in_the_error(
                 error = await refused(kit, port=port, **{option: given})
                 assert isinstance(error, InvalidOptionError)
                 assert f"{option} file {str(path)!r}" in str(error)
-                assert str(error).startswith(f"no credentials for 127.0.0.1:{port}: ")
+                assert str(error).startswith(f"can't get the credentials for 127.0.0.1:{port}: ")
 
 
 async def test_a_file_may_be_created_after_the_queue(

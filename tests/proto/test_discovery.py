@@ -309,7 +309,7 @@ def test_an_invalid_result_of_an_authenticator_fails_the_attempt(fields: Any) ->
     net.open()
     assert net.client.state is ClientState.CLOSED
     assert isinstance(net.client.last_error, InvalidOptionError)
-    assert str(net.client.last_error).startswith("no credentials for a:1: TypeError: ")
+    assert str(net.client.last_error).startswith("can't get the credentials for a:1: TypeError: ")
 
 
 def test_discovered_servers_can_be_ignored() -> None:
@@ -462,7 +462,9 @@ def test_an_authentication_timeout_is_not_a_refusal() -> None:
     assert net.client.state is ClientState.RECONNECTING
     error = net.client.last_error
     assert isinstance(error, AuthenticationTimeoutError)
-    assert str(error).startswith("the server a:1 said: Authentication Timeout (it is overloaded")
+    assert str(error).startswith(
+        "the server a:1 said: Authentication Timeout (the server is overloaded"
+    )
     net.brokers["a:1"].script = None
     net.link.advance(1.0)
     assert net.client.is_connected

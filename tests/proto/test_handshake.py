@@ -118,8 +118,8 @@ def test_the_error_about_credentials_chains_nothing_that_could_hold_a_secret() -
     secret = ValueError("vault is sealed")
     error = no_credentials(Server("a", 1), secret)
     assert isinstance(error, InvalidOptionError)
-    assert str(error) == "no credentials for a:1: ValueError: vault is sealed"
+    assert str(error) == "can't get the credentials for a:1: ValueError: vault is sealed"
     assert error.__cause__ is error.__context__ is None
     # An error of this package's own is clear without the name of its class.
     own = no_credentials(Server("a", 1), NoRespondersError("x"))
-    assert str(own) == "no credentials for a:1: x"
+    assert str(own) == "can't get the credentials for a:1: x"
