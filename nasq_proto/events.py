@@ -1,4 +1,4 @@
-"""The words of the NATS protocol as values: one vocabulary for both roles.
+"""The events of the NATS protocol: one class for each kind of frame, used by both roles.
 
 A client receives `Info`, `Msg`, `Ping`, `Pong`, `Ok` and `Err`, and sends the others; a server does
 the reverse. `ConnectionClosed` and `ProtocolFailed` are never on the wire: they report how a stream
@@ -15,6 +15,7 @@ import json
 from typing import Any, Final, NoReturn
 
 from .errors import RemoteProtocolError
+from .limits import DEFAULT_MAX_PAYLOAD
 from .values import Value
 
 __all__ = [
@@ -87,7 +88,7 @@ _INFO_FIELDS: Final[dict[str, Any]] = {
     "cluster": "",
     "domain": "",
     "headers": False,
-    "max_payload": 1024 * 1024,
+    "max_payload": DEFAULT_MAX_PAYLOAD,
     "jetstream": False,
     "auth_required": False,
     "tls_required": False,

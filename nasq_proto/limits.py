@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["MAX_DIGITS", "MAX_NUMBER", "Limits"]
+__all__ = ["DEFAULT_MAX_PAYLOAD", "MAX_DIGITS", "MAX_NUMBER", "Limits"]
 
 # The server accepts numbers (sizes, the maximum of UNSUB) of up to nine digits.
 MAX_DIGITS: Final = 9
 MAX_NUMBER: Final = 10**MAX_DIGITS - 1
+
+# The server's default max_payload, in bytes: it applies until INFO states another.
+DEFAULT_MAX_PAYLOAD: Final = 1024 * 1024
 
 
 class Limits(NamedTuple):

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 
 from .encoder import PONG
 from .errors import PayloadTooLargeError
+from .limits import DEFAULT_MAX_PAYLOAD
 from .ops import Op
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ CRLF: Final = b"\r\n"
 # Above this number of bytes, publishers should wait for `writable`.
 HIGH_WATER: Final = 1024 * 1024
 NO_LIMIT: Final = 1 << 62
-# A peer that leaves more PONGs than this unread is given up (see `Client`).
+# The client closes the connection to a peer that leaves more PONGs than this unread.
 MOST_PONGS: Final = HIGH_WATER // len(PONG)
-# Bytes that may be appended on credit before others run: writing more of them at once would not be
-# quicker. Each publish costs its size and this many bytes more, since it takes time as well.
+# Bytes that may be appended on credit before other tasks run. Larger writes would not be quicker.
 CREDIT: Final = 1 << 17
+# What each publish costs in addition to its size, because it takes time as well.
 COST: Final = 128
 
 
@@ -117,7 +118,7 @@ class Output:
         """`refuse` is called with the size of a publish for which there is no room; it raises."""
         self.frames: list[bytes] = []
         self.limit = -1
-        self.max_payload = 1024 * 1024
+        self.max_payload = DEFAULT_MAX_PAYLOAD
         self.credit = 0
         self.granted = False
         self.pongs = 0
@@ -155,7 +156,7 @@ class Output:
         return self._bytes
 
     def grant(self) -> None:
-        """Give credit, if a connection is up. Only after a write was scheduled."""
+        """Grant credit, if a connection is up. Call this only after a write was scheduled."""
         if self.limit == NO_LIMIT:
             self._settle()
             self.credit = self._credit_counted = CREDIT
@@ -168,7 +169,7 @@ class Output:
         self.granted = False
 
     def _settle(self) -> None:
-        """Count the publishes on credit since the last time."""
+        """Count the publishes that were appended on credit since the last call."""
         pieces = len(self.frames) - self._settled
         if pieces:
             self._settled += pieces
@@ -211,7 +212,7 @@ class Output:
 
         Raises:
             PayloadTooLargeError: the server does not take that many bytes.
-            whatever `refuse` raises: there is no room.
+            NASQError: there is no room; `refuse` raises it.
         """
         size = len(body)
         if size > self.max_payload:
@@ -270,7 +271,7 @@ class Output:
         """Hand over all bytes for the present connection, and wake the writers."""
         if self._sealed is not None:
             return self._hand_over_last()
-        # Swapped before it is joined: whatever a writer adds meanwhile belongs to the next call.
+        # Swapped before it is joined: frames that are added meanwhile belong to the next call.
         frames, self.frames = self.frames, []
         if self.granted:
             self._count((len(frames) - self._settled) // 3)
@@ -302,7 +303,7 @@ class Output:
         return data
 
     def writable(self) -> Op[None]:
-        """Done when the frames have been taken, or the connection is gone."""
+        """Return an op that is done when the frames were handed over, or the connection is gone."""
         op: Op[None] = Op()
         self._writers.append(op)
         return op
@@ -355,7 +356,7 @@ class Output:
             del self.requests[pending.at]
 
     def subscribing(self) -> Iterator[bytes]:
-        """The sids of the SUB frames that are here, in their order."""
+        """Yield the sids of the SUB frames in the output, in their order."""
         for piece in self.frames:
             if isinstance(piece, ControlFrame) and piece.confirms is not None:
                 yield piece.confirms
@@ -366,7 +367,7 @@ class Output:
         self._replace([*frames, *self.frames], self._requests_behind(0, len(frames)))
 
     def keep_unsent(self) -> None:
-        """The connection broke: drop the frames that were meant for it alone.
+        """Drop the frames that were meant for the broken connection alone.
 
         Requests behind a seal are kept: they wait for the next connection.
         """
@@ -424,8 +425,10 @@ class Output:
         return unsent
 
     def _walk(self) -> Iterator[tuple[int, list[bytes], PendingReply | None]]:
-        """Each frame that was not taken back: the index of its first piece, its pieces, and if it
-        is a request, its pending reply."""
+        """Yield each frame that was not taken back.
+
+        That is the index of its first piece, its pieces, and the pending reply of a request.
+        """
         frames, at = self.frames, 0
         while at < len(frames):
             first = frames[at]
@@ -440,7 +443,7 @@ class Output:
         self._bytes -= len(body)
 
     def _requests_behind(self, start: int, shift: int) -> dict[int, PendingReply]:
-        """The requests from index `start` on, with `shift` added to each index."""
+        """Return the requests from index `start` on, with `shift` added to each index."""
         return {
             at + shift: pending
             for at in self.requests

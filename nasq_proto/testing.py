@@ -2,8 +2,8 @@
 
 `Broker` is a server built on `Connection(Role.SERVER)`: subjects, wildcards, queue groups,
 headers, no responders, refusals. `Link` is the network between a `Client` and a broker, and the
-client's clock. It can cut chunks, delay them, break connections, refuse them and lose bytes. A test
-can send any bytes as the server, with `session.say(b"...")`, to play a hostile one.
+client's clock. It can cut chunks, delay them, break connections, refuse them and lose bytes. With
+`session.say(b"...")` a test can send any bytes as the server, for instance those of a hostile one.
 
     >>> import random
     >>> from nasq_proto import Client, ClientOptions, Inbox, Server
@@ -45,6 +45,7 @@ from .events import (
     Unsub,
 )
 from .headers import encode_headers
+from .limits import DEFAULT_MAX_PAYLOAD
 from .servers import Server
 from .states import ClientState, ConnectionState
 from .subjects import subject_matches
@@ -85,7 +86,7 @@ class Broker:
             "version": "2.12.0",
             "proto": 1,
             "headers": True,
-            "max_payload": 1024 * 1024,
+            "max_payload": DEFAULT_MAX_PAYLOAD,
             "auth_required": users is not None,
             **(info or {}),
         }
@@ -109,7 +110,7 @@ class Broker:
     def route(self, pub: Pub, source: ServerSession) -> None:
         """Deliver a message to each subscriber without a group, and to a member of each group."""
         groups: dict[tuple[str, str], list[tuple[ServerSession, Sub]]] = {}
-        heard = False
+        delivered = False
         for session in list(self.sessions):
             for sub in list(session.subs.values()):
                 if not subject_matches(sub.subject, pub.subject):
@@ -119,12 +120,12 @@ class Broker:
                     members.append((session, sub))
                 else:
                     session.deliver(sub, pub)
-                    heard = True
+                    delivered = True
         for members in groups.values():
             session, sub = self._rng.choice(members)
             session.deliver(sub, pub)
-            heard = True
-        if not heard and pub.reply is not None and source.options.get("no_responders"):
+            delivered = True
+        if not delivered and pub.reply is not None and source.options.get("no_responders"):
             block = encode_headers({}, status="503")
             self.route(Pub(pub.reply, b"", None, block), source)
 
@@ -167,7 +168,7 @@ class ServerSession:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; what was said before is still sent."""
+        """Close the connection, after sending what was passed to `say` before."""
         self.closed = True
         if self in self._broker.sessions:
             self._broker.sessions.remove(self)
@@ -243,13 +244,13 @@ class Link:
     """The network between one client and its servers, and the client's clock.
 
     Args:
-        client: the client that is driven.
+        client: the client to drive.
         broker: the broker of every connection, or a callable that returns the one of a server or
             raises OSError.
         chop: the size in bytes of the largest chunk that either side receives; None: no limit.
         delay: seconds that bytes take, each way.
-        cuts: the probability that the stream breaks instead of carrying a chunk. The first
-            connection is never cut while it is made, so that `open` succeeds.
+        cuts: the probability that the stream breaks instead of carrying a chunk. The handshake of
+            the first connection is never cut, so that `open` succeeds.
         rng: draws the size of each chunk (1 to `chop`), its delay (0 to `delay`) and the cuts;
             None: every chunk has the largest size and delay, and none is cut.
         now: the time at the start.
@@ -310,7 +311,7 @@ class Link:
             )
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and serve every deadline of the client in that time."""
+        """Let `seconds` pass on the virtual clock, and serve every deadline in that time."""
         end = self.now + seconds
         self.pump()
         while (due := self.next_event()) is not None and due <= end:
