@@ -28,7 +28,7 @@ from .states import TRANSITIONS, ConnectionState
 
 __all__ = ["Connection"]
 
-_CLOSED: Final = ConnectionState.CLOSED  # a look-up of an enum member takes longer
+_CLOSED: Final = ConnectionState.CLOSED  # looking up an enum member takes longer
 
 
 class Connection:
@@ -47,7 +47,7 @@ class Connection:
         self._peer = Role.SERVER if role is Role.CLIENT else Role.CLIENT
         self._decoder = Decoder(role, limits, bounded=bounded)
         self._decode = self._decoder.receive
-        # What the peer may send in this state: a look-up by two enum members takes longer.
+        # What the peer may send in this state, because looking it up by two enum members is slow.
         self._allowed = TRANSITIONS[self.state][self._peer]
         self._out: list[bytes] = []
 
@@ -64,13 +64,13 @@ class Connection:
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Return the events that `data` completes.
 
-        Bad input gives the good events before it, then one `ProtocolFailed`.
+        Bad input hides no event before it: those are returned, followed by one `ProtocolFailed`.
 
         Raises:
             RemoteProtocolError: the stream has ended or failed before.
         """
         if self.state is _CLOSED:
-            raise self._ended()
+            raise self._closed_error()
         frames = self._decode(data if type(data) is bytes else bytes(data))
         if not frames:
             return []
@@ -90,7 +90,7 @@ class Connection:
     def receive_frames(self, data: bytes) -> list[Frame]:
         """Return what `receive_data` returns, with messages left in runs; see `decoder`."""
         if self.state is _CLOSED:
-            raise self._ended()
+            raise self._closed_error()
         return self._checked(self._decode(data))
 
     def _checked(self, frames: list[Frame]) -> list[Frame]:
@@ -114,7 +114,7 @@ class Connection:
         self._allowed = TRANSITIONS[state][self._peer]
 
     @staticmethod
-    def _ended() -> RemoteProtocolError:
+    def _closed_error() -> RemoteProtocolError:
         return RemoteProtocolError("the stream has ended; nothing more can be read")
 
     def receive_eof(self) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Bytes in, frames out: the reader of the NATS wire format, and its fast path for clients.
+"""The reader of the NATS wire format: it turns bytes into frames, with a fast path for clients.
 
 Theory of operation
 -------------------
@@ -21,11 +21,11 @@ standing for CRLF, this chunk
     MSG a 1 9
     hel
 
-gives the frames `(b"1", [A, A, B], [b"hi", b"ho", b"hey"])` and `Ping()`, where A is the head of
+becomes the frames `(b"1", [A, A, B], [b"hi", b"ho", b"hey"])` and `Ping()`, where A is the head of
 `MSG a 1 2` and B that of `MSG b 1 3`. The head of `MSG a 1 9` and the first three bytes of its body
 are kept until the next chunk.
 
-Whatever is done once for a run costs nearly nothing for each message. That is why the `Client`
+Work that is done once for a run costs nearly nothing for each message. That is why the `Client`
 works on runs. `Connection.receive_data` unfolds them into `Msg` events.
 
 What both paths share is in `plaindecoder`, and the fields of a control line are parsed in `lines`.
@@ -44,9 +44,9 @@ The fast path below avoids parsing, because most control lines of a stream repea
 5. Where every subject is new, lookups only cost time. After 64 misses in a row the decoder stops
    them, and tries 8 lines again after every 256.
 
-With `bounded`, one call of `receive` does a limited amount of work whatever the peer sends. It
-keeps the rest of the chunk in `unread`, and `receive(b"")` continues there. The `Client` uses this
-so that no turn of an event loop takes long.
+With `bounded`, one call of `receive` does a limited amount of work, whatever its input is. It keeps
+the rest of the chunk in `unread`, and `receive(b"")` continues there. The `Client` uses this so
+that no turn of an event loop takes long.
 
 Known imperfections: garbage without a line feed is noticed at the limit for a control line, or at
 the deadline of the handshake, and not at its first byte.
@@ -73,15 +73,15 @@ __all__ = ["Decoder", "Frame", "Head", "Role", "Run", "unfold"]
 
 # Lines in the cache.
 _CACHED_LINES: Final = 1024
-# The longest line that is cached. Each guess copies a slice of that length: with longer lines a
-# hostile peer could make a chunk of PINGs cost its square, and the cache a quarter of a GiB.
+# The longest line that is cached. Each guess copies a slice of that length: with longer lines, a
+# hostile peer could make the time for a chunk of PINGs quadratic, and the cache 256 MiB large.
 _LONGEST_CACHED_LINE: Final = 512
-# After this many misses in a row lines are not looked up any more …
+# After this many misses in a row, the decoder pauses: it looks no more lines up.
 _MISSES: Final = 64
-# … except for this many lines …
-_TRIED_AGAIN: Final = 8
-# … after every pause of this many lines.
+# The length of a pause, in lines.
 _PAUSE: Final = 256
+# How many lines it looks up after a pause, before the next one begins.
+_TRIED_AGAIN: Final = 8
 # How many equal messages are cut in one step, and how many equal PINGs are compared in one step.
 _BLOCK: Final = 32
 # Bodies of up to this many bytes are cut by `_cut_small`.
@@ -121,8 +121,8 @@ class Decoder(PlainDecoder):
         # The length of the last line, and whether the one before it had the same length.
         self._guess = 0
         self._steady = False
-        # While it is positive, lines are looked up: it is how many more may miss in a row. From 0
-        # on it counts down the lines of a pause.
+        # While it is positive, lines are looked up, and this many more may miss in a row. In a
+        # pause it counts the lines, from 0 downwards.
         self._lookups = _MISSES
         self._block = _BLOCK
 
@@ -273,7 +273,7 @@ class Decoder(PlainDecoder):
         """
         length = head.size
         step = len(key) + length
-        # Positions below are those of keys, which begin with the end of the message before.
+        # From here on a position is that of a key, which begins with the CRLF before the line.
         first = at - 2
         room = len(data) - step - 2
         if first > room:
@@ -284,7 +284,7 @@ class Decoder(PlainDecoder):
         most = min(room, first + (block - 1) * step)
         while next_ <= most and startswith(key, next_):
             next_ += step
-        # Up to the start of the last body and not to its end: an empty body has but one of them.
+        # One past the start of the last body. `next_`, its end, would leave out an empty last body.
         starts = range(first + len(key), next_ - length + 1, step)
         bodies = [data[i : i + length] for i in starts]
         last = room - (block - 1) * step
@@ -319,7 +319,7 @@ def _cut_small(data: bytes, at: int, key: bytes, unpack: _Unpack) -> tuple[bytes
 
 
 def _cut_large(data: bytes, at: int, key: bytes, unpack: _Unpack) -> tuple[bytes, ...] | None:
-    """Do the same without a copy of each body, which costs more than an object for each key."""
+    """Return what `_cut_small` returns; quicker for large bodies, because it copies each once."""
     pieces = unpack(data, at)
     keys = pieces[::2]
     return pieces[1::2] if keys == (key,) * len(keys) else None
@@ -327,5 +327,5 @@ def _cut_large(data: bytes, at: int, key: bytes, unpack: _Unpack) -> tuple[bytes
 
 @lru_cache(maxsize=64)
 def _struct(key_size: int, key_format: str, body_size: int, count: int) -> Struct:
-    """Return a Struct for a block: "s" as the format of keys gives them, "x" skips them."""
+    """Return a Struct for a block. `key_format` is "s" to unpack the keys too, "x" to skip them."""
     return Struct(f"{key_size}{key_format}{body_size}s" * count)

@@ -1,4 +1,4 @@
-"""Events to bytes: the writer of the NATS wire format, for both roles.
+"""The writer of the NATS wire format: it turns the events of both roles into bytes.
 
 Subjects, replies, queue groups and sids are checked here, so that nothing can break the framing.
 What a client sends must follow all rules of `subjects`. In what a server relays (MSG, HMSG) each of
@@ -59,7 +59,7 @@ def publish_head(subject: str, reply: str | None, *, with_headers: bool) -> byte
 
 
 def raw_publish_head(subject: bytes, *, with_headers: bool) -> bytes:
-    """`publish_head` for a subject that came from the wire, such as the reply of a message.
+    """Return what `publish_head` returns, for a subject from the wire such as a reply subject.
 
     Raises:
         InvalidSubjectError: nothing can be published to the subject, or it is too long.

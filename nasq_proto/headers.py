@@ -180,7 +180,7 @@ def parse_headers(block: bytes) -> HeaderBlock:
     """Parse a header block.
 
     Raises:
-        InvalidHeaderError: the block is broken; the message says where.
+        InvalidHeaderError: the block is broken; the message quotes the place.
 
     >>> parse_headers(b"NATS/1.0 503\\r\\n\\r\\n").status
     '503'
@@ -208,7 +208,7 @@ def parse_headers(block: bytes) -> HeaderBlock:
 
 
 def status_of(block: bytes) -> bytes:
-    """The status of a header block without reading the rest of it; empty if it has none.
+    """Return the status of a header block without parsing the rest; empty if it has none.
 
     >>> status_of(b"NATS/1.0 503\\r\\n\\r\\n"), status_of(b"NATS/1.0\\r\\nA: b\\r\\n\\r\\n")
     (b'503', b'')

@@ -1,8 +1,8 @@
 """Control lines: the first line of every frame, parsed field by field.
 
-This parser accepts whatever nats-server accepts: verbs in any case, spaces and tabs in any number
-between arguments, and a line feed without a carriage return. Servers write MSG and HMSG in one
-form only, for which `decoder` has a short cut; every other line ends up here.
+This parser accepts everything that nats-server accepts: verbs in any case, any number of spaces and
+tabs between arguments, and a line feed without a carriage return. Servers write MSG and HMSG in one
+form only. `decoder` has a shortcut for that form; this module parses every other line.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class LineParser:
         Raises:
             RemoteProtocolError: the line is not part of the protocol, or exceeds a limit.
         """
-        # Only one CR before the line feed belongs to the end of the line. Any other CR is a byte
-        # like any other: the server relays it within a subject or reply.
+        # Only one CR before the line feed belongs to the end of the line. Every other CR is an
+        # ordinary byte: the server relays it within a subject or reply.
         line = line[:-2] if line[-2:] == b"\r\n" else line[:-1]
         verb = line[:4].upper()
-        # The server, too, ignores whatever follows PING and PONG in their line.
+        # Like the server, ignore the rest of the line after PING and PONG.
         if verb == b"PING":
             return PING
         if verb == b"PONG":
@@ -87,7 +87,7 @@ class LineParser:
         if verb == b"UNSU" and line[4:6].upper() in (b"B ", b"B\t"):
             fields = _arguments(line, 1, 2)
             most = _number(fields[2], "UNSUB maximum") if len(fields) == 3 else 0
-            # For the server a maximum of 0 is no maximum: the subscription ends at once.
+            # To the server, a maximum of 0 means none: the subscription ends at once.
             return Unsub(decode_text(fields[1]), most or None)
         # The server accepts CONNECT with and without a space before the JSON.
         return Connect.from_json(line[7:]) if line[:7].upper() == b"CONNECT" else None

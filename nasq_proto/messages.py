@@ -1,7 +1,7 @@
 """Received messages below the level of events: heads, runs, and bodies that are incomplete.
 
-The decoder gives a client its messages in *runs*, and the client keeps them as they are: an `Msg`
-event for each of them would cost more than decoding it. `unfold` makes the events.
+The decoder returns a client's messages in *runs*, and the client passes them on as they are: to
+make a `Msg` event of a message costs more than to decode it. `unfold` makes the events.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Head:
 
 # Consecutive messages of one subscription: its sid, then a head and a body for each message.
 Run = tuple[bytes, list[Head], list[bytes]]
-# What the decoder gives: a client's messages as runs, everything else as events.
+# What the decoder returns: a client's messages as runs, everything else as events.
 Frame = Event | Run
 
 
@@ -57,7 +57,7 @@ def unfold(frame: Frame) -> list[Event]:
     sid = decode_text(raw_sid)
     head = heads[0]
     if head.reply is None and heads == [head] * len(heads):
-        # All of them have the same control line: nothing is looked up for each.
+        # All of them have the same control line, so read its fields once.
         subject, cut = head.subject, head.header_size
         if not cut:
             return list(map(Msg, repeat(subject), repeat(sid), bodies))

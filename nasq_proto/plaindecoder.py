@@ -20,7 +20,7 @@ __all__ = ["PlainDecoder", "run_for"]
 class PlainDecoder:
     """Reads what a peer sends to `role`.
 
-    The cost of a byte is constant however the stream is cut into chunks. An incomplete control
+    The cost of a byte does not depend on how the stream is cut into chunks. An incomplete control
     line waits in `_line` and is parsed once its line feed has arrived. An incomplete body waits in
     `_incomplete` and is joined once it has arrived in full.
 

@@ -3,9 +3,10 @@
 A subject is tokens joined by dots. A token `*` stands for any one token, and `>` as the last token
 for one or more; `foo*` is a literal. Case counts, and any UTF-8 is legal.
 
-What a caller gives is checked strictly, before it is sent: a stray space would turn `SUB foo bar 1`
-into a subscription of queue group "bar". Servers relay more than that (`a..b`, control characters),
-and whatever the decoder reads as one argument can be relayed again.
+What a caller passes is checked strictly before it is sent: with a stray space, the subject
+"foo bar" would become `SUB foo bar 1`, a subscription to "foo" in the queue group "bar". Servers
+relay more than that (`a..b`, control characters), so `check_relayed` accepts everything that the
+decoder reads as one argument.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ _PLAIN: Final = re.compile(rb"[^.*>%b]++(?:\.[^.*>%b]++)*+" % (_FORBIDDEN, _FORB
 
 
 def decode_text(encoded: bytes) -> str:
-    """Decode what was received; `encode_text` gives the same bytes again."""
+    """Decode what was received; `encode_text` returns the same bytes again."""
     return encoded.decode("utf-8", "surrogateescape")
 
 
 def encode_text(text: str, what: str) -> bytes:
-    """Encode `text` for the wire; `decode_text` gives the same text again.
+    """Encode `text` for the wire; `decode_text` returns the same text again.
 
     A surrogate from U+DC80 to U+DCFF stands for one undecodable byte of a received subject. No
     received text contains any other surrogate, or a sequence of them that is valid UTF-8.
@@ -126,7 +127,7 @@ def check_subject(subject: str, *, wildcards: bool, what: str = "subject") -> by
 
     Raises:
         TypeError: the subject is not a str.
-        InvalidSubjectError: NATS does not allow it; the message says why, and where.
+        InvalidSubjectError: NATS does not allow it; the message states the reason and the place.
 
     >>> check_subject("orders.new", wildcards=False)
     b'orders.new'

@@ -15,7 +15,7 @@ A strategy that depends on the direction of a stream takes the `Role` of the *se
 | `invalid` | streams that break one rule | `invalid_streams` (see `Invalid`) |
 | `scripts` | dialogues | `sessions` `client_scripts` |
 
-This test cuts streams anywhere and checks that a reader gives the same events:
+This test cuts streams anywhere and checks that a reader returns the same events:
 
     >>> from hypothesis import given, settings, strategies as st
     >>> from nasq_proto import Decoder, Role, unfold

@@ -42,7 +42,7 @@ class InvalidStream(NamedTuple):
 
     Attributes:
         kind: what is wrong.
-        events: the events that a reader must give before it fails.
+        events: the events that a reader must return before it fails.
         stream: the bytes.
         limits: the limits that the reader must have.
     """
@@ -186,17 +186,17 @@ def invalid_streams(
         sender: the side that sends the stream.
         kinds: the kinds to draw from. None draws from all that apply to this sender.
 
-    A reader must give `events` and then fail, wherever the stream is cut:
+    A reader must return `events` and then fail, however the stream is cut:
 
     >>> from hypothesis import given, settings
     >>> from nasq_proto import Decoder, ProtocolFailed, unfold
     >>> @settings(max_examples=20, deadline=None, database=None)
     ... @given(invalid_streams(Role.SERVER, [Invalid.BAD_TERMINATOR]))
-    ... def test_events_before_the_error_are_given(case):
+    ... def test_events_before_the_error_are_returned(case):
     ...     frames = Decoder(Role.CLIENT, case.limits).receive(case.stream)
     ...     *events, last = [event for frame in frames for event in unfold(frame)]
     ...     assert events == case.events and isinstance(last, ProtocolFailed)
-    >>> test_events_before_the_error_are_given()
+    >>> test_events_before_the_error_are_returned()
     """
     bad_frames = _BAD_FRAMES[sender]
     chosen = [kind for kind in bad_frames if kinds is None or kind in kinds]
