@@ -38,7 +38,7 @@ class OpenTransport(NamedTuple):
 
 
 class StartTLS(NamedTuple):
-    """Put TLS over this stream, with a certificate for `server.tls_name`.
+    """Start TLS on this stream; the server's certificate must be for `server.tls_name`.
 
     Then call `tls_established`, or `transport_closed` with the reason.
     """
@@ -50,9 +50,9 @@ class StartTLS(NamedTuple):
 class NeedCredentials(NamedTuple):
     """Await this action, then call `credentials_given` with the result, or `credentials_failed`.
 
-    That calls and awaits what the user gave as credentials, which may take a long time: do it
-    outside of every lock, and not from within an input of the client. `read_now` is for a transport
-    that cannot await anything.
+    Awaiting it calls the user's callables and awaits what they return, which may take a long time:
+    do it outside of every lock, and not from within an input of the client. `read_now` is for a
+    transport that cannot await anything.
     """
 
     attempt: int

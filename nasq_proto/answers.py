@@ -1,10 +1,10 @@
-"""PINGs of this side and the server's PONGs.
+"""The PINGs that this side sends, and the server's PONGs.
 
-A server handles commands in order, so a PONG tells that it has handled everything sent before that
-PING. `flush`, the confirmation of a subscription and draining rely on this. PONGs carry no number:
-the oldest PING without a PONG is the one that is answered. A PING is also sent now and then to
-check that the connection still works; steady traffic does not replace it, since incoming data does
-not prove that outgoing data arrives.
+A server handles commands in order, so a PONG proves that it has handled everything that was sent
+before the PING. `flush`, the confirmation of a subscription and draining rely on this. PONGs carry
+no number: each one answers the oldest PING that has no PONG yet. A PING is also sent at regular
+intervals, to check that the connection still works. Incoming data does not replace this check,
+because it does not prove that outgoing data arrives.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Answers:
         timers: the client's.
         interval: seconds between two PINGs that check the connection.
         max_out: how many of these may be unanswered at one time.
-        reading: tells whether the transport reads. While it does not, it reads no PONGs either, and
-            their absence proves nothing.
+        reading: returns whether the transport reads. While it does not, it reads no PONGs either,
+            and their absence proves nothing.
         drop: called with an error when the connection does not work any more, or when PINGs and
             PONGs can no longer be matched.
     """
@@ -80,7 +80,7 @@ class Answers:
         self._address = ""
         # When to check the connection next; set while it is up.
         self._timer: Timer | None = None
-        # PINGs of such checks since the last PONG.
+        # How many PINGs of such checks were sent since the last PONG.
         self._pings_out = 0
         # The PINGs without a PONG, oldest first.
         self._pongs: deque[Op[None]] = deque()
@@ -92,7 +92,7 @@ class Answers:
 
     @property
     def next(self) -> Op[None] | None:
-        """What the next PONG completes."""
+        """The op that the next PONG completes; None if no PING is unanswered."""
         return self._pongs[0] if self._pongs else None
 
     # ------------------------------------------------------------------ asking
@@ -109,16 +109,16 @@ class Answers:
             self._pongs.append(op)
             self._output.add(frame)
         except BaseException:
-            # A KeyboardInterrupt between the two: the counts of PINGs and PONGs may differ.
+            # After a KeyboardInterrupt between the two, PONGs may be matched to the wrong PINGs.
             self._drop(ConnectionLostError("interrupted while a PING was being sent"))
             raise
 
     def expect(self, op: Op[None]) -> None:
-        """A frame in the output ends with a PING; its PONG completes `op`."""
+        """Let `op` be completed by the PONG for a PING that is already in the output."""
         self._pongs.append(op)
 
     def defer(self) -> Op[None]:
-        """A flush for the next connection; see `ping_for_deferred`."""
+        """Return the op of a flush for the next connection; see `ping_for_deferred`."""
         op: Op[None] = Op()
         self._deferred.append(op)
         return op
@@ -130,7 +130,10 @@ class Answers:
             self.ping(op)
 
     def abandon(self, op: Op[None]) -> bool:
-        """Forget a deferred flush; whether it was one. A PING that was sent keeps its place."""
+        """Forget `op` if it is a deferred flush, and return whether it was one.
+
+        An op whose PING was sent keeps its place, because the PONG still arrives.
+        """
         if op in self._deferred:
             self._deferred.remove(op)
             return True
@@ -139,7 +142,7 @@ class Answers:
     # ------------------------------------------------------------------ answers
 
     def pong(self) -> None:
-        """A PONG was received."""
+        """Complete the oldest unanswered PING: a PONG was received."""
         self._pings_out = 0
         if self._pongs:
             self._pongs.popleft().resolve(None)
@@ -147,7 +150,7 @@ class Answers:
     # ------------------------------------------------------------------ the connection
 
     def connected(self, address: str, now: float) -> None:
-        """A connection to the server at `address` is up: check it from now on."""
+        """Check the new connection to the server at `address` from now on."""
         self._address = address
         self._pings_out = 0
         self._timer = self._timers.at(now + self._interval, self._check)
@@ -166,7 +169,7 @@ class Answers:
         self.ping()
 
     def disconnected(self, why: Callable[[], Exception]) -> None:
-        """The connection is gone: fail what waits for a PONG, each with an error of its own."""
+        """Fail every op that waits for a PONG: the connection is gone. `why` makes the errors."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -175,7 +178,7 @@ class Answers:
             op.fail(why())
 
     def closed(self, why: Callable[[], Exception]) -> None:
-        """The client is closed: fail the deferred flushes as well."""
+        """Fail the deferred flushes as well: the client is closed."""
         deferred, self._deferred = self._deferred, []
         self.disconnected(why)
         for op in deferred:

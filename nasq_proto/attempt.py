@@ -35,7 +35,8 @@ from .states import ConnectionState
 
 __all__ = ["Attempt", "Outcome"]
 
-# What a step of the handshake leads to: an action of the transport, a failure, or data to send.
+# What a step of the handshake leads to: an action for the transport, or the error that ends the
+# attempt. None: neither, the handshake continues.
 Outcome = StartTLS | NeedCredentials | NASQError | None
 
 
@@ -60,7 +61,8 @@ class Attempt:
         to_send: what the handshake sends.
         connected_at: when the handshake was complete.
         error: the server's latest -ERR, if nothing came after it: the reason if it now hangs up.
-        ended: the stream has ended for this reason, while received data was still to be read.
+        ended: set when the stream ends while received data is still unread: a tuple of its error,
+            which can be None.
         leaving: the server is in lame duck mode, and the client moves to another one.
     """
 
@@ -117,12 +119,12 @@ class Attempt:
         return tls_first(self._options, self.server)
 
     def opened(self) -> None:
-        """The stream is open."""
+        """Expect INFO, or TLS data before it: the stream is open."""
         self.phase = Phase.AWAIT_INFO
         self.secure = self.tls_first
 
     def info_received(self, info: Info) -> Outcome:
-        """The first INFO has come."""
+        """Continue the handshake after the first INFO."""
         self.info = info
         what_next = after_info(self._options, self.server, info, secure=self.secure)
         if what_next is Next.REFUSE:
@@ -133,20 +135,20 @@ class Attempt:
         return self._sign_in(info)
 
     def tls_established(self) -> Outcome:
-        """The TLS handshake is complete."""
+        """Continue the handshake after TLS was established."""
         if self.phase is not Phase.STARTING_TLS or self.info is None:
             return None
         self.secure = True
         return self._sign_in(self.info)
 
     def credentials_given(self, fields: Mapping[str, str]) -> Outcome:
-        """The credentials have been read."""
+        """Continue the handshake with the credentials."""
         if self.phase is not Phase.AWAIT_CREDENTIALS or self.info is None:
             return None
         return self._send_connect(self.info, fields)
 
     def credentials_failed(self, error: Exception) -> Outcome:
-        """The credentials could not be read."""
+        """Return the error for credentials that could not be read."""
         if self.phase is not Phase.AWAIT_CREDENTIALS:
             return None
         return no_credentials(self.server, error)
@@ -181,7 +183,7 @@ class Attempt:
             self.to_send.append(connection.data_to_send())
             self.phase = Phase.AWAIT_PONG
             return None
-        # Made here, since in the handler the error would become its context.
+        # Not made in the handler: `failure` would become its context, and may contain a secret.
         return no_credentials(self.server, failure)
 
     # ------------------------------------------------------------------ why it failed
@@ -193,13 +195,17 @@ class Attempt:
         return None
 
     def too_late(self, when: str) -> OperationTimeoutError:
-        """It is not connected, and its time is over."""
+        """Return the error for an attempt whose time is over; `when` describes that time."""
         return OperationTimeoutError(
             f"no connection to {self.server.address} {when}: still {self.phase.value}"
         )
 
     def ended_by(self, error: Exception | None) -> NASQError:
-        """Why it ended, when the stream ended with `error`; None: the server closed it."""
+        """Return why the attempt ended.
+
+        Args:
+            error: the error that ended the stream; None: the server closed it.
+        """
         reason = self.error or error
         if isinstance(reason, NASQError):
             return reason

@@ -1,9 +1,9 @@
 """Which server to connect to next, in which attempt, and when.
 
-`Connector.next` answers with one of three: an `Attempt` to begin now, a time to wait for, or the
-error to give up with. The client reports what became of the attempt: `connected`, `failed` before
-that, `lost` after it. How the servers are chosen and paced is `pool`'s business; this module adds
-the numbers of attempts, the reasons of the failures, and the time for the first connection.
+`Connector.next` returns one of three: an `Attempt` to begin now, a time to wait for, or the error
+to give up with. The client reports the result of each attempt: `connected`, `failed` before that,
+or `lost` after it. `pool` chooses the servers and their pace. This module adds the numbers of the
+attempts, the reasons of the failures, and the time for the first connection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .timers import Timer, Timers
 
 __all__ = ["Connector"]
 
-# Servers that are announced may have new names without end.
+# A bound on `Connector.reasons`, because a server can announce new names without end.
 _MOST_REASONS: Final = 2 * MOST_ANNOUNCED
 
 
@@ -37,8 +37,7 @@ class Connector:
     Attributes:
         pool: the known servers.
         attempts: how many attempts have begun, ever.
-        reasons: why each server failed, by address, the latest failure last. It has a bound,
-            because reconnecting can continue forever and servers can announce new names.
+        reasons: why each server failed, by address, the latest failure last.
     """
 
     def __init__(
@@ -62,14 +61,14 @@ class Connector:
         self._waiting_for: Candidate | None = None
         self._timers = timers
         self._give_up = give_up
-        # The end of the time for the first connection; None: when each server was tried once.
+        # The end of the time for the first connection; None: it ends when each server was tried.
         self._until: Timer | None = None
 
     def start(self, until: float | None) -> None:
-        """Start anew, for the first connection after `Client.open`.
+        """Prepare for the first connection after `Client.open`.
 
         Args:
-            until: how long to try; None: until each server was tried once.
+            until: when to give up; None: as soon as each server was tried once.
         """
         if until is not None:
             self._until = self._timers.at(until, self._out_of_time)
@@ -104,13 +103,13 @@ class Connector:
         return Attempt(self.attempts, candidate, self._options, now=now, seconds=seconds)
 
     def connected(self, attempt: Attempt, now: float) -> None:
-        """The attempt has led to a connection."""
+        """Record that the attempt has led to a connection."""
         attempt.connected_at = now
         self._forget_until()
         self.pool.connected(attempt.candidate)
 
     def failed(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """The attempt failed before it was connected."""
+        """Record that the attempt failed before it was connected."""
         refusal = None
         if isinstance(error, AuthorizationError):
             refusal = error.text, attempt.credentials
@@ -123,25 +122,25 @@ class Connector:
             del self.reasons[next(iter(self.reasons))]
 
     def lost(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """The connection of this attempt broke."""
+        """Record that the connection of this attempt broke."""
         self.pool.lost(attempt.candidate, attempt.connected_at, now)
         if attempt.leaving:
             self.pool.leave(attempt.candidate, now)
         self.reasons = {attempt.server.address: error}
 
     def announce(self, attempt: Attempt, info: Info) -> None:
-        """Take in the servers that the attempt's server announces."""
+        """Update the pool with the servers that the attempt's server announces."""
         urls = info.ws_connect_urls if attempt.server.over_websocket else info.connect_urls
         self.pool.announce(urls, attempt.candidate, lame_duck=info.ldm)
 
     def timed_out(self, attempt: Attempt) -> None:
-        """The time for the first connection ended during this attempt."""
+        """Record that the time for the first connection ended during this attempt."""
         address = attempt.server.address
         if address not in self.reasons:
             self.reasons[address] = attempt.too_late("in the time given")
 
     def failure(self) -> Exception:
-        """Why no server could be reached: the reason of the only server, or that of each."""
+        """Return why no server could be reached: the reason of the only one, or that of each."""
         if len(self.reasons) == 1:
             (only,) = self.reasons.values()
             if isinstance(only, NASQError):

@@ -1,9 +1,10 @@
 """Held messages, and the callers that wait for them.
 
 Messages are held in three columns (heads, bodies, receive times) until a caller pops them. So no
-object is built for a message that is cleared or dropped, and held messages give the garbage
-collector no work. Each change of all three columns is one call that runs in C from end to end: a
-KeyboardInterrupt between two columns would give the subject of one message to the next.
+object is built for a message that is cleared or dropped, and the garbage collector traverses no
+held messages. Each change of all three columns is one call that runs in C from end to end: a
+KeyboardInterrupt between two columns would combine the subject of one message with the body of
+another.
 
 A waiter gets a wake-up without a message, and checks the inbox again. If a woken waiter was
 cancelled, `abandon` passes its wake-up on. So no wake-up and no message is lost.
@@ -194,7 +195,7 @@ class Inbox:
         )
 
     def room(self) -> Op[None]:
-        """An op that is done once a message was taken. Check `has_room` again then."""
+        """Return an op that is done once a message was taken. Check `has_room` again then."""
         op: Op[None] = Op()
         self._room.append(op)
         return op
@@ -230,12 +231,12 @@ class Inbox:
             deque(chain(map(times.append, moved), old), maxlen=0)
 
     def new_drops(self) -> int:
-        """The number of messages dropped since the last call."""
+        """Return the number of messages dropped since the last call."""
         new, self._reported = self.dropped - self._reported, self.dropped
         return new
 
     def account_for(self, size: int) -> None:
-        """Account for `size` bytes that were removed: unblock reading, and wake pushers."""
+        """Account for `size` bytes that were removed: unblock reading, and wake waiting pushers."""
         if not self.bounded:
             return
         # An interrupt between removing and accounting is corrected once the inbox is empty.
@@ -253,10 +254,10 @@ class Inbox:
     # ------------------------------------------------------------------ waiting
 
     def waiter(self, *, again: bool = False) -> Op[None]:
-        """An op that is done once there may be a message.
+        """Return an op that is done once there may be a message.
 
         Args:
-            again: the caller was woken and found none: keep its place at the front.
+            again: the caller was woken and found no message: keep its place at the front.
         """
         op: Op[None] = Op()
         if again:
@@ -266,7 +267,7 @@ class Inbox:
         return op
 
     def abandon(self, op: Op[None]) -> None:
-        """The waiter of `op` has stopped. If it was already woken, wake the next one instead."""
+        """Stop waiting for `op`. If its waiter was already woken, wake the next one instead."""
         if op in self._room:
             self._room.remove(op)
         elif not op.done:

@@ -20,8 +20,8 @@ class Notice(Value):
     """The base class of what `on_event` is called with.
 
     Attributes:
-        warns: True: it is logged as a warning, by its str. False: it is logged for debugging, by
-            its repr.
+        warns: whether it is logged as a warning, as its str. Otherwise it is logged for debugging,
+            as its repr.
     """
 
     __slots__ = ()
@@ -68,7 +68,10 @@ class LameDuck(Notice):
 
 
 class SlowConsumer(Notice):
-    """The local queue was full. `dropped` counts since the last such notice, `total` ever."""
+    """The local queue was full, and dropped messages.
+
+    `dropped` is their number since the last such notice, and `total` since the queue was made.
+    """
 
     __slots__ = ("dropped", "total")
 

@@ -1,8 +1,9 @@
 """`Op`: the result of a command that may not be known yet.
 
-Callers wait on an `Op`, and the client resolves it once, at the latest when it closes; so every
-wait ends. It knows no framework: `on_done` takes plain callables, and a transport makes a wake-up
-of its framework from that call. An `Op` never carries a queued message, so dropping one loses none.
+Callers wait for an `Op`, and the client resolves it once, at the latest when it closes. So every
+wait ends. An `Op` uses no framework: `on_done` takes plain callables, and a transport turns that
+call into a wake-up of its framework. An `Op` never carries a queued message, so dropping an `Op`
+loses no message.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class Op(Generic[T]):
 
     @classmethod
     def resolved(cls, value: T) -> Op[T]:
-        """An op that is already done."""
+        """Return an op that is already done."""
         op = cls()
         op.resolve(value)
         return op
 
     @classmethod
     def failed(cls, error: Exception) -> Op[T]:
-        """An op that has already failed."""
+        """Return an op that has already failed."""
         op = cls()
         op.fail(error)
         return op
@@ -94,18 +95,18 @@ class Op(Generic[T]):
         return cast("T", self._value)
 
 
-# Raising an error adds to its traceback, so each waiter needs an error of its own.
+# Raising an error adds to its traceback, so each waiter needs its own copy.
 
 
 def caused(kind: type[NASQError], what: str, cause: Exception) -> NASQError:
-    """A new error of this kind, with `cause` as its cause."""
+    """Return a new error of this kind, with `cause` as its cause."""
     error = kind(f"{what}: {cause}")
     error.__cause__ = cause
     return error
 
 
 def fresh(error: Exception) -> Exception:
-    """A copy of `error` for one more waiter."""
+    """Return a copy of `error` for one more waiter."""
     another = copy(error)
     another.__cause__ = error.__cause__
     return another

@@ -83,7 +83,7 @@ class ClientOptions(NamedTuple):
             if server.scheme == "ws" and (self.tls or self.tls_first):
                 raise InvalidOptionError(f"{server!r} has no TLS, which is required: use wss://")
         if not self.servers:
-            raise InvalidOptionError("no server was given")
+            raise InvalidOptionError("no server was given: name at least one")
         check_number("connect_timeout", self.connect_timeout, least=0, above=True)
         check_number("ping_interval", self.ping_interval, least=0, above=True)
         _check_int("max_pings_out", self.max_pings_out, least=1)
@@ -106,7 +106,7 @@ class ClientOptions(NamedTuple):
         )
 
     def credentials(self, info: Info) -> Generator[Any, Any, dict[str, str]]:
-        """Return the fields of CONNECT that say who is connecting.
+        """Return the fields of CONNECT that identify the user.
 
         Calls the user's callables, and yields what the awaitables that they return yield.
 

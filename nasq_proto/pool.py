@@ -35,10 +35,10 @@ _LAME_DUCK: Final = 10.0
 MOST_ANNOUNCED: Final = 256
 # For an announced server that was never reached: the seconds for an attempt at the beginning of an
 # outage, and the rest after a failure as a multiple of the duration of the attempt.
-_BRIEFLY: Final = 1.0
-_REST: Final = 10.0
+_SHORT_ATTEMPT: Final = 1.0
+_REST_FACTOR: Final = 10.0
 # The pace of the first connection, if the client tries for longer but does not reconnect.
-_USUAL_POLICY: Final = ReconnectPolicy()
+_DEFAULT_POLICY: Final = ReconnectPolicy()
 
 
 class Candidate:
@@ -194,12 +194,12 @@ class ServerPool:
             return min(seconds, self._round_ends - now)
         # A server that is known to work and due soon may be available again before this one. In a
         # long outage even a distant server gets its full time.
-        if any(c.reached and c.not_before <= now + _BRIEFLY for c in self._candidates):
-            return min(seconds, max(_BRIEFLY, now - self._lost_at))
+        if any(c.reached and c.not_before <= now + _SHORT_ATTEMPT for c in self._candidates):
+            return min(seconds, max(_SHORT_ATTEMPT, now - self._lost_at))
         return seconds
 
     def connected(self, candidate: Candidate) -> None:
-        """A connection to this server is up."""
+        """Record that a connection to this server is up."""
         candidate.reached = True
         candidate._refusal = None
         if self._first_round or self.patient:
@@ -209,7 +209,7 @@ class ServerPool:
                 one.failures = 0
 
     def failed(self, candidate: Candidate, now: float, refusal: object = None) -> None:
-        """An attempt failed, or a connection broke soon after it was made.
+        """Record that an attempt failed, or that a connection broke soon after it was made.
 
         Args:
             candidate: the server.
@@ -221,7 +221,7 @@ class ServerPool:
         self._failures += 1
         again = refusal is not None and refusal == candidate._refusal
         candidate._refusal = refusal
-        policy = self._policy or (_USUAL_POLICY if self.patient else None)
+        policy = self._policy or (_DEFAULT_POLICY if self.patient else None)
         if policy is None:
             return
         if again and policy.give_up_on_auth:
@@ -230,13 +230,13 @@ class ServerPool:
             return
         wait = policy.wait(candidate.failures, self.rng)
         if candidate.unproven:
-            wait = max(wait, _REST * (now - candidate._began))
+            wait = max(wait, _REST_FACTOR * (now - candidate._began))
         candidate.not_before = now + wait
         if self._failures >= len(self._candidates) > 1:
             self._pause_until = now + policy.delay * (1.0 + self.rng.random()) / 2
 
     def lost(self, candidate: Candidate, connected_at: float, now: float) -> None:
-        """A connection broke. If it had lasted, its server is tried again at once."""
+        """Record that a connection broke. If it had lasted, its server is tried again at once."""
         lasted = now - connected_at >= _STABLE_AFTER
         if lasted or self._failures == 0:
             self._lost_at = now
@@ -249,14 +249,14 @@ class ServerPool:
             self.failed(candidate, now)
 
     def leave(self, candidate: Candidate, now: float) -> None:
-        """The server is shutting down: prefer every other server for a while."""
+        """Prefer every other server for a while: this one is shutting down."""
         candidate.not_before = now + _LAME_DUCK
 
     def announce(self, addresses: list[str], by: Candidate, *, lame_duck: bool = False) -> None:
         """Update the pool with the servers that `by` announces.
 
         An empty list means that `by` announces nothing, and changes nothing. But a server in lame
-        duck mode leaves itself out, so its empty list means that no other server is there.
+        duck mode leaves itself out, so its empty list means that it has no peers.
 
         A new server is reached like `by`, with the same scheme and credentials. If it is announced
         by its IP address, its certificate must be valid for the name that the user gave. At most
@@ -273,7 +273,7 @@ class ServerPool:
             try:
                 server = parse_server(f"{by.server.scheme}://{address}")
             except InvalidOptionError:
-                continue  # an invalid announcement is no reason to leave the server
+                continue  # not a reason to leave the server
             found.setdefault(server.address, server)
         # Compare parsed addresses: an announced address can be spelled differently.
         self._candidates = [
@@ -292,7 +292,7 @@ class ServerPool:
 
 
 def _like(by: Server, found: Server) -> Server:
-    """A server that `by` announced, to be reached like `by`."""
+    """Return a server that `by` announced, to be reached like `by`."""
     return Server(
         found.host,
         found.port,

@@ -52,7 +52,7 @@ class ReconnectPolicy(NamedTuple):
     give_up_on_auth: bool = True
 
     def wait(self, failures: int, rng: random.Random) -> float:
-        """Seconds to wait after `failures` failures in a row."""
+        """Return how many seconds to wait after `failures` failures in a row."""
         if failures < 1:
             return 0.0
         try:
@@ -112,7 +112,7 @@ class Server:
 
 
 def server_at(host: str, port: int) -> Server:
-    """The server at a host and a port.
+    """Return the server at a host and a port.
 
     Raises:
         TypeError: the host is not a str, or the port not an int.

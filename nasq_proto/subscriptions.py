@@ -78,7 +78,7 @@ class Subscription:
         self.max_msgs = max_msgs
 
     def new_max_frame(self) -> ControlFrame:
-        """A new UNSUB with `max_msgs`; a server counts from the start of its connection."""
+        """Return a new UNSUB with `max_msgs`. A server counts from the start of its connection."""
         assert self.max_msgs is not None, "called only if there is a maximum"
         self.max_frame = ControlFrame(
             encode(Unsub(str(self.sid), self.max_msgs - self.delivered_before))
@@ -86,7 +86,7 @@ class Subscription:
         return self.max_frame
 
     def new_unsub_frame(self) -> ControlFrame:
-        """A new UNSUB without a maximum."""
+        """Return a new UNSUB without a maximum."""
         self.unsub_frame = ControlFrame(encode(Unsub(str(self.sid))))
         return self.unsub_frame
 
@@ -126,9 +126,9 @@ class Subscriptions:
             sub.ended.resolve(None)
 
     def replay(self, output: Output) -> list[ControlFrame]:
-        """What makes a new connection know the subscriptions that the lost one knew.
+        """Return the frames that repeat, on a new connection, the subscriptions of the lost one.
 
-        A subscription whose SUB is still in the output is not among them.
+        They leave out subscriptions whose SUB is still in the output.
         """
         frames: list[ControlFrame] = []
         for sub in self:
@@ -143,7 +143,7 @@ class Subscriptions:
         return frames
 
     def refused(self, error: PermissionsViolationError) -> Subscription | None:
-        """The subscription that a permissions violation is about.
+        """Return the subscription that a permissions violation is about.
 
         Newer servers name the sid. Older ones name only the subject; then an unconfirmed
         subscription is chosen before a confirmed one.

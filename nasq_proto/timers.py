@@ -36,7 +36,7 @@ class Timer:
         self._timers = timers
 
     def cancel(self) -> None:
-        """Do not call it. Idempotent, also after it was called."""
+        """Do not call the callback. Idempotent; after the call it has no effect."""
         if self.callback is not None:
             self.callback = None
             self._timers._cancelled()
@@ -48,16 +48,16 @@ class Timer:
 class Timers:
     """A heap of timers. Timers of the same time are called in the order they were set."""
 
-    __slots__ = ("_heap", "_number", "_over")
+    __slots__ = ("_dead", "_heap", "_number")
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
         self._number = 0
         # How many entries of the heap are cancelled.
-        self._over = 0
+        self._dead = 0
 
     def __len__(self) -> int:
-        return len(self._heap) - self._over
+        return len(self._heap) - self._dead
 
     def at(self, when: float, callback: Callable[[float], None]) -> Timer:
         """Have `callback` called with the present time at `when`, or soon after.
@@ -78,7 +78,7 @@ class Timers:
         heap = self._heap
         while heap and heap[0].callback is None:
             heappop(heap)
-            self._over -= 1
+            self._dead -= 1
         return heap[0].when if heap else None
 
     def run(self, now: float) -> None:
@@ -98,8 +98,8 @@ class Timers:
             callback(now)
 
     def _cancelled(self) -> None:
-        self._over += 1
-        if self._over > _KEPT and self._over * 2 > len(self._heap):
+        self._dead += 1
+        if self._dead > _KEPT and self._dead * 2 > len(self._heap):
             self._heap = [timer for timer in self._heap if timer.callback is not None]
             heapify(self._heap)
-            self._over = 0
+            self._dead = 0

@@ -36,7 +36,8 @@ class WatchedInboxes:
         self._quiet_until = -math.inf
         # Set while a report waits for the end of the quiet time.
         self._timer: Timer | None = None
-        # What inboxes that are no longer watched have dropped: in all, and not reported yet.
+        # How many messages the inboxes that are no longer watched have dropped: the total, and
+        # those that are not reported yet.
         self._dropped = [0, 0]
 
     def add(self, inbox: Inbox) -> None:
@@ -45,7 +46,7 @@ class WatchedInboxes:
         self.bounded = self.bounded or inbox.bounded
 
     def remove(self, inbox: Inbox) -> None:
-        """End `add`. Raises ValueError if the inbox is not watched."""
+        """Stop watching an inbox. Raises ValueError if it is not watched."""
         self._inboxes.remove(inbox)
         self._dropped[0] += inbox.dropped
         self._dropped[1] += inbox.new_drops()
