@@ -17,14 +17,14 @@ The output is one list of frames. While a connection is up, `data_to_send` hands
 While none is, commands add to it, and `reconnect_buffer` bounds the publishes. When a connection
 breaks, frames that were not handed over stay, in order, except requests (they fail), PING and
 PONG. On the next connection the subscriptions that the lost one knew are replayed first, then the
-list follows. So the order is kept and no frame is sent twice. Frames that were handed over before
-the connection broke may have been lost; `flush` tells.
+list follows. So the order is kept and no frame is sent twice.
 
 `Client` is split in two: `lifecycle` is about streams, from `open` to `close`; this module is about
-what goes over a connection. `states` has the table of the client's states.
+the frames that a connection carries. `states` has the table of the client's states.
 
-Known imperfections: data that the operating system had accepted but not delivered when a
-connection broke is lost, and nothing reports it (core NATS delivers at most once).
+Known imperfections: frames that were handed over before the connection broke may have been lost,
+and nothing reports it (core NATS delivers at most once). A `flush` that succeeds proves that the
+server has received everything before it.
 """
 
 from __future__ import annotations
@@ -51,17 +51,9 @@ from .handshake import Phase, plaintext_after_info
 from .headers import encode_headers
 from .inbox import Inbox
 from .lifecycle import Lifecycle
-from .notices import (
-    Notice,
-    ServerErrorReceived,
-)
+from .notices import Notice, ServerErrorReceived
 from .ops import Op, fresh
-from .output import (
-    COST,
-    CRLF,
-    HIGH_WATER,
-    MOST_PONGS,
-)
+from .output import COST, CRLF, HIGH_WATER, MOST_PONGS
 from .publisher import Publisher
 from .replies import PendingReply, TakeReply
 from .states import ClientState
@@ -82,11 +74,11 @@ class Client(Lifecycle):
 
     Attributes:
         state: see `ClientState`.
-        info: the latest INFO of the present or last server; None before the first.
+        info: the latest INFO; None before the first.
         last_error: why the last connection failed or broke.
         closed: done when the state is CLOSED, with the error that made the client close itself;
             None if the caller closed it. New for each `open`, like `stopped`.
-        stopped: done when its streams are closed as well, and the transport was told to stop.
+        stopped: done when its streams are closed as well, and the transport may stop.
         timers: the timers of the client and of features that are built on it.
         output: the frames that no connection has taken yet; it counts the publishes.
         reconnects: connections made after the first.
@@ -107,7 +99,7 @@ class Client(Lifecycle):
         by_sid = self.subscriptions.by_sid
         for frame in current.connection.receive_frames(data):
             if current.phase is Phase.STARTING_TLS:
-                self._drop(plaintext_after_info(current.server), now)
+                self._drop_attempt(plaintext_after_info(current.server), now)
                 return
             if isinstance(frame, tuple):
                 sid, heads, bodies = frame
@@ -131,9 +123,9 @@ class Client(Lifecycle):
                 if self._attempt is not current:
                     return
         if pings:
-            self._answer(current, pings, now)
+            self._answer_pings(current, pings, now)
         if injected := current.injected():
-            self._drop(injected, now)
+            self._drop_attempt(injected, now)
         if self._watched.bounded:
             self._watched.report(now)
 
@@ -253,7 +245,7 @@ class Client(Lifecycle):
         return self.output.size > HIGH_WATER and self._live
 
     def writable(self) -> Op[None]:
-        """Done when the output has been handed over, or the connection is lost."""
+        """Return an op that is done when the output was handed over, or the connection is lost."""
         if not self.congested:
             return Op.resolved(None)
         return self.output.writable()
@@ -264,7 +256,7 @@ class Client(Lifecycle):
         payload: bytes,
         headers: Mapping[str, str | Sequence[str]] | None,
     ) -> tuple[bytes, bytes]:
-        """The control line that begins with `head`, and the body: header block and payload."""
+        """Return the control line that begins with `head`, and the body."""
         if headers is None:
             return b"%b%d\r\n" % (head, len(payload)), payload
         block = self._header_block(headers)
@@ -282,7 +274,7 @@ class Client(Lifecycle):
     # ------------------------------------------------------------------ subscriptions and requests
 
     def subscribe(self, subject: str, queue_group: str | None, deliver: Deliver) -> Subscription:
-        """Subscribe. `confirmed` of the result is done when the server has accepted the SUB.
+        """Subscribe; `confirmed` of the result is done when the server has accepted the SUB.
 
         Args:
             subject: may contain wildcards.
@@ -328,7 +320,7 @@ class Client(Lifecycle):
         sub.closing = True
         self.output.add(sub.new_unsub_frame())
         if self._live:
-            self._end(sub)
+            self._remove_after_pong(sub)
 
     def request(
         self,
@@ -338,14 +330,14 @@ class Client(Lifecycle):
         *,
         take: TakeReply | None = None,
     ) -> PendingReply:
-        """Publish with a reply subject. The result is done with the last reply, and contains it.
+        """Publish with a reply subject, and return an op that is done with the last reply.
 
         It fails with `NoRespondersError`, or with `ConnectionLostError` when the connection breaks
         first. While disconnected, the request waits for the next connection. A request that has
         failed, or that was given up with `abandon`, is never sent later.
 
         Args:
-            subject, payload, headers: as of `publish`, which says what they raise.
+            subject, payload, headers: see `publish`, also for the errors that they cause.
             take: called with the head, body and receive time of each reply, until it returns True.
                 None: the first reply is the last.
         """
@@ -371,9 +363,9 @@ class Client(Lifecycle):
         return op
 
     def flush(self) -> Op[None]:
-        """Done when the server has processed everything that was sent before.
+        """Return an op that is done when the server has processed everything that was sent before.
 
-        Fails with `ConnectionLostError` if the connection breaks first. While disconnected, the
+        It fails with `ConnectionLostError` if the connection breaks first. While disconnected, the
         flush waits for the next connection.
         """
         self._check_open()
@@ -391,36 +383,30 @@ class Client(Lifecycle):
         if not self._live:
             return Op.failed(NotConnectedError(f"can't drain: the client is {self.state.value}"))
         if self.state is not ClientState.DRAINING:
-            self._step(ClientState.DRAINING)
-            self._stay()
+            self._enter(ClientState.DRAINING)
+            self._cancel_leaving()
             for sub in self.subscriptions:
                 if sub is not self._reply_inbox:
                     self.unsubscribe(sub)
         return self._answers.ping()
 
     def connected(self) -> Op[bool]:
-        """Done with True when a connection is up, or with False when the client closes."""
+        """Return an op: done with True when a connection is up, or False when the client closes."""
         if self._live or self.state is ClientState.CLOSED:
             return Op.resolved(self._live)
-        op: Op[bool] = Op()
-        self._connected_waiters.append(op)
-        return op
+        return self._waiters.ask()
 
     def abandon(self, op: Op[Any]) -> None:
-        """The caller no longer waits for `op`: its timeout has passed, or it was cancelled."""
+        """Forget `op`: its caller no longer waits, because of a timeout or a cancellation."""
         if isinstance(op, PendingReply):
             self._replies.abandon(op)
             self.output.take_back_request(op)
-        elif op in self._open_waiters:
-            self._open_waiters.remove(op)
-        elif op in self._connected_waiters:
-            self._connected_waiters.remove(op)
-        elif not self._answers.abandon(op):
+        elif not self._waiters.abandon(op) and not self._answers.abandon(op):
             self.output.abandon(op)
 
     @property
     def unrouted(self) -> int:
-        """Messages that belonged to no known subscription, including late replies."""
+        """How many messages belonged to no known subscription, including late replies."""
         return self._unrouted + self._replies.late
 
     # ------------------------------------------------------------------ inboxes
@@ -430,7 +416,7 @@ class Client(Lifecycle):
         self._watched.add(inbox)
 
     def unwatch(self, inbox: Inbox) -> None:
-        """End `watch`. Raises ValueError if `inbox` is not watched.
+        """End `watch`; raises ValueError if `inbox` is not watched.
 
         If the inbox was blocked, `wants_read` may change: kick the transport.
         """
@@ -450,15 +436,15 @@ class Client(Lifecycle):
         elif isinstance(event, Err):
             self._on_err(current, event, now)
         elif isinstance(event, ProtocolFailed):
-            self._drop(event.error, now)
+            self._drop_attempt(event.error, now)
 
     def _on_pong(self, current: Attempt, now: float) -> None:
         if current.phase is Phase.AWAIT_PONG:
-            self._established(current, now)
+            self._handshake_done(current, now)
         else:
             self._answers.pong()
 
-    def _answer(self, current: Attempt, pings: int, now: float) -> None:
+    def _answer_pings(self, current: Attempt, pings: int, now: float) -> None:
         """Answer `pings` PINGs, unless the server does not read the answers."""
         if self._live:
             self.output.add_pongs(pings)
@@ -466,7 +452,7 @@ class Client(Lifecycle):
             current.answer_pings(pings)
             self.output.pongs += pings
         if self.output.pongs > MOST_PONGS:
-            self._drop(
+            self._drop_attempt(
                 StaleConnectionError(
                     f"{current.server.address} sends PING after PING and does not read the answers"
                 ),
@@ -476,7 +462,7 @@ class Client(Lifecycle):
     def _on_err(self, current: Attempt, event: Err, now: float) -> None:
         error = server_error(event.text, current.server.address)
         if not self._live or error.closes:
-            self._drop(error, now)
+            self._drop_attempt(error, now)
             return
         if isinstance(error, (PermissionsViolationError, SubscriptionRefusedError)) and (
             sub := self._refused(error)
@@ -492,9 +478,9 @@ class Client(Lifecycle):
             elif waited_for:
                 return
         elif isinstance(error, PermissionsViolationError) and (
-            asked := self._replies.refused(error.subject, error)
+            request := self._replies.refused(error.subject, error)
         ):
-            self.output.take_back_request(asked)
+            self.output.take_back_request(request)
             return
         # If the server closes the connection now, this is the reason.
         current.error = error if type(error) is ServerError else None
@@ -503,10 +489,10 @@ class Client(Lifecycle):
     def _refused(
         self, error: PermissionsViolationError | SubscriptionRefusedError
     ) -> Subscription | None:
-        """The subscription that the server has refused."""
+        """Return the subscription that the server has refused."""
         if isinstance(error, SubscriptionRefusedError):
-            # The error names no subscription. Answers are in order, so it stands in the place of
-            # the PONG that would confirm the subscription.
+            # The error names no subscription. Answers are in order, so it belongs to the SUB whose
+            # PONG is next.
             next_ = self._answers.next
             return next_.sub if isinstance(next_, Confirmation) else None
         return self.subscriptions.refused(error) if error.operation == "subscribe" else None

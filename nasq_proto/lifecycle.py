@@ -13,13 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from .actions import (
-    Action,
-    CloseTransport,
-    Finished,
-    OpenTransport,
-    StartTLS,
-)
+from .actions import Action, CloseTransport, Finished, OpenTransport, StartTLS
 from .answers import Answers, Confirmation
 from .attempt import Attempt, Outcome
 from .connector import Connector
@@ -45,18 +39,16 @@ from .notices import (
     Reconnected,
     ServerErrorReceived,
 )
-from .ops import Op, caused, fresh
+from .ops import Op, caused
 from .options import ClientOptions
-from .output import (
-    NO_LIMIT,
-    Output,
-)
+from .output import NO_LIMIT, Output
 from .publisher import Publisher
 from .replies import Replies
 from .servers import Server
 from .states import CLIENT_STEPS, ClientState
 from .subscriptions import Subscription, Subscriptions
 from .timers import Timer, Timers
+from .waiters import ConnectWaiters
 from .watched import WatchedInboxes
 
 __all__ = ["Lifecycle"]
@@ -89,9 +81,7 @@ class Lifecycle:
         self._closing_attempt: int | None = None
         # The deadline of the present attempt, or the time of the next one.
         self._connect_timer: Timer | None = None
-        # What `open` and `connected` have returned, while it is not done.
-        self._open_waiters: list[Op[None]] = []
-        self._connected_waiters: list[Op[bool]] = []
+        self._waiters = ConnectWaiters()
         self._live = False
         self._answers = Answers(
             self.output,
@@ -99,7 +89,7 @@ class Lifecycle:
             interval=options.ping_interval,
             max_out=options.max_pings_out,
             reading=lambda: self.wants_read,
-            drop=self._drop_current,
+            drop=lambda error: self._drop_attempt(error, self._now),
         )
         self._watched = WatchedInboxes(self.timers, self.add_notice)
         self._now = 0.0
@@ -123,7 +113,7 @@ class Lifecycle:
         return self._options.tls_context
 
     def transport_opened(self, attempt: int, now: float) -> bool:
-        """The stream of this attempt is open, and nothing has been read from it yet.
+        """Report that the stream of this attempt is open; nothing has been read from it yet.
 
         Returns:
             False if the attempt was given up meanwhile: close the stream.
@@ -135,28 +125,28 @@ class Lifecycle:
         return True
 
     def tls_established(self, attempt: int, now: float) -> None:
-        """The TLS handshake that `StartTLS` asked for is complete."""
+        """Report that the TLS handshake that `StartTLS` asked for is complete."""
         current = self._current(attempt)
         if current is not None:
-            self._go_on(current.tls_established(), now)
+            self._act_on(current.tls_established(), now)
 
     def credentials_given(self, attempt: int, fields: Mapping[str, str], now: float) -> None:
-        """The credentials that `NeedCredentials` asked for, as fields of CONNECT."""
+        """Pass the credentials that `NeedCredentials` asked for, as fields of CONNECT."""
         current = self._current(attempt)
         if current is not None:
-            self._go_on(current.credentials_given(fields), now)
+            self._act_on(current.credentials_given(fields), now)
 
     def credentials_failed(self, attempt: int, error: Exception, now: float) -> None:
-        """The credentials that `NeedCredentials` asked for could not be read."""
+        """Report that the credentials that `NeedCredentials` asked for could not be read."""
         current = self._current(attempt)
         if current is not None:
-            self._go_on(current.credentials_failed(error), now)
+            self._act_on(current.credentials_failed(error), now)
 
     def transport_closed(self, attempt: int, error: Exception | None, now: float) -> None:
-        """The stream of this attempt ended, was closed as asked, or could not be opened.
+        """Report that the stream of this attempt ended, was closed, or could not be opened.
 
         Args:
-            attempt: its number.
+            attempt: the number of the attempt.
             error: the operating system's error, or that of a layer; None: the server closed the
                 stream, or `CloseTransport` asked for it.
             now: the time.
@@ -172,16 +162,16 @@ class Lifecycle:
             # reports its error before the end of the stream that it closes.
             current.ended = current.ended or (error,)
             return
-        self._broken(current, current.ended_by(error), now)
+        self._attempt_ended(current, current.ended_by(error), now)
 
     # ------------------------------------------------------------------ opening and closing
 
     def open(
         self, now: float, until: float | None = None, *, rng: random.Random | None = None
     ) -> Op[None]:
-        """Connect. The result is done when a connection is up, and fails if no server is reached.
+        """Connect, and return an op that is done when a connection is up.
 
-        In that case the client is CLOSED and can be opened again.
+        It fails if no server is reached. The client is CLOSED then and can be opened again.
 
         Args:
             now: the time on the transport's clock.
@@ -194,9 +184,11 @@ class Lifecycle:
             rng: the source of jitter and of the inbox's name from now on; None: the previous one.
                 Ignored unless the client is IDLE or CLOSED.
         """
-        op: Op[None] = Op()
+        if self._live:
+            return Op.resolved(None)
+        op = self._waiters.open()
         if self.state in (ClientState.IDLE, ClientState.CLOSED):
-            self._step(ClientState.CONNECTING)
+            self._enter(ClientState.CONNECTING)
             self.output.limit = self._options.reconnect_buffer
             # If the transport has not seen `Finished` yet, it serves the new connection instead.
             self._closing_attempt = None
@@ -208,14 +200,9 @@ class Lifecycle:
                 self._rng = self._connector.pool.rng = rng
             self._replies.new_inbox(self._rng)
             self._connector.start(until)
-            self._open_waiters.append(op)
-            self._next_server(now)
-        elif self._live:
-            op.resolve(None)
-        else:
-            if self.state is ClientState.CONNECTING and until is not None:
-                self._connector.extend(until)
-            self._open_waiters.append(op)
+            self._next_attempt(now)
+        elif self.state is ClientState.CONNECTING and until is not None:
+            self._connector.extend(until)
         return op
 
     def give_up(self) -> None:
@@ -224,7 +211,7 @@ class Lifecycle:
             return
         if self._attempt is not None:
             self._connector.timed_out(self._attempt)
-        self._shut(self._connector.failure())
+        self._enter_closed(self._connector.failure())
 
     def close(self) -> Op[None]:
         """Close at once: nothing more is sent, and every wait ends. Idempotent.
@@ -232,10 +219,10 @@ class Lifecycle:
         The result is done when the stream is closed and the transport has stopped.
         """
         if self.state is ClientState.IDLE:
-            self._resolve_connected(up=False)
+            self._waiters.closed(ConnectionClosedError("closed before it was opened"))
             return Op.resolved(None)
         if self.state is not ClientState.CLOSED:
-            self._shut(None)
+            self._enter_closed(None)
         return self.stopped
 
     def fail(self, error: Exception | None) -> None:
@@ -244,7 +231,7 @@ class Lifecycle:
         Unlike after `close`, no action follows, and `stopped` is done.
         """
         if self.state not in (ClientState.IDLE, ClientState.CLOSED):
-            self._shut(error)
+            self._enter_closed(error)
         self._closing_attempt = None
         self._actions.clear()
         self.stopped.resolve(None)
@@ -269,7 +256,7 @@ class Lifecycle:
         return action
 
     def add_notice(self, notice: Notice) -> None:
-        """Have the transport report a notice of the facade's. Kick the transport afterwards."""
+        """Add a notice of the facade to those of the client. Kick the transport afterwards."""
         self._notices.append(notice)
 
     @property
@@ -290,41 +277,41 @@ class Lifecycle:
         current = self._attempt
         return current if current is not None and current.number == attempt else None
 
-    def _step(self, state: ClientState) -> None:
+    def _enter(self, state: ClientState) -> None:
         if state not in CLIENT_STEPS[self.state]:
             raise LocalProtocolError(
                 f"illegal state transition: {self.state.name} -> {state.name} (a bug in nasq)"
             )
         self.state = state
 
-    def _next_server(self, now: float) -> None:
+    def _next_attempt(self, now: float) -> None:
         """Begin the next connect attempt, wait until it is time for it, or give up."""
         answer = self._connector.next(now)
         if isinstance(answer, Attempt):
-            self._begin(answer)
+            self._begin_attempt(answer)
         elif isinstance(answer, Exception):
-            self._shut(answer)
+            self._enter_closed(answer)
         else:
-            self._connect_timer = self.timers.at(answer, self._next_server)
+            self._connect_timer = self.timers.at(answer, self._next_attempt)
 
-    def _begin(self, attempt: Attempt) -> None:
+    def _begin_attempt(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._connect_timer = self.timers.at(attempt.deadline, self._too_late)
+        self._connect_timer = self.timers.at(attempt.deadline, self._attempt_timed_out)
         self.output.pongs = 0
         self._actions.append(OpenTransport(attempt.number, attempt.server, attempt.tls_first))
 
-    def _go_on(self, outcome: Outcome, now: float) -> None:
+    def _act_on(self, outcome: Outcome, now: float) -> None:
         """Act on the outcome of a step of the handshake."""
         if isinstance(outcome, NASQError):
-            self._drop(outcome, now)
+            self._drop_attempt(outcome, now)
         elif outcome is not None:
             self._actions.append(outcome)
 
-    def _too_late(self, now: float) -> None:
-        """The deadline of the present attempt has come."""
+    def _attempt_timed_out(self, now: float) -> None:
+        """Drop the present attempt: its deadline has passed."""
         current = self._attempt
         assert current is not None, "the timer ends with the attempt"
-        self._drop(current.too_late(f"within {current.seconds:g} s"), now)
+        self._drop_attempt(current.too_late(f"within {current.seconds:g} s"), now)
 
     def _stop_connecting(self) -> None:
         if self._connect_timer is not None:
@@ -338,20 +325,21 @@ class Lifecycle:
             current.info = info
             self._connector.announce(current, info)
             if info.ldm and not current.leaving:
-                self._leave(current)
+                self._start_leaving(current)
             return
         outcome = current.info_received(info)
         if not isinstance(outcome, (StartTLS, TLSError)):
-            # Otherwise ignore the servers that a plaintext INFO announces: a third party could add
-            # one of its own, which would get the credentials at a later reconnect. The server
-            # announces them again under TLS, after the first PONG (nats-server 2.12 and later).
+            # Otherwise ignore the servers that a plaintext INFO announces: a third party on the
+            # path could add a server under its control, which would get the credentials at a later
+            # reconnect. The server announces the others again under TLS, after the first PONG
+            # (nats-server 2.12 and later).
             self._connector.announce(current, info)
-        self._go_on(outcome, now)
+        self._act_on(outcome, now)
 
-    def _established(self, current: Attempt, now: float) -> None:
-        """The server has accepted CONNECT: replay the subscriptions and resume the output."""
+    def _handshake_done(self, current: Attempt, now: float) -> None:
+        """Replay the subscriptions and resume the output: the server has accepted CONNECT."""
         again = self.state is ClientState.RECONNECTING
-        self._step(ClientState.CONNECTED)
+        self._enter(ClientState.CONNECTED)
         current.phase = Phase.LIVE
         self._stop_connecting()
         self._connector.connected(current, now)
@@ -360,82 +348,75 @@ class Lifecycle:
         self._answers.connected(current.server.address, now)
         self._drop_oversized()
         self.output.put_first(self.subscriptions.replay(self.output))
-        # Each SUB is followed by a PING. That tells which SUB the server refuses.
+        # Each SUB is followed by a PING, so the order of the answers shows which SUB is refused.
         for sid in self.output.subscribing():
             known = self.subscriptions.by_sid.get(sid)
             self._answers.expect(Op() if known is None else Confirmation(known))
         for sub in self.subscriptions:
             if sub.closing:
-                self._end(sub)
+                self._remove_after_pong(sub)
         self._answers.ping_for_deferred()
         if again:
             self.reconnects += 1
         address = current.server.address
         self._notices.append(Reconnected(address) if again else Connected(address))
-        opening, self._open_waiters = self._open_waiters, []
-        for one in opening:
-            one.resolve(None)
-        self._resolve_connected(up=True)
+        self._waiters.connected()
 
     def _drop_oversized(self) -> None:
         """Drop publishes that are too large for the new server, which would close the connection.
 
         Its max_payload can be smaller than that of the last server.
         """
-        for size, asked in self.output.drop_oversized():
+        for size, request in self.output.drop_oversized():
             error = PayloadTooLargeError(
                 f"dropped a message of {size} bytes that was kept while disconnected: "
                 f"the new server's max_payload is {self.output.max_payload}"
             )
-            if asked is not None:
-                self._replies.abandon(asked)
-                asked.fail(error)
+            if request is not None:
+                self._replies.abandon(request)
+                request.fail(error)
             else:
                 self.dropped_unsent += 1
                 self._notices.append(ServerErrorReceived(error))
 
     # ------------------------------------------------------------------ lame duck mode
 
-    def _leave(self, current: Attempt) -> None:
-        """The server is shutting down: move to another server, or stay if none is known."""
+    def _start_leaving(self, current: Attempt) -> None:
+        """Prepare to leave a server that shuts down, if another server is known."""
         self._notices.append(LameDuck(current.server.address))
         if len(self._connector.pool) > 1 and self._live and self._options.reconnect is not None:
             current.leaving = True
-            # At the PONG the server has handled everything that was sent before.
+            # When its PONG arrives, the server has handled everything that was sent before.
             ping = self._answers.ping()
-            ping.on_done(lambda: None if ping.error else self._left(current))
+            ping.on_done(lambda: None if ping.error else self._leave_now(current))
             # Output from now on waits for the next server.
             self.output.seal()
 
-    def _stay(self) -> None:
-        """Cancel `_leave`: send to this server what waited for the next one."""
+    def _cancel_leaving(self) -> None:
+        """Undo `_start_leaving`: send to this server what waited for the next one."""
         if self._attempt is not None and self._attempt.leaving:
             self._attempt.leaving = False
             self.output.unseal()
             self._answers.ping_for_deferred()
 
-    def _left(self, current: Attempt) -> None:
+    def _leave_now(self, current: Attempt) -> None:
         if current is self._attempt and current.leaving:
-            address = current.server.address
-            self._drop(LameDuckError(f"{address} is shutting down (lame duck mode)"), self._now)
+            error = LameDuckError(f"{current.server.address} is shutting down (lame duck mode)")
+            self._drop_attempt(error, self._now)
 
     # ------------------------------------------------------------------ the end
 
-    def _drop(self, error: Exception, now: float) -> None:
-        """Close the present stream from this side."""
+    def _drop_attempt(self, error: Exception, now: float) -> None:
+        """Close the stream of the present attempt, if there is one, and end the attempt."""
         current = self._attempt
-        assert current is not None, "only called with an attempt under way"
+        if current is None:
+            return
         if current.ended is None:
             self._actions.append(CloseTransport(current.number))
-        self._broken(current, error, now)
+        self._attempt_ended(current, error, now)
 
-    def _drop_current(self, error: Exception) -> None:
-        """Like `_drop`, at the time of the latest input. Does nothing without an attempt."""
-        if self._attempt is not None:
-            self._drop(error, self._now)
-
-    def _broken(self, current: Attempt, error: Exception, now: float) -> None:
-        """The attempt has ended: make the next one, or close."""
+    def _attempt_ended(self, current: Attempt, error: Exception, now: float) -> None:
+        """Make the next attempt, or close: this one has ended."""
         was_live = self._live
         self._attempt = None
         self._live = False
@@ -443,29 +424,21 @@ class Lifecycle:
         self.last_error = error
         if not was_live:
             self._connector.failed(current, error, now)
-            self._next_server(now)
+            self._next_attempt(now)
             return
         self._connector.lost(current, error, now)
         reconnecting = self._options.reconnect is not None and self.state is ClientState.CONNECTED
         self._notices.append(Disconnected(current.server.address, error, reconnecting=reconnecting))
-        self._keep_unsent()
-        self._fail_answers(error)
-        if not reconnecting:
-            self._shut(error)
-            return
-        self._step(ClientState.RECONNECTING)
-        self._next_server(now)
-
-    def _keep_unsent(self) -> None:
-        """Keep the output that no connection has taken; drop what was for the lost one only."""
+        # Keep the output that no connection has taken, except what was for the lost one only.
         self.output.limit = self._options.reconnect_buffer
         self.output.keep_unsent()
-        for sub in self.subscriptions:
-            # Its UNSUB was handed over: the subscription ended with the connection.
-            if sub.closing and sub.unsub_frame and not self.output.holds(sub.unsub_frame):
-                lost = "the connection was lost before the subscription was confirmed"
-                sub.confirmed.fail(ConnectionLostError(lost))
-                self.subscriptions.remove(sub)
+        self.subscriptions.disconnected(self.output)
+        self._fail_answers(error)
+        if not reconnecting:
+            self._enter_closed(error)
+            return
+        self._enter(ClientState.RECONNECTING)
+        self._next_attempt(now)
 
     def _fail_answers(self, error: Exception) -> None:
         """Fail the PINGs and the requests that the lost connection had taken."""
@@ -477,9 +450,9 @@ class Lifecycle:
             unless=self.output.holds_request,
         )
 
-    def _shut(self, error: Exception | None) -> None:
-        """Enter CLOSED, and end every Op that is not done."""
-        self._step(ClientState.CLOSED)
+    def _enter_closed(self, error: Exception | None) -> None:
+        """Enter CLOSED, and end every op that is not done."""
+        self._enter(ClientState.CLOSED)
         reason = error or ConnectionClosedError("the connection was closed by this side")
         current, self._attempt = self._attempt, None
         self._live = False
@@ -498,16 +471,11 @@ class Lifecycle:
         self._replies.fail_all(
             lambda: caused(ConnectionClosedError, "closed before the reply", reason)
         )
-        for sub in self.subscriptions:
-            sub.confirmed.fail(
-                caused(ConnectionClosedError, "closed before it was confirmed", reason)
-            )
-            self.subscriptions.remove(sub)
+        self.subscriptions.closed(
+            lambda: caused(ConnectionClosedError, "closed before it was confirmed", reason)
+        )
         self._reply_inbox = None
-        opening, self._open_waiters = self._open_waiters, []
-        for one in opening:
-            one.fail(fresh(reason))
-        self._resolve_connected(up=False)
+        self._waiters.closed(reason)
         self.closed.resolve(error)
         if current is None or current.ended is not None:
             self._actions.append(Finished())
@@ -515,13 +483,7 @@ class Lifecycle:
             self._closing_attempt = current.number
             self._actions.append(CloseTransport(current.number))
 
-    def _resolve_connected(self, *, up: bool) -> None:
-        """Resolve what `connected` has returned."""
-        waiting, self._connected_waiters = self._connected_waiters, []
-        for op in waiting:
-            op.resolve(up)
-
-    def _end(self, sub: Subscription) -> None:
+    def _remove_after_pong(self, sub: Subscription) -> None:
         """Remove `sub` at the PONG for a PING after its UNSUB: no message can follow that."""
         ping = self._answers.ping()
         ping.on_done(lambda: None if ping.error else self.subscriptions.remove(sub))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .encoder import PING, encode
-from .errors import PermissionsViolationError
+from .errors import ConnectionLostError, PermissionsViolationError
 from .events import Sub, Unsub
 from .messages import Head
 from .ops import Op
@@ -124,6 +124,20 @@ class Subscriptions:
         if self.by_sid.pop(sub.raw_sid, None):
             sub.confirmed.resolve(None)
             sub.ended.resolve(None)
+
+    def disconnected(self, output: Output) -> None:
+        """Remove the subscriptions that ended with the connection: it has taken their UNSUB."""
+        for sub in self:
+            if sub.closing and sub.unsub_frame and not output.holds(sub.unsub_frame):
+                lost = "the connection was lost before the subscription was confirmed"
+                sub.confirmed.fail(ConnectionLostError(lost))
+                self.remove(sub)
+
+    def closed(self, why: Callable[[], Exception]) -> None:
+        """Remove all subscriptions: the client is closed. `why` makes the errors."""
+        for sub in self:
+            sub.confirmed.fail(why())
+            self.remove(sub)
 
     def replay(self, output: Output) -> list[ControlFrame]:
         """Return the frames that repeat, on a new connection, the subscriptions of the lost one.

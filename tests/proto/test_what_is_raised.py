@@ -92,7 +92,7 @@ def test_an_abandoned_open_is_removed_from_the_waiters() -> None:
     for _ in range(100):
         op = rig.client.open(rig.link.now)
         rig.client.abandon(op)
-    assert rig.client._open_waiters == []
+    assert rig.client._waiters.opening == []
 
 
 def test_a_waker_can_be_removed() -> None:
@@ -233,4 +233,4 @@ def test_an_abandoned_wait_for_the_connection_is_removed() -> None:
     rig.link.cut()
     for _ in range(3):
         rig.client.abandon(rig.client.connected())
-    assert not rig.client._connected_waiters
+    assert not rig.client._waiters.asking

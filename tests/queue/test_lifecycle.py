@@ -205,7 +205,7 @@ def test_a_connect_cancelled_as_it_succeeds_leaves_no_connection(
         def cancel() -> None:
             task.cancel()
 
-        client._open_waiters[0].on_done(cancel)
+        client._waiters.opening[0].on_done(cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not queue.is_connected()
@@ -228,8 +228,8 @@ def test_a_connect_cancelled_as_it_succeeds_in_the_simulation(*, entered: bool) 
         task = simulation.spawn(coroutine)
         while client.state.name == "IDLE":
             await simulation.sleep(0.01)
-        assert client._open_waiters
-        client._open_waiters[0].on_done(lambda: simulation.cancel(task))
+        assert client._waiters.opening
+        client._waiters.opening[0].on_done(lambda: simulation.cancel(task))
         while not task.done:
             await simulation.sleep(0.1)
         assert not queue.is_connected()
@@ -251,7 +251,7 @@ def test_one_who_was_told_at_once_that_it_is_up_keeps_the_connection(server: Loc
                 queue.connect().send(None)
             told.append(stop.value.value)
 
-        queue._session.client._open_waiters[0].on_done(cancel)
+        queue._session.client._waiters.opening[0].on_done(cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert told == [True]
