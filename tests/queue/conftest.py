@@ -1,4 +1,4 @@
-"""Here every test of behaviour runs against the real server and against nasq's own, and agrees."""
+"""Tests of behaviour run against nats-server and against nasq's own server, which must agree."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.conftest import BACKENDS, Kit
 
 @pytest.fixture(params=[f"{b}{kind}" for kind in ("", " memory") for b in BACKENDS])
 def kit(request: pytest.FixtureRequest, server: LocalServer, memory_server: MemoryServer) -> Kit:
-    """The same test on every transport, on both servers."""
+    """Runs the test on every transport, with both servers."""
     backend, _, memory = request.param.partition(" ")
     return Kit(backend, memory_server if memory else server)

@@ -1,4 +1,4 @@
-"""A service goes on answering, whatever reply subject a requester has sent."""
+"""A service continues whatever reply subjects it is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GOOD = [b"x" * 1000, b"caf\xe9.\xff", "grüß".encode(), b"_INBOX.gone.1", b"a*"
 
 
 def ask(port: int, subject: str, replies: list[bytes]) -> None:
-    """Send a request for each reply subject, as another program might."""
+    """Send a request with each reply subject over a plain socket."""
     with socket.create_connection(("127.0.0.1", port), timeout=10.0) as sock:
         sock.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true}\r\n')
         for reply in replies:
@@ -29,7 +29,7 @@ def ask(port: int, subject: str, replies: list[bytes]) -> None:
             got += data
 
 
-async def test_a_service_is_not_ended_by_a_reply_subject(
+async def test_respond_does_not_raise_for_an_invalid_reply_subject(
     kit: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[object] = []
@@ -64,14 +64,14 @@ async def test_a_service_is_not_ended_by_a_reply_subject(
             assert errors[len(BAD) :] == [None] * (len(GOOD) + 1)
             assert queue.stats().unanswerable == len(BAD)
             assert queue.stats().reconnects == 0
-    told = [event for event in events if isinstance(event, UnanswerableRequest)]
-    assert len(told) == 1
-    assert told[0].subject == "job"
-    assert "wildcard" in str(told[0].error)
+    reports = [event for event in events if isinstance(event, UnanswerableRequest)]
+    assert len(reports) == 1
+    assert reports[0].subject == "job"
+    assert "wildcard" in str(reports[0].error)
     assert caplog.text.count("a request on 'job' was not answered") == 1
 
 
-async def test_the_callers_own_mistakes_are_still_raised(kit: Kit) -> None:
+async def test_respond_still_raises_for_the_callers_own_mistakes(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("job")
         ask(kit.server.port, f"{kit.namespace}.job", [b"a.*"])

@@ -1,4 +1,4 @@
-"""Cases of the queue that lie between two of its parts: each was a fault that no test saw."""
+"""Cases in which two parts of the queue meet. Each was a bug that other tests did not find."""
 
 from __future__ import annotations
 
@@ -6,33 +6,12 @@ import anyio
 import pytest
 
 from nasq import Connected, NASQueue
-from nasq.namespace import Namespace
 from nasq.testing import Cancelled, Simulation, Task
 from nasq_proto import Notice
 from tests.conftest import Kit
 
 
-def test_a_subject_that_repeats_the_namespace_loses_it_once() -> None:
-    namespace = Namespace("a")
-    assert namespace.shorten("a.b.a.c") == "b.a.c"
-    assert namespace.shorten("a.a.a") == "a.a"
-    assert namespace.shorten("b.a.c") == "b.a.c"
-
-
-@pytest.mark.parametrize(
-    ("reply_to", "full"),
-    [
-        ("_INBOX.x", "_INBOX.x"),
-        ("_INBOXES.x", "a._INBOXES.x"),
-        ("_INBOX", "a._INBOX"),
-        ("x._INBOX.y", "a.x._INBOX.y"),
-    ],
-)
-def test_only_an_inbox_lies_outside_the_namespace(reply_to: str, full: str) -> None:
-    assert Namespace("a").qualify_reply(reply_to) == full
-
-
-async def test_one_pop_makes_room_for_every_push_that_fits(kit: Kit) -> None:
+async def test_one_pop_wakes_every_push_that_fits(kit: Kit) -> None:
     async with kit.queue(overflow="block", max_bytes=100) as queue:
         await queue.push("a", b"x" * 100)
 
@@ -49,8 +28,8 @@ async def test_one_pop_makes_room_for_every_push_that_fits(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_pushed_while_a_cancelled_subscription_ends_is_here_once(seed: int) -> None:
-    """The server brings back what comes before the UNSUB, and only that."""
+def test_pushes_while_a_cancelled_subscription_ends_arrive_once(seed: int) -> None:
+    """The server brings back only what it received before the UNSUB."""
     simulation = Simulation(seed, delay=1.0)
 
     async def subscribe(queue: NASQueue) -> None:
@@ -75,7 +54,7 @@ def test_what_is_pushed_while_a_cancelled_subscription_ends_is_here_once(seed: i
     simulation.run(main())
 
 
-async def test_what_is_pushed_while_a_cancelled_subscription_ends_is_here_once_for_real(
+async def test_pushes_while_a_cancelled_subscription_ends_arrive_once_on_a_server(
     async_kit: Kit,
 ) -> None:
     async with async_kit.queue() as queue:
@@ -110,7 +89,7 @@ async def test_a_cancelled_connect_leaves_the_attempt_to_the_other_one(async_kit
 
 
 def test_a_cancelled_async_with_leaves_no_connection_behind() -> None:
-    """Also when the connection has come up in the same moment: nobody calls __aexit__ then."""
+    """Not even if it succeeds at the same moment, since __aexit__ is not called then."""
     simulation = Simulation()
     tasks: list[Task[None]] = []
     entered = False

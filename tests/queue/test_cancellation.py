@@ -1,4 +1,4 @@
-"""Cancelled or timed out at any moment, a call loses nothing and disturbs nothing."""
+"""A call that is cancelled or times out loses no message and does not affect other calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nasq import NASQueue
 from tests.conftest import Kit
 
 
-async def test_a_pop_cancelled_at_any_moment_loses_no_message_and_no_order(
+async def test_a_pop_cancelled_at_any_moment_loses_no_message_and_keeps_the_order(
     async_kit: Kit,
 ) -> None:
     kit = async_kit
@@ -47,7 +47,7 @@ async def test_a_pop_cancelled_at_any_moment_loses_no_message_and_no_order(
         assert queue.queue_size() == 0
 
 
-async def test_a_pop_that_is_cancelled_leaves_the_next_message_to_another(
+async def test_a_cancelled_pop_leaves_the_next_message_to_another_one(
     async_kit: Kit,
 ) -> None:
     kit = async_kit
@@ -60,29 +60,29 @@ async def test_a_pop_that_is_cancelled_leaves_the_next_message_to_another(
 
         with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
-                # The one that is cancelled is the first in the row, and never comes back.
+                # The pop that is cancelled would be woken first, and it is not repeated.
                 for scope in (first := anyio.CancelScope(), anyio.CancelScope()):
                     waiting = len(queue._inbox._waiters)
                     group.start_soon(pop, scope)
                     await kit.until_waiting(queue, waiting + 1)
                 first.cancel()
                 await kit.until(lambda: len(queue._inbox._waiters) < 2)
-                await queue.push("a", "for the other one")
+                await queue.push("a", "for the other pop")
         assert len(got) == 1
 
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
-def test_a_pop_that_is_cancelled_when_it_was_woken_already_wakes_another(
+def test_a_pop_that_is_cancelled_after_it_was_woken_wakes_another_one(
     kit_options: dict[str, object], cancelled: int
 ) -> None:
-    """anyio and trio let a task go on that was woken; asyncio itself cancels it all the same."""
+    """anyio and trio do not cancel a task that was already woken, but asyncio does."""
 
     async def main() -> None:
         async with NASQueue(**kit_options) as queue:  # type: ignore[arg-type]  # host and port
             tasks = [asyncio.create_task(queue.pop(timeout=math.inf)) for _ in range(4)]
             while len(queue._inbox._waiters) < 4:
                 await asyncio.sleep(0)
-            # In one step of the loop: the message wakes the first, which is cancelled then.
+            # In one step of the loop, the message wakes the first task, which is then cancelled.
             await queue.push("a", "x")
             assert len(queue._inbox._waiters) == 3, "push took no checkpoint"
             for task in tasks[:cancelled]:
@@ -96,7 +96,7 @@ def test_a_pop_that_is_cancelled_when_it_was_woken_already_wakes_another(
     asyncio.run(main())
 
 
-async def test_cancelling_anything_leaves_the_connection_whole(async_kit: Kit) -> None:
+async def test_cancelling_any_call_leaves_the_connection_intact(async_kit: Kit) -> None:
     kit = async_kit
     rng = random.Random(3)
     async with kit.queue() as queue, kit.queue() as other:
@@ -129,7 +129,7 @@ async def test_cancelling_anything_leaves_the_connection_whole(async_kit: Kit) -
         assert message is not None
 
 
-async def test_a_cancelled_connect_leaves_nothing_behind(async_kit: Kit) -> None:
+async def test_a_cancelled_connect_leaves_no_connection_and_no_thread(async_kit: Kit) -> None:
     kit = async_kit
     threads = threading.active_count()
     queue = kit.queue()
@@ -149,16 +149,16 @@ async def test_disconnect_in_a_cancelled_scope_still_disconnects(async_kit: Kit)
         queue = kit.queue()
         with anyio.CancelScope() as scope:
             async with queue:
-                await queue.push("a", "a last word")
+                await queue.push("a", "the last message")
                 scope.cancel()
                 await anyio.sleep(10)
         assert not queue.is_connected()
         message = await other.pop(timeout=5.0)
         assert message is not None
-        assert message.text == "a last word"
+        assert message.text == "the last message"
 
 
-# ---------------------------------------------------------------------- each framework's own ways
+# ---------------------------------------------------------------------- one framework only
 
 
 def test_asyncio_task_group_and_timeout(server: object, kit_options: dict[str, object]) -> None:
@@ -180,7 +180,7 @@ def test_asyncio_task_group_and_timeout(server: object, kit_options: dict[str, o
     asyncio.run(main(), debug=True)
 
 
-def test_trio_needs_no_nursery_and_shows_no_exception_group(
+def test_trio_needs_no_nursery_and_raises_no_exception_group(
     kit_options: dict[str, object],
 ) -> None:
     async def main() -> None:
@@ -189,15 +189,15 @@ def test_trio_needs_no_nursery_and_shows_no_exception_group(
         with trio.move_on_after(0.05) as scope:
             await queue.pop(timeout=math.inf)
         assert scope.cancelled_caught
-        with pytest.raises(ValueError, match="the user's own"):
+        with pytest.raises(ValueError, match="raised in the block"):
             async with queue:
-                raise ValueError("the user's own")
+                raise ValueError("raised in the block")
         assert not queue.is_connected()
 
     trio.run(main)
 
 
-def test_trio_connected_inside_a_cancelled_scope_lives_on_outside(
+def test_trio_a_connection_outlives_the_scope_that_made_it(
     kit_options: dict[str, object],
 ) -> None:
     async def main() -> None:
@@ -213,7 +213,9 @@ def test_trio_connected_inside_a_cancelled_scope_lives_on_outside(
     trio.run(main)
 
 
-def test_trio_in_a_nursery_of_the_users_own_ends_with_it(kit_options: dict[str, object]) -> None:
+def test_trio_a_connection_ends_with_the_users_nursery(
+    kit_options: dict[str, object],
+) -> None:
     from nasq_transports.trio import TrioTransport
 
     async def main() -> None:
@@ -228,7 +230,7 @@ def test_trio_in_a_nursery_of_the_users_own_ends_with_it(kit_options: dict[str, 
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_loop_that_ends_with_a_queue_open_ends_at_once(
+def test_a_loop_ends_at_once_with_an_open_queue(
     backend: str, kit_options: dict[str, object]
 ) -> None:
     queue = NASQueue(**kit_options)  # type: ignore[arg-type]  # host and port
@@ -237,7 +239,7 @@ def test_a_loop_that_ends_with_a_queue_open_ends_at_once(
         assert await queue.connect()
         await queue.push("a", "x")
         if backend == "asyncio":
-            # What asyncio warns of at the end is the open transport; it is closed for it here.
+            # asyncio warns about an open transport at its end, so it is closed here.
             queue._session.client.close()
             queue._session.kick()
             await asyncio.sleep(0.01)

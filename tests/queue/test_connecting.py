@@ -1,4 +1,4 @@
-"""connect, wait_connected, disconnect, events."""
+"""connect, wait_connected, disconnect, and the events of a connection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def free_port() -> int:
         return port
 
 
-async def test_connect_is_true_and_idempotent(kit: Kit) -> None:
+async def test_connect_returns_true_and_is_idempotent(kit: Kit) -> None:
     queue = kit.queue()
     assert not queue.is_connected()
     assert await queue.connect() is True
@@ -47,7 +47,9 @@ async def test_connect_is_true_and_idempotent(kit: Kit) -> None:
     assert await queue.wait_connected(timeout=0.01) is False
 
 
-async def test_connect_is_false_when_nobody_is_there_and_says_why(kit: Kit) -> None:
+async def test_connect_returns_false_without_a_server_and_keeps_the_reason(
+    kit: Kit,
+) -> None:
     port = free_port()
     queue = kit.queue(host="127.0.0.1", port=port)
     assert await queue.connect() is False
@@ -60,7 +62,7 @@ async def test_connect_is_false_when_nobody_is_there_and_says_why(kit: Kit) -> N
             pass
 
 
-async def test_a_queue_can_connect_after_it_failed_and_again_after_it_disconnected(
+async def test_a_queue_can_connect_again_after_a_failure_and_after_disconnecting(
     kit: Kit,
 ) -> None:
     with LocalServer() as server:
@@ -87,18 +89,18 @@ async def test_the_next_server_is_tried(kit: Kit) -> None:
         await queue.flush()
 
 
-async def test_a_name_that_does_not_resolve_is_an_error_not_a_crash(kit: Kit) -> None:
+async def test_connect_returns_false_for_a_name_that_does_not_resolve(kit: Kit) -> None:
     queue = kit.queue(host="no-such-host.invalid")
     assert await queue.connect() is False
     assert "no-such-host.invalid" in str(queue.last_error)
 
 
-async def test_a_server_that_says_nothing_is_given_up_in_time(kit: Kit) -> None:
+async def test_connect_gives_up_a_silent_server_after_connect_timeout(kit: Kit) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         queue = kit.queue(port=silent.getsockname()[1], connect_timeout=0.2)
         assert await queue.connect() is False
         assert isinstance(queue.last_error, OperationTimeoutError)
-        # How far it has come by then is up to the machine; tests/proto have a clock of their own.
+        # How far the attempt came depends on the machine; tests/proto tests this with a fake clock.
         assert "within 0.2 s: still " in str(queue.last_error)
 
 
@@ -149,20 +151,20 @@ async def test_user_and_password_and_token(kit: Kit) -> None:
         {"credentials": 7},
     ],
 )
-def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused_by_the_constructor(options: dict[str, Any]) -> None:
     with pytest.raises((InvalidOptionError, TypeError)):
         NASQueue(**options)
 
 
-def test_a_host_and_servers_together_say_what_to_do() -> None:
+def test_host_and_servers_exclude_each_other() -> None:
     with pytest.raises(InvalidOptionError, match="give host and port or servers, not both"):
         NASQueue("a", servers=["nats://b"])
     NASQueue(servers=["nats://b"])
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 30 * 86400.0, 1e300])
-async def test_it_may_take_as_long_as_it_likes(kit: Kit, seconds: float) -> None:
-    """No deadline, and no PING."""
+async def test_connect_timeout_and_ping_interval_can_be_infinite(kit: Kit, seconds: float) -> None:
+    """There is no deadline then, and no PING."""
     with LocalServer() as server:
         queue = kit.queue(port=server.port, connect_timeout=seconds, ping_interval=seconds)
         assert await queue.connect() is True
@@ -175,13 +177,13 @@ async def test_it_may_take_as_long_as_it_likes(kit: Kit, seconds: float) -> None
         await queue.disconnect()
 
 
-def test_an_async_queue_in_plain_code_says_what_to_use() -> None:
+def test_an_async_queue_without_an_event_loop_raises() -> None:
     coroutine = NASQueue().connect()
     with pytest.raises(UsageError, match="BlockingNASQueue"):
         coroutine.send(None)
 
 
-async def test_events_tell_the_story(kit: Kit) -> None:
+async def test_on_event_reports_each_change_of_the_connection(kit: Kit) -> None:
     events: list[object] = []
     with LocalServer() as server:
         queue = kit.queue(port=server.port, on_event=events.append)
@@ -195,7 +197,7 @@ async def test_events_tell_the_story(kit: Kit) -> None:
     assert events[-1] == Closed(None, 0)
 
 
-async def test_a_callback_that_raises_harms_nothing(
+async def test_an_exception_of_on_event_is_logged_and_has_no_effect(
     kit: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: object) -> None:
@@ -207,8 +209,8 @@ async def test_a_callback_that_raises_harms_nothing(
         await kit.until(lambda: "a bug of the user's" in caplog.text)
 
 
-async def test_a_callback_may_use_the_queue(kit: Kit) -> None:
-    """It runs under no lock: it can look at the queue, and what it does is no deadlock."""
+async def test_on_event_may_use_the_queue(kit: Kit) -> None:
+    """It runs without the lock, so it cannot cause a deadlock."""
     sizes: list[int] = []
     queue: NASQueue = kit.queue(on_event=lambda event: sizes.append(queue.stats().pending))
     async with queue:
@@ -216,7 +218,7 @@ async def test_a_callback_may_use_the_queue(kit: Kit) -> None:
     await kit.until(lambda: len(sizes) == 2)
 
 
-async def test_everything_pending_ends_when_the_queue_disconnects(kit: Kit) -> None:
+async def test_disconnect_ends_every_call_that_waits(kit: Kit) -> None:
     queue = kit.queue()
     await queue.connect()
     other = kit.queue()
@@ -254,7 +256,9 @@ async def test_everything_pending_ends_when_the_queue_disconnects(kit: Kit) -> N
     await other.disconnect()
 
 
-async def test_disconnect_with_no_connection_up_is_quick_and_counts(kit: Kit) -> None:
+async def test_disconnect_without_a_connection_is_quick_and_counts_the_unsent(
+    kit: Kit,
+) -> None:
     with LocalServer() as server:
         events: list[object] = []
         queue = kit.queue(port=server.port, on_event=events.append)

@@ -1,4 +1,4 @@
-"""A queue that is dropped without disconnect() warns, and lets go of all that it had."""
+"""A queue that is dropped without disconnect() warns, and releases its connection and threads."""
 
 from __future__ import annotations
 
@@ -35,38 +35,38 @@ async def test_a_dropped_queue_warns_and_its_connection_is_closed(kit: Kit) -> N
         await queue.push("a", "x")
         await queue.flush()
         assert connections(local) == 1
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             queue = None
             gc.collect()
-        assert [warning.category for warning in told] == [ResourceWarning]
-        assert "NASQueue 'dropped' connected, 1 messages> was dropped" in str(told[0].message)
-        assert "disconnect()" in str(told[0].message)
+        assert [warning.category for warning in caught] == [ResourceWarning]
+        assert "NASQueue 'dropped' connected, 1 messages> was dropped" in str(caught[0].message)
+        assert "disconnect()" in str(caught[0].message)
         await kit.until(lambda: connections(local) == 0)
         await kit.until(lambda: not [t for t in threading.enumerate() if t.name == "nasq"])
 
 
-async def test_a_queue_that_its_own_callback_refers_to_is_collected_too(kit: Kit) -> None:
+async def test_a_queue_that_its_own_callback_refers_to_is_collected_as_well(kit: Kit) -> None:
     class Worker:
         def __init__(self) -> None:
             self.queue = kit.queue(on_event=self.on_event)
 
         def on_event(self, event: object) -> None:
-            """Look at nothing."""
+            """Do nothing."""
 
     worker = Worker()
     await worker.queue.connect()
     gone = weakref.ref(worker)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del worker
         gc.collect()
     assert gone() is None
-    assert len(told) == 1
+    assert len(caught) == 1
     await kit.sleep(0)
 
 
-async def test_a_queue_that_was_closed_warns_of_nothing(kit: Kit) -> None:
+async def test_a_disconnected_queue_does_not_warn(kit: Kit) -> None:
     queue: Any = kit.queue()
     async with queue:
         await queue.push("a", "x")
@@ -81,38 +81,38 @@ async def test_a_queue_that_was_closed_warns_of_nothing(kit: Kit) -> None:
     gc.collect()
 
 
-async def test_one_that_is_reconnecting_is_let_go_of_too(kit: Kit) -> None:
+async def test_a_queue_that_is_reconnecting_is_released_as_well(kit: Kit) -> None:
     with LocalServer() as local, socket.socket() as holder:
         queue: Any = kit.queue(port=local.port)
         await queue.connect()
         local.kill()
-        # Nobody else may listen there: a queue that has found a server is not reconnecting.
+        # No other program may listen there, or the queue would connect to it.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", local.port))
         await kit.until(lambda: not queue.is_connected())
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             queue = None
             gc.collect()
-        assert "making a new connection" in str(told[0].message)
+        assert "making a new connection" in str(caught[0].message)
     await kit.until(lambda: not [t for t in threading.enumerate() if t.name.startswith("nasq")])
 
 
-def test_the_last_event_comes_though_the_queue_is_gone(server: LocalServer) -> None:
+def test_the_last_event_is_reported_after_the_queue_is_gone(server: LocalServer) -> None:
     for _ in range(20):
         events: list[str] = []
 
-        def tell(event: object, events: list[str] = events) -> None:
+        def keep(event: object, events: list[str] = events) -> None:
             events.append(repr(event))
 
-        with BlockingNASQueue(port=server.port, on_event=tell):
+        with BlockingNASQueue(port=server.port, on_event=keep):
             pass
         end = time.monotonic() + 10
         while "Closed" not in events[-1]:
             assert time.monotonic() < end, events
 
 
-def test_a_queue_of_a_simulation_leaves_nothing_of_the_systems_behind() -> None:
+def test_a_dropped_queue_of_a_simulation_is_closed_without_a_warning() -> None:
     from nasq import NASQueue
 
     simulation = Simulation()
@@ -127,7 +127,7 @@ def test_a_queue_of_a_simulation_leaves_nothing_of_the_systems_behind() -> None:
     simulation.run(main())
 
 
-def test_a_memory_server_keeps_no_record_of_what_came() -> None:
+def test_a_memory_server_does_not_record_events() -> None:
     with MemoryServer() as local, BlockingNASQueue(port=local.port) as queue:
         queue.push_many("a", ["x"] * 100)
         queue.flush()

@@ -1,4 +1,4 @@
-"""Arguments at their edges, counters, caches: what the usual program never meets."""
+"""Invalid arguments, interrupted calls, counters and caches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .test_lifecycle import inner
 
 
 @pytest.mark.parametrize("one", ["hello", b"hello", bytearray(b"x"), memoryview(b"x"), {"a": 1}])
-async def test_one_message_is_not_many(kit: Kit, one: Any) -> None:
+async def test_push_many_refuses_a_single_message(kit: Kit, one: Any) -> None:
     async with kit.queue() as queue:
         with pytest.raises(TypeError, match="push\\(\\) takes a single message"):
             await queue.push_many("a", one)
@@ -41,12 +41,12 @@ async def test_one_message_is_not_many(kit: Kit, one: Any) -> None:
 
 
 async def coroutine_function(event: object) -> None:
-    """Never runs."""
+    """Do nothing: it never runs."""
 
 
 class AsyncCallable:
     async def __call__(self, event: object) -> None:
-        """Never runs."""
+        """Do nothing: it never runs."""
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_callback_that_would_never_run_is_refused(callback: Any) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["empty", "a message is there"])
-async def test_a_timeout_that_makes_no_sense_is_refused_always(kit: Kit, *, there: bool) -> None:
+async def test_an_invalid_timeout_is_always_refused(kit: Kit, *, there: bool) -> None:
     async with kit.queue() as queue:
         await queue.push("b", "y")
         assert await queue.pop() is not None
@@ -94,7 +94,7 @@ async def test_a_timeout_that_makes_no_sense_is_refused_always(kit: Kit, *, ther
 
 
 @pytest.mark.parametrize("headers", [["a"], "ab", 7, ["ab"], [("a", "b", "c")]])
-async def test_headers_that_are_no_mapping_say_what_is_expected(kit: Kit, headers: Any) -> None:
+async def test_headers_that_are_not_a_mapping_are_refused(kit: Kit, headers: Any) -> None:
     async with kit.queue() as queue:
         with pytest.raises(TypeError, match="headers must be a mapping of str to str"):
             await queue.push("a", "x", headers)
@@ -103,7 +103,7 @@ async def test_headers_that_are_no_mapping_say_what_is_expected(kit: Kit, header
         encode_headers({"a b": "c"})
 
 
-async def test_an_error_shows_no_error_of_the_inside(kit: Kit) -> None:
+async def test_an_error_has_no_internal_error_as_its_context(kit: Kit) -> None:
     bad: Any = object()
     async with kit.queue() as queue:
         for call in (
@@ -127,7 +127,7 @@ async def test_an_error_shows_no_error_of_the_inside(kit: Kit) -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("bounded", [False, True])
-def test_an_interrupted_pop_many_loses_no_message_and_no_order(
+def test_an_interrupted_pop_many_loses_no_message_and_keeps_the_order(
     server: LocalServer, *, bounded: bool
 ) -> None:
     rng = random.Random(7)
@@ -170,7 +170,7 @@ async def test_messages_that_were_taken_by_an_interrupted_call_are_put_back(
         await queue.push_many("a", range(10))
         await queue.push("a", "last")
 
-        class Interrupted(Exception):  # noqa: N818 - it stands for KeyboardInterrupt
+        class Interrupted(Exception):  # noqa: N818 - it represents KeyboardInterrupt
             """What a signal handler raises."""
 
         made = 0
@@ -190,7 +190,7 @@ async def test_messages_that_were_taken_by_an_interrupted_call_are_put_back(
         assert [message.text for message in got] == [*map(str, range(10)), "last"]
 
 
-def test_who_waits_is_woken_for_a_message_that_is_put_back() -> None:
+def test_a_waiter_is_woken_for_a_message_that_is_put_back() -> None:
     inbox = Inbox()
     head = Head("a", b"1", None, 0, 1)
     for n in range(3):
@@ -208,7 +208,7 @@ def test_who_waits_is_woken_for_a_message_that_is_put_back() -> None:
 # ---------------------------------------------------------------------- counters and caches
 
 
-def test_counters_are_not_read_from_another_thread(server: LocalServer) -> None:
+def test_stats_refuses_another_thread(server: LocalServer) -> None:
     import asyncio
 
     errors: list[Exception] = []
@@ -229,7 +229,7 @@ def test_counters_are_not_read_from_another_thread(server: LocalServer) -> None:
     assert "another" in str(errors[0])
 
 
-def test_counters_are_exact_while_threads_push_and_look(server: LocalServer) -> None:
+def test_counters_are_exact_while_other_threads_read_them(server: LocalServer) -> None:
     with BlockingNASQueue(port=server.port, namespace="counted") as queue:
         done = threading.Event()
         seen: list[int] = []
@@ -252,7 +252,7 @@ def test_counters_are_exact_while_threads_push_and_look(server: LocalServer) -> 
         assert json.loads(json.dumps(queue.stats()._asdict()))["messages_out"] == 5000
 
 
-async def test_the_lines_that_are_kept_are_bounded_in_total(
+async def test_the_cache_of_control_lines_is_bounded_in_total(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nasq.routes._MOST_BYTES", 40_000)
@@ -264,7 +264,7 @@ async def test_the_lines_that_are_kept_are_bounded_in_total(
                 await queue.publish(f"s{n}", b"x" * size)
                 await queue.push(f"few.{n}", b"x" * size)
             publishers = inner(queue)._session.client._publishers.values()
-            # One line for each subject may not be counted yet.
+            # One line of each subject may not be counted yet.
             assert sum(len(publisher.lines) for publisher in publishers) <= 40_000 // 170 + 100
         await queue.push_many("few.0", [b"x" * n for n in range(200)])
         await queue.flush()
@@ -287,7 +287,7 @@ async def test_a_message_is_encoded_once(kit: Kit, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(f"{module}.encode_payload", counted)
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("b")
-        for n in range(600):  # some of them wait
+        for n in range(600):  # some of these calls take the slow path
             await queue.push("a", {"n": n})
             await queue.push("b", {"n": n})
             await queue.publish("a", {"n": n}, reply_to="c")
@@ -295,7 +295,7 @@ async def test_a_message_is_encoded_once(kit: Kit, monkeypatch: pytest.MonkeyPat
         assert encoded == 4 * 600
 
 
-async def test_disconnected_with_much_to_send_push_takes_no_turn_for_each(
+async def test_publish_takes_no_checkpoint_for_each_message_while_disconnected(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with LocalServer() as local:
@@ -324,14 +324,14 @@ async def test_disconnected_with_much_to_send_push_takes_no_turn_for_each(
 # ---------------------------------------------------------------------- pushed, and never popped
 
 
-async def test_a_queue_that_only_gathers_says_so_once(
+async def test_a_queue_that_is_never_popped_is_reported_once(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("nasq.sender._UNPOPPED", 3000)
     events: list[object] = []
     with caplog.at_level(logging.WARNING, logger="nasq"):
         async with kit.queue(on_event=events.append) as queue:
-            # It is looked at when a turn is over: threads have few of them.
+            # It is checked at checkpoints, which are rare on blocking sockets.
             while not any(isinstance(event, UnpoppedMessages) for event in events):
                 assert queue.queue_size() < 1_000_000
                 for n in range(100):
@@ -339,13 +339,13 @@ async def test_a_queue_that_only_gathers_says_so_once(
             for n in range(9000):
                 await queue.push("a", n)
             await queue.flush()
-    told = [event for event in events if isinstance(event, UnpoppedMessages)]
-    assert len(told) == 1
-    assert told[0].kept >= 3000
+    reports = [event for event in events if isinstance(event, UnpoppedMessages)]
+    assert len(reports) == 1
+    assert reports[0].kept >= 3000
     assert caplog.text.count("should use publish()") == 1
 
 
-async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
+async def test_a_queue_that_is_popped_or_only_publishes_is_not_reported(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nasq.sender._UNPOPPED", 1000)
@@ -367,15 +367,15 @@ async def test_one_that_is_popped_from_or_only_publishes_says_nothing(
     assert not [event for event in events if isinstance(event, UnpoppedMessages)]
 
 
-def test_a_queue_has_no_more_attributes_than_cpython_looks_up_fast() -> None:
-    """With more of them each instance gets a dictionary of its own, and pop is a fifth slower."""
+def test_instances_have_at_most_29_attributes() -> None:
+    """With more attributes, CPython gives each instance a dictionary, and pop is a fifth slower."""
     queue = NASQueue()
     for part in (queue, queue._session, queue._sender, queue._receiver):
         assert len(vars(part)) <= 29
 
 
-def test_counters_of_a_blocking_queue_are_read_under_its_lock(server: LocalServer) -> None:
-    """They are sums over what another thread may be adding to."""
+def test_blocking_stats_are_read_under_the_lock(server: LocalServer) -> None:
+    """They are sums of counters that another thread may be changing."""
     with BlockingNASQueue(port=server.port, namespace="counters") as queue:
         held: list[bool] = []
         stats = queue._queue.stats

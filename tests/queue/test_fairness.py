@@ -1,4 +1,4 @@
-"""A loop that never has to wait lets others run all the same."""
+"""A loop whose calls never have to wait still lets other tasks run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Take = Callable[[NASQueue], Awaitable[int]]
 
 
 def turns_of(kit: Kit) -> int:
-    """The most that a loop can have between two turns of another: trio shuffles who is ready."""
+    """The most turns of a loop between two turns of another task: trio shuffles the ready tasks."""
     return 2 if kit.backend == "trio" else 1
 
 
@@ -42,7 +42,7 @@ async def few(queue: NASQueue) -> int:
 
 @asynccontextmanager
 async def turns_beside(count: Callable[[], int]) -> AsyncIterator[list[int]]:
-    """What `count` gave in each turn that another task had meanwhile."""
+    """Yield a list to which another task appends `count()` in each of its turns."""
     turns: list[int] = []
 
     async def watch() -> None:
@@ -58,7 +58,7 @@ async def turns_beside(count: Callable[[], int]) -> AsyncIterator[list[int]]:
 
 
 async def seen_between_turns(kit: Kit, take: Take, messages: int, work: float = 0.0) -> list[int]:
-    """How many messages a loop took between two turns of another task, each time."""
+    """The number of messages that a loop took between each two turns of another task."""
     taken = 0
     async with kit.queue() as queue:
         await queue.push_many("a", [b"x"] * messages)
@@ -72,13 +72,13 @@ async def seen_between_turns(kit: Kit, take: Take, messages: int, work: float = 
 
 
 @pytest.mark.parametrize("take", [one, next_one])
-async def test_popping_one_by_one_starves_nobody(async_kit: Kit, take: Take) -> None:
+async def test_popping_one_by_one_lets_other_tasks_run(async_kit: Kit, take: Take) -> None:
     between = await seen_between_turns(async_kit, take, 20_000)
     assert max(between) <= (2048 + 8) * turns_of(async_kit)
 
 
 @pytest.mark.parametrize("take", [many, few])
-async def test_popping_batches_starves_nobody(async_kit: Kit, take: Take) -> None:
+async def test_popping_batches_lets_other_tasks_run(async_kit: Kit, take: Take) -> None:
     between = await seen_between_turns(async_kit, take, 20_000)
     assert max(between) <= 8 * (256 + 100) * turns_of(async_kit)
 
@@ -89,12 +89,12 @@ async def test_slow_work_between_pops_makes_turns_shorter(async_kit: Kit, take: 
     assert max(between) <= (256 + 1) * turns_of(async_kit)
 
 
-async def test_a_slow_batch_is_followed_by_a_turn(async_kit: Kit) -> None:
+async def test_a_slow_batch_is_followed_by_a_checkpoint(async_kit: Kit) -> None:
     between = await seen_between_turns(async_kit, many, 3000, work=0.002)
     assert max(between) <= (256 + 100) * turns_of(async_kit)
 
 
-async def test_pushing_starves_nobody(async_kit: Kit) -> None:
+async def test_pushing_lets_other_tasks_run(async_kit: Kit) -> None:
     pushed = 0
     async with async_kit.queue() as queue:
         await queue.subscribe_and_queue("a")

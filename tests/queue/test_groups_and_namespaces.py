@@ -1,4 +1,4 @@
-"""Queue groups share work; namespaces keep it apart."""
+"""Queue groups share messages between workers. Namespaces separate them."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def test_three_workers_on_three_transports_share_3000_messages(
             producer.clear_queue()
         shares = [future.result() for future in futures]
     assert sorted(job for share in shares for job in share) == list(range(3000))
-    assert all(share == sorted(share) for share in shares), "order is kept per worker"
-    assert all(len(share) > 300 for share in shares), "everyone works"
+    assert all(share == sorted(share) for share in shares), "messages are out of order"
+    assert all(len(share) > 300 for share in shares), "a worker received too few messages"
 
 
 @pytest.mark.parametrize("subject", ["b.a.c", "a.c", "a", "a.a.a", "b"])
-def test_a_subject_that_repeats_the_namespace_loses_it_once(subject: str) -> None:
+def test_the_namespace_is_removed_from_a_subject_once(subject: str) -> None:
     namespace = Namespace("a")
     assert namespace.qualify(subject) == "a." + subject
     assert namespace.shorten("a." + subject) == subject
 
 
-def test_a_subject_outside_the_namespace_is_shown_as_it_is() -> None:
+def test_a_subject_outside_the_namespace_is_not_shortened() -> None:
     for subject in ("b.a.c", "ab.c", "_INBOX.a.b"):
         assert Namespace("a").shorten(subject) == subject
 
 
-def test_only_an_inbox_lies_outside_of_every_namespace() -> None:
+def test_only_inbox_subjects_are_outside_of_every_namespace() -> None:
     namespace = Namespace("shop")
     assert namespace.qualify_reply("_INBOX.x") == "_INBOX.x"
     for reply in ("_INBOXES.x", "_INBOX", "_inbox.x", "x._INBOX.y", "INBOX.x"):
@@ -76,7 +76,7 @@ def test_a_namespace_contains_no_whitespace_nul_or_lone_surrogate(mark: str) -> 
 
 
 @pytest.mark.parametrize("pattern", ["orders", "*", ">"])
-async def test_namespaces_never_see_each_other(kit: Kit, pattern: str) -> None:
+async def test_a_namespace_never_receives_messages_of_another(kit: Kit, pattern: str) -> None:
     names = [kit.namespace + suffix for suffix in ("a", "b", "ab")]
     async with (
         kit.queue(namespace=names[0]) as first,
@@ -114,13 +114,13 @@ async def test_namespaces_form_a_tree(kit: Kit) -> None:
 @pytest.mark.parametrize(
     "name", ["", "a b", "a.*", ">", ".a", "a.", "a..b", "$SYS", "$JS.API", "a\n"]
 )
-def test_a_bad_namespace_is_refused_at_once(name: str) -> None:
+def test_an_invalid_namespace_is_refused_by_the_constructor(name: str) -> None:
     for make in (NASQueue, BlockingNASQueue):
         with pytest.raises(InvalidSubjectError, match="namespace"):
             make(namespace=name)
 
 
-async def test_a_worker_that_pushes_into_its_own_group_works_on_no_job_twice(kit: Kit) -> None:
+async def test_a_worker_that_pushes_to_its_own_group_receives_no_job_twice(kit: Kit) -> None:
     async with kit.queue() as first, kit.queue() as second:
         seen: list[int] = []
 

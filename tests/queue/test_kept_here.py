@@ -1,4 +1,4 @@
-"""Messages that push keeps here, in the quick way and in the others."""
+"""Messages that push keeps in the local queue, on credit and in the other ways."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import Kit
 from .test_lifecycle import inner
 
 
-async def test_all_ways_to_push_keep_one_order(kit: Kit) -> None:
+async def test_all_ways_to_push_keep_the_order(kit: Kit) -> None:
     async with kit.queue() as queue:
         before = datetime.now() - timedelta(seconds=1)
         for n in range(3000):
@@ -62,7 +62,7 @@ async def test_a_push_on_credit_wakes_a_pop_that_waits(kit: Kit) -> None:
         assert sorted(message.text for message in got if message) == ["0", "1", "2"]
 
 
-async def test_what_is_subscribed_to_meanwhile_is_not_kept_here_as_well(kit: Kit) -> None:
+async def test_a_push_is_not_kept_here_while_its_subject_is_subscribed(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.push("a", "1")
         await queue.push("a", "2")
@@ -85,7 +85,7 @@ async def test_a_bounded_queue_checks_each_push(kit: Kit) -> None:
         assert queue.stats().dropped == 15
 
 
-async def test_a_message_that_is_too_large_is_refused_on_credit_too(kit: Kit) -> None:
+async def test_a_message_that_is_too_large_is_refused_on_credit_as_well(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.push("a", b"x")
         limit = inner(queue)._session.output.max_payload
@@ -97,8 +97,8 @@ async def test_a_message_that_is_too_large_is_refused_on_credit_too(kit: Kit) ->
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
-def test_a_signal_handler_that_pushes_mixes_no_messages_up(server: LocalServer) -> None:
-    """It runs between any two steps of the push that it interrupts."""
+def test_a_signal_handler_that_pushes_does_not_mix_up_messages(server: LocalServer) -> None:
+    """The handler can run between any two steps of the push that it interrupts."""
     handled = 0
 
     def handler(*_: object) -> None:
@@ -132,7 +132,7 @@ def test_a_signal_handler_that_pushes_mixes_no_messages_up(server: LocalServer) 
 def test_an_interrupted_push_sends_and_keeps_a_message_or_does_neither(
     server: LocalServer,
 ) -> None:
-    class Interrupted(Exception):  # noqa: N818 - it stands for KeyboardInterrupt
+    class Interrupted(Exception):  # noqa: N818 - it represents KeyboardInterrupt
         """What a signal handler raises."""
 
     def handler(*_: object) -> None:
@@ -171,7 +171,7 @@ def test_no_signal_is_handled_between_the_parts_of_a_kept_message() -> None:
     assert not [name for name, _ in names[first:last] if name.startswith(("CALL", "JUMP_BACK"))]
 
 
-def test_threads_that_push_and_pop_lose_nothing(server: LocalServer) -> None:
+def test_concurrent_pushes_and_pops_lose_no_message(server: LocalServer) -> None:
     total = 20_000
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

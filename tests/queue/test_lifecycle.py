@@ -1,4 +1,4 @@
-"""Who connects, who closes, and what is left when either goes wrong."""
+"""Connecting and disconnecting: concurrent calls, cancellation, failures, late servers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WORKERS = 4
 
 
 def inner(queue: Any) -> NASQueue:
-    """The queue behind its shims, to look at what has no public name."""
+    """The NASQueue inside a shim or a BlockingNASQueue, for its private attributes."""
     queue = getattr(queue, "blocking", queue)
     found: NASQueue = getattr(queue, "_queue", queue)
     return found
@@ -62,10 +62,10 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[BaseTransport]:
     return started
 
 
-# ---------------------------------------------------------------------- connecting at once
+# ---------------------------------------------------------------------- concurrent calls
 
 
-async def test_workers_that_connect_again_share_one_connection(
+async def test_workers_that_reconnect_share_one_connection(
     kit: Kit, starts: list[BaseTransport]
 ) -> None:
     events: list[object] = []
@@ -92,7 +92,7 @@ async def test_workers_that_connect_again_share_one_connection(
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_workers_that_connect_again_in_any_order(seed: int) -> None:
+def test_workers_that_reconnect_in_any_order(seed: int) -> None:
     simulation = Simulation(seed, delay=0.01)
     started = 0
 
@@ -121,10 +121,10 @@ def test_workers_that_connect_again_in_any_order(seed: int) -> None:
     simulation.run(main())
 
 
-async def test_disconnect_closes_what_was_connected_while_it_waited(
+async def test_disconnect_closes_a_connection_that_was_made_while_it_waited(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another call has closed the connection, and a third one made another, by another driver."""
+    """One call closes the connection meanwhile, and another opens a new one with a new driver."""
     queue = kit.queue()
     await queue.connect()
     facade = inner(queue)
@@ -140,10 +140,10 @@ async def test_disconnect_closes_what_was_connected_while_it_waited(
     monkeypatch.setattr(session, "_linger", linger)
     await queue.disconnect()
     assert not queue.is_connected()
-    assert facade._session.client.stopped.done, "its driver was not told"
+    assert facade._session.client.stopped.done, "its driver is still running"
 
 
-async def test_a_connect_cancelled_later_gives_the_attempt_up_as_the_first_one(
+async def test_a_cancelled_later_connect_abandons_the_attempt_like_the_first_one(
     async_kit: Kit,
 ) -> None:
     with MemoryServer() as server:
@@ -156,9 +156,7 @@ async def test_a_connect_cancelled_later_gives_the_attempt_up_as_the_first_one(
     assert inner(queue)._session.client.state is ClientState.CLOSED
 
 
-async def test_connecting_at_the_same_time_is_one_attempt(
-    kit: Kit, starts: list[BaseTransport]
-) -> None:
+async def test_concurrent_connects_make_one_attempt(kit: Kit, starts: list[BaseTransport]) -> None:
     queue = kit.queue()
     assert await kit.gather(*[queue.connect] * WORKERS) == [True] * WORKERS
     assert len(starts) == 1
@@ -238,30 +236,30 @@ def test_a_connect_cancelled_as_it_succeeds_in_the_simulation(*, entered: bool) 
     simulation.run(main())
 
 
-def test_one_who_was_told_at_once_that_it_is_up_keeps_the_connection(server: LocalServer) -> None:
+def test_a_connect_that_returned_true_at_once_keeps_the_connection(server: LocalServer) -> None:
     async def main() -> None:
         queue = NASQueue(port=server.port)
         task = asyncio.create_task(queue.connect())
         await asyncio.sleep(0)
-        told: list[bool] = []
+        results: list[bool] = []
 
         def cancel() -> None:
             task.cancel()
             with pytest.raises(StopIteration) as stop:  # it has nothing to wait for
                 queue.connect().send(None)
-            told.append(stop.value.value)
+            results.append(stop.value.value)
 
         queue._session.client._waiters.opening[0].on_done(cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert told == [True]
+        assert results == [True]
         await queue.flush()
         await queue.disconnect()
 
     asyncio.run(main(), debug=True)
 
 
-async def test_a_connect_that_was_told_that_it_is_up_keeps_it_for_one_that_is_cancelled(
+async def test_a_cancelled_connect_keeps_a_connection_that_another_call_uses(
     async_kit: Kit,
 ) -> None:
     async with async_kit.queue() as queue:
@@ -271,10 +269,10 @@ async def test_a_connect_that_was_told_that_it_is_up_keeps_it_for_one_that_is_ca
         await queue.flush()
 
 
-# ---------------------------------------------------------------------- a transport that can't
+# ---------------------------------------------------------------------- transports that fail
 
 
-async def test_a_transport_that_can_not_start_is_a_failed_connect(
+async def test_connect_returns_false_if_the_transport_cannot_start(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: BaseTransport) -> None:
@@ -288,7 +286,7 @@ async def test_a_transport_that_can_not_start_is_a_failed_connect(
         assert isinstance(queue.last_error, ConnectFailedError)
         assert "Too many open files" in str(queue.last_error)
         await queue.disconnect()
-        assert await queue.connect(timeout=60.0) is False, "it can't be tried again by itself"
+        assert await queue.connect(timeout=60.0) is False, "nothing retries without a driver"
     assert await queue.connect() is True
     await queue.flush()
     await queue.disconnect()
@@ -312,7 +310,7 @@ async def test_a_transport_with_a_bug_leaves_nothing_behind(
         await queue.flush()
 
 
-def test_with_no_file_descriptor_left_blocking_connect_is_false(
+def test_blocking_connect_returns_false_without_a_free_file_descriptor(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -328,7 +326,7 @@ def test_with_no_file_descriptor_left_blocking_connect_is_false(
         queue.flush()
 
 
-def test_with_no_thread_left_blocking_connect_is_false(
+def test_blocking_connect_returns_false_if_no_thread_can_start(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: threading.Thread) -> None:
@@ -344,7 +342,7 @@ def test_with_no_thread_left_blocking_connect_is_false(
         queue.flush()
 
 
-async def test_a_transport_that_was_used_is_refused_and_harms_nothing(async_kit: Kit) -> None:
+async def test_a_used_transport_is_refused_without_any_effect(async_kit: Kit) -> None:
     make: dict[str, Callable[[], Any]] = {"asyncio": AsyncioTransport, "trio": TrioTransport}
     transport = make[async_kit.backend]()
     queue = async_kit.queue(transport=transport)
@@ -362,10 +360,10 @@ async def test_a_transport_that_was_used_is_refused_and_harms_nothing(async_kit:
     assert message is not None
 
 
-# ---------------------------------------------------------------------- waiting in vain
+# ---------------------------------------------------------------------- waits that cannot succeed
 
 
-async def test_waiting_on_a_queue_that_did_not_connect_raises_why(kit: Kit) -> None:
+async def test_waiting_on_a_queue_that_did_not_connect_raises_the_reason(kit: Kit) -> None:
     queue = kit.queue(port=free_port())
     assert await queue.connect() is False
     assert await queue.pop() is None
@@ -383,11 +381,11 @@ async def test_waiting_on_a_queue_that_did_not_connect_raises_why(kit: Kit) -> N
         async for _ in queue:
             pass
     await queue.disconnect()
-    assert await queue.pop(timeout=1.0) is None, "after disconnect() it ends quietly"
+    assert await queue.pop(timeout=1.0) is None, "after disconnect() nothing is raised"
     assert [message async for message in queue] == []
 
 
-async def test_waiting_on_a_queue_that_gave_up_raises_why_once_all_is_taken(kit: Kit) -> None:
+async def test_waiting_on_a_queue_that_gave_up_raises_the_reason_once_it_is_empty(kit: Kit) -> None:
     with LocalServer() as server:
         queue = kit.queue(port=server.port, reconnect=None)
         await queue.connect()
@@ -413,7 +411,7 @@ async def test_waiting_on_a_queue_that_gave_up_raises_why_once_all_is_taken(kit:
         assert await queue.pop(timeout=1.0) is None
 
 
-async def test_who_waits_while_it_is_given_up_is_told_why(kit: Kit) -> None:
+async def test_waiting_pops_raise_the_reason_when_the_connection_is_given_up(kit: Kit) -> None:
     raised: list[Exception] = []
     with LocalServer() as server:
         queue = kit.queue(port=server.port, reconnect=ReconnectPolicy(max_attempts=1))
@@ -435,7 +433,7 @@ async def test_who_waits_while_it_is_given_up_is_told_why(kit: Kit) -> None:
     assert {error.__cause__ for error in raised} == {queue.last_error}
 
 
-async def test_a_connection_that_breaks_under_disconnect_ends_quietly(kit: Kit) -> None:
+async def test_a_connection_that_breaks_during_disconnect_raises_nothing(kit: Kit) -> None:
     with LocalServer() as server:
         queue = kit.queue(port=server.port, reconnect=None)
         await queue.connect()
@@ -470,7 +468,7 @@ async def test_connect_waits_for_a_server_that_is_late(kit: Kit) -> None:
         return await queue.connect(timeout=60.0)
 
     async def serve() -> bool:
-        # It has failed more than once by itself: this is the second round and later.
+        # Several rounds have failed by now.
         await kit.until(lambda: client._connector.attempts > 3)
         assert isinstance(queue.last_error, OSError)
         local.start()
@@ -509,7 +507,7 @@ async def test_async_with_waits_for_a_server_that_is_late(kit: Kit) -> None:
         local.stop()
 
 
-async def test_the_time_to_connect_runs_out(kit: Kit) -> None:
+async def test_connect_returns_false_when_its_timeout_has_passed(kit: Kit) -> None:
     queue = kit.queue(host="127.0.0.1", port=free_port(), reconnect=None)
     start = time.monotonic()
     assert await queue.connect(timeout=0.3) is False
@@ -521,7 +519,7 @@ async def test_the_time_to_connect_runs_out(kit: Kit) -> None:
         await queue.pop(timeout=1.0)
 
 
-async def test_the_time_to_connect_is_a_bound_on_the_first_attempt_too(kit: Kit) -> None:
+async def test_the_timeout_of_connect_limits_the_first_attempt_as_well(kit: Kit) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         queue = kit.queue(port=silent.getsockname()[1], connect_timeout=60.0)
         assert await queue.connect(timeout=0.2) is False
@@ -529,7 +527,7 @@ async def test_the_time_to_connect_is_a_bound_on_the_first_attempt_too(kit: Kit)
         assert "in the time given: still" in str(queue.last_error)
 
 
-async def test_one_who_waits_longer_keeps_the_attempt_up(kit: Kit) -> None:
+async def test_a_connect_with_a_longer_timeout_continues(kit: Kit) -> None:
     local = LocalServer(port=free_port())
     queue = kit.queue(host="127.0.0.1", port=local.port)
     client = inner(queue)._session.client
@@ -584,7 +582,7 @@ async def test_cancelling_a_connect_that_waits_ends_the_attempt(async_kit: Kit) 
     assert client.state.name == "CLOSED"
 
 
-async def test_refused_twice_ends_a_connect_that_waits(kit: Kit) -> None:
+async def test_two_authorization_errors_end_a_connect_that_waits(kit: Kit) -> None:
     with MemoryServer(Broker(users={"ann": "secret"})) as local:
         queue = kit.queue(port=local.port, user="ann", password="wrong")
         assert await queue.connect(timeout=math.inf) is False
@@ -603,11 +601,11 @@ def test_waiting_for_a_server_on_a_virtual_clock() -> None:
                 pass
         assert simulation.now == 100.0
         tried = simulation.links[0].opened
-        assert 100 < tried < 500, "with the delays of the policy"
+        assert 100 < tried < 500, "the policy's delays apply"
         simulation.call_at(130.25, lambda: simulation.down.clear())
         async with queue:
             assert 130.25 <= simulation.now < 131.5
-        # Given for this call alone; 0: each server once.
+        # The timeout of a call applies to this call only; 0 tries each server once.
         simulation.down.add("localhost:4222")
         assert await queue.connect(timeout=0) is False
         assert simulation.links[-1].opened == 1
@@ -616,7 +614,7 @@ def test_waiting_for_a_server_on_a_virtual_clock() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan])
-async def test_a_time_to_wait_that_makes_no_sense_is_refused(kit: Kit, seconds: float) -> None:
+async def test_an_invalid_time_to_wait_is_refused(kit: Kit, seconds: float) -> None:
     with pytest.raises(InvalidOptionError, match="wait_for_server"):
         kit.queue(wait_for_server=seconds)
     queue = kit.queue()

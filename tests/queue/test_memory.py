@@ -1,4 +1,4 @@
-"""The facade on the memory transport: virtual clock, any order, cuts, refusals."""
+"""NASQueue in simulations, and MemoryServer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_day_of_waiting_takes_no_time() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_producers_and_consumers_in_any_order_with_cuts(seed: int) -> None:
+def test_producers_and_consumers_in_any_order_with_lost_connections(seed: int) -> None:
     rng = random.Random(seed)
     simulation = Simulation(seed, chop=rng.choice([None, 1, 7]), delay=rng.choice([0.0, 0.0, 0.01]))
     got: list[list[int]] = [[], []]
@@ -50,7 +50,7 @@ def test_producers_and_consumers_in_any_order_with_cuts(seed: int) -> None:
             await simulation.sleep(1.0)
             for n in range(100):
                 if rng.random() < 0.05:
-                    # Between two flushes nothing is under way: a cut loses nothing.
+                    # Nothing is in flight right after a flush, so a lost connection loses nothing.
                     await queue.flush()
                     simulation.cut(transport.link)
                 await queue.publish("jobs", n)
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert len({tuple(trace(seed)) for seed in range(5)}) > 1
 
 
-def test_a_hang_is_reported_with_who_waits_for_what() -> None:
+def test_a_hang_is_reported_with_each_task_and_what_it_waits_for() -> None:
     simulation = Simulation()
 
     async def main() -> None:
@@ -104,7 +104,7 @@ def test_a_hang_is_reported_with_who_waits_for_what() -> None:
         simulation.run(main())
 
 
-def test_requests_and_refusals_work_as_on_a_server() -> None:
+def test_requests_and_refusals_are_those_of_a_server() -> None:
     simulation = Simulation(broker=Broker(users={"u": "p"}))
 
     async def main() -> None:
@@ -169,8 +169,8 @@ def test_a_cancelled_pop_loses_nothing_in_any_order(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("way", ["cancelled", "woken and cancelled", "timed out"])
-def test_a_pop_that_ends_without_a_message_leaves_it_to_another(way: str, seed: int) -> None:
-    """The one that ends never comes back, so nothing makes up for a wake-up that it keeps."""
+def test_a_pop_that_ends_without_a_message_leaves_it_to_another_one(way: str, seed: int) -> None:
+    """The pop that ends is not repeated, so a wake-up that it keeps would be lost."""
     simulation = Simulation(seed)
     got: list[str] = []
 
@@ -190,7 +190,7 @@ def test_a_pop_that_ends_without_a_message_leaves_it_to_another(way: str, seed: 
             if way == "timed out":
                 await simulation.sleep(10.0)
             if way == "woken and cancelled":
-                # push gives nobody else a turn.
+                # This push takes no checkpoint.
                 await queue.push("a", "x")
                 simulation.cancel(first)
             else:
@@ -200,13 +200,13 @@ def test_a_pop_that_ends_without_a_message_leaves_it_to_another(way: str, seed: 
                 await queue.push("a", "x")
             await simulation.sleep(1.0)
             assert first.done
-            assert second.done, "it sleeps beside a message"
+            assert second.done, "it waits although a message is there"
             assert got == ["x"]
 
     simulation.run(main())
 
 
-def test_a_memory_server_comes_back_on_its_port() -> None:
+def test_a_memory_server_restarts_on_its_port() -> None:
     lost = threading.Event()
 
     def on_event(notice: Notice) -> None:
@@ -219,7 +219,7 @@ def test_a_memory_server_comes_back_on_its_port() -> None:
     ):
         queue.subscribe_and_queue("a")
         server.stop()
-        # What is pushed before the queue has noticed may be lost with the connection.
+        # A message that is pushed before the queue notices may be lost with the connection.
         assert lost.wait(10.0)
         queue.push("a", "meanwhile")
         server.start()
@@ -228,7 +228,7 @@ def test_a_memory_server_comes_back_on_its_port() -> None:
         assert message.text == "meanwhile"
 
 
-def test_a_refusal_of_a_queue_group_names_it_as_nats_server_does() -> None:
+def test_a_refused_queue_group_is_named_in_the_error() -> None:
     with (
         MemoryServer(Broker(deny_subscribe=("default.a",))) as server,
         BlockingNASQueue(server.host, server.port) as queue,

@@ -1,4 +1,4 @@
-"""Message.make, namespace=None, and what is too long."""
+"""Message.make, namespace=None, limits of length, and the docstrings of the blocking queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .test_lifecycle import inner
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123456)
 
 
-def test_a_message_for_a_test_has_what_was_said() -> None:
+def test_make_returns_a_message_with_these_fields() -> None:
     message = Message.make(
         subject="orders.new",
         message={"id": 7},
@@ -59,17 +59,17 @@ def test_a_message_for_a_test_has_what_was_said() -> None:
         {"subject": "a", "headers": ["b"]},
     ],
 )
-def test_a_message_that_no_queue_would_give_is_refused(wrong: dict[str, Any]) -> None:
+def test_make_refuses_a_message_that_no_queue_could_return(wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, InvalidSubjectError)):
         Message.make(**wrong)
 
 
-def test_one_byte_is_one_byte() -> None:
+def test_the_repr_has_singular_and_plural() -> None:
     assert repr(Message.make(subject="k", message="1")) == "<Message 'k' 1 byte b'1'>"
     assert repr(Message.make(subject="k", message="22")) == "<Message 'k' 2 bytes b'22'>"
 
 
-async def test_a_service_answers_a_message_that_a_test_has_made(kit: Kit) -> None:
+async def test_respond_accepts_a_message_of_make(kit: Kit) -> None:
     async with kit.queue(namespace=None) as queue:
         await queue.subscribe_and_queue(f"{kit.namespace}.answers")
         asked = Message.make(subject="job", reply_to=f"{kit.namespace}.answers")
@@ -82,7 +82,7 @@ async def test_a_service_answers_a_message_that_a_test_has_made(kit: Kit) -> Non
 # ---------------------------------------------------------------------- no namespace
 
 
-async def test_without_a_namespace_subjects_are_as_other_programs_see_them(kit: Kit) -> None:
+async def test_without_a_namespace_subjects_have_no_prefix(kit: Kit) -> None:
     name = kit.namespace
     async with kit.queue(namespace=None) as bare, kit.queue() as queue:
         assert bare.get_namespace() is None
@@ -98,7 +98,7 @@ async def test_without_a_namespace_subjects_are_as_other_programs_see_them(kit: 
         answer = await queue.pop(timeout=10.0)
         assert answer is not None
         assert (answer.subject, answer.text) == ("answer", "2")
-        await bare.flush()  # it has the answer, too
+        await bare.flush()  # it has received the answer as well
         await bare.push(name, "one token, kept here")
         assert [m.subject for m in await bare.pop_many(5)] == [f"{name}.answer", name]
         for wrong in ("a b", "a..b", "", "a.*"):
@@ -106,26 +106,26 @@ async def test_without_a_namespace_subjects_are_as_other_programs_see_them(kit: 
                 await bare.push(wrong, "x")
 
 
-async def test_the_servers_own_subjects_are_reached_without_a_namespace(async_kit: Kit) -> None:
+async def test_without_a_namespace_the_servers_own_subjects_can_be_used(async_kit: Kit) -> None:
     async with async_kit.queue(namespace=None) as queue:
         reply = await queue.request("$JS.API.INFO", b"", timeout=10.0)
         assert "type" in reply.json()
-        await queue.subscribe_and_queue("$SYS.>")  # nothing of it is this account's to see
+        await queue.subscribe_and_queue("$SYS.>")  # this account receives nothing there
         await queue.flush()
         assert queue.is_connected()
 
 
-# ---------------------------------------------------------------------- too long, too much
+# ---------------------------------------------------------------------- limits
 
 
 @pytest.mark.parametrize("length", [4071, 5000])
-def test_a_namespace_that_leaves_no_room_is_refused_at_once(length: int) -> None:
+def test_a_namespace_that_leaves_no_room_for_a_subject_is_refused(length: int) -> None:
     for facade in (NASQueue, BlockingNASQueue):
         with pytest.raises(InvalidSubjectError, match="leaves no room for a subject"):
             facade(namespace="n" * length)
 
 
-async def test_what_is_too_long_is_refused_by_the_call(kit: Kit) -> None:
+async def test_a_subject_that_is_too_long_is_refused_by_the_call(kit: Kit) -> None:
     namespace = "n" * 4000
     async with kit.queue(namespace=namespace) as queue:
         await queue.subscribe_and_queue("a")
@@ -152,7 +152,7 @@ async def test_what_is_too_long_is_refused_by_the_call(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"host": "localhost:4222"}, "port=4222"),
         ({"host": "h", "servers": ["nats://a"]}, "not both"),
@@ -161,20 +161,20 @@ async def test_what_is_too_long_is_refused_by_the_call(kit: Kit) -> None:
         ({"max_messages": True}, "max_messages"),
     ],
 )
-def test_options_at_their_edges(options: dict[str, Any], says: str) -> None:
-    with pytest.raises((InvalidOptionError, TypeError), match=says):
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((InvalidOptionError, TypeError), match=message):
         NASQueue(**options)
     NASQueue("::1")
 
 
-# ---------------------------------------------------------------------- what an editor shows
+# ---------------------------------------------------------------------- docstrings
 
 
 METHODS = [name for name in vars(BlockingNASQueue) if name[0] != "_"]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_blocking_methods_say_what_they_do(name: str) -> None:
+def test_the_blocking_methods_have_their_own_docstrings(name: str) -> None:
     mine = inspect.getdoc(getattr(BlockingNASQueue, name)) or ""
     theirs = inspect.getdoc(getattr(NASQueue, name)) or ""
     assert "See `" not in mine

@@ -59,9 +59,9 @@ def test_an_unknown_option_is_refused_with_a_near_name(
         queue(qwerty=3)
 
 
-def test_a_blocking_queue_takes_no_transport() -> None:
+def test_a_blocking_queue_has_no_transport_option() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'transport'"):
-        BlockingNASQueue(transport=None)  # type: ignore[call-arg]  # that is what is tested
+        BlockingNASQueue(transport=None)  # type: ignore[call-arg]  # this error is tested
 
 
 def test_type_checkers_know_the_options() -> None:
@@ -69,12 +69,12 @@ def test_type_checkers_know_the_options() -> None:
     assert "0 messages" in repr(BlockingNASQueue("localhost", **options))
     assert "0 messages" in repr(NASQueue("localhost", transport=None, **options))
     with pytest.raises(TypeError):
-        NASQueue(max_mesages=1)  # type: ignore[call-arg]  # that is what is tested
+        NASQueue(max_mesages=1)  # type: ignore[call-arg]  # this error is tested
     with pytest.raises(InvalidOptionError):
-        NASQueue(max_messages="1")  # type: ignore[arg-type]  # that is what is tested
+        NASQueue(max_messages="1")  # type: ignore[arg-type]  # this error is tested
 
 
-def test_a_subclass_has_the_signature_that_it_writes() -> None:
+def test_a_subclass_keeps_the_signature_of_its_own_init() -> None:
     class Mine(NASQueue):
         def __init__(self, shop: str) -> None:
             super().__init__(namespace=shop)

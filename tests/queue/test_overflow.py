@@ -1,4 +1,4 @@
-"""The bounds of the local queue: what is kept, dropped, refused or held back, and what is told."""
+"""The bounds of the local queue: what is kept, dropped, refused, delayed and reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POLICIES = (*DROPPING, "block")
 
 
 async def receive(kit: Kit, queue: NASQueue, bodies: list[bytes]) -> None:
-    """Have another queue publish, and return when all of it has come to `queue`."""
+    """Have another queue publish `bodies`, and return when all of them have arrived."""
     async with kit.queue(port=kit.server.port) as other:
         for body in bodies:
             await other.publish("a", body)
@@ -81,7 +81,7 @@ async def test_what_the_dropping_policies_keep(kit: Kit, bounds: dict[str, int])
             assert queue.stats().dropped == 85
 
 
-async def test_error_tells_once_how_many_and_keeps_the_oldest(kit: Kit) -> None:
+async def test_error_reports_the_number_of_drops_once_and_keeps_the_oldest(kit: Kit) -> None:
     bodies = numbered(50)
     async with kit.queue(overflow="error", max_messages=10) as queue:
         await queue.subscribe_and_queue("a")
@@ -133,7 +133,7 @@ async def test_error_ends_a_pop_that_waits(kit: Kit) -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_error_ends_a_pop_that_is_about_to_wait(seed: int) -> None:
-    """A message dropped while pop let others run was told to the pop after it."""
+    """A message that was dropped at the checkpoint of pop was reported to the next pop only."""
     simulation = Simulation(seed)
 
     async def pop(queue: NASQueue) -> None:
@@ -154,7 +154,7 @@ def test_error_ends_a_pop_that_is_about_to_wait(seed: int) -> None:
     simulation.run(main())
 
 
-async def test_iteration_goes_on_after_the_error(kit: Kit) -> None:
+async def test_iteration_can_continue_after_the_error(kit: Kit) -> None:
     async with kit.queue(overflow="error", max_messages=3) as queue:
         await queue.subscribe_and_queue("a")
         await receive(kit, queue, numbered(5))
@@ -170,7 +170,7 @@ async def test_iteration_goes_on_after_the_error(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("policy", DROPPING)
-async def test_a_message_larger_than_all_the_room_is_dropped_alone(kit: Kit, policy: str) -> None:
+async def test_only_a_message_larger_than_max_bytes_is_dropped(kit: Kit, policy: str) -> None:
     async with kit.queue(overflow=policy, max_bytes=100) as queue:
         await queue.subscribe_and_queue("a")
         await receive(kit, queue, [b"small", b"x" * 101, b"y" * 95])
@@ -207,7 +207,7 @@ async def test_clearing_makes_room_and_drops_nothing(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"max_messages": 10}, {"max_bytes": 1000}], ids=str)
-async def test_pushes_that_stay_here_are_bounded_as_well(kit: Kit, bounds: dict[str, int]) -> None:
+async def test_pushes_kept_locally_are_bounded_as_well(kit: Kit, bounds: dict[str, int]) -> None:
     bodies = numbered(30, 100)
     for policy in ("drop_newest", "drop_oldest"):
         async with kit.queue(overflow=policy, **bounds) as queue:
@@ -218,7 +218,7 @@ async def test_pushes_that_stay_here_are_bounded_as_well(kit: Kit, bounds: dict[
 
 
 @pytest.mark.parametrize("bounds", [{"max_messages": 10}, {"max_bytes": 1000}], ids=str)
-async def test_error_refuses_a_push_that_would_stay_here(kit: Kit, bounds: dict[str, int]) -> None:
+async def test_error_refuses_a_push_to_a_full_local_queue(kit: Kit, bounds: dict[str, int]) -> None:
     async with kit.queue(overflow="error", **bounds) as queue, kit.queue() as other:
         await other.subscribe_and_queue("a")
         for body in numbered(10, 100):
@@ -231,7 +231,7 @@ async def test_error_refuses_a_push_that_would_stay_here(kit: Kit, bounds: dict[
         await queue.flush()
         await other.flush()
         assert other.queue_size() == 10, "what was refused was not sent"
-        # A push that the server brings back and a publish are no matter of this queue's room.
+        # A publish needs no room in the local queue.
         await queue.publish("a", b"published")
         assert await take_all(queue) == numbered(10, 100)
         await queue.push("a", b"x")
@@ -270,7 +270,7 @@ async def test_the_headers_of_a_push_count_too(kit: Kit, policy: str) -> None:
         assert other.queue_size() == queue.stats().messages_out
 
 
-async def test_a_blocked_push_goes_on_when_there_is_room(kit: Kit) -> None:
+async def test_a_blocked_push_continues_when_there_is_room(kit: Kit) -> None:
     bodies = numbered(100)
     async with kit.queue(overflow="block", max_messages=10) as queue, kit.queue() as other:
         await other.subscribe_and_queue("a")
@@ -361,8 +361,8 @@ async def test_a_cancelled_blocked_push_has_sent_nothing(async_kit: Kit) -> None
                 await kit.until_waiting(queue)
                 group.cancel_scope.cancel()
         assert queue.stats().messages_out == 1
-        assert not queue._inbox._room, "nothing is left of those who were cancelled"
-        # Another one that waits is not forgotten when its neighbour is cancelled.
+        assert not queue._inbox._room, "cancelled pushes left waiters behind"
+        # A push that waits is still woken when the one beside it was cancelled.
         async with anyio.create_task_group() as group:
             group.start_soon(queue.push, "a", "second")
             await kit.until_waiting(queue)
@@ -378,7 +378,7 @@ async def test_a_cancelled_blocked_push_has_sent_nothing(async_kit: Kit) -> None
         assert queue.stats().messages_out == 2
 
 
-async def test_a_blocked_push_to_what_was_subscribed_meanwhile_is_here_once(kit: Kit) -> None:
+async def test_a_blocked_push_to_a_new_subscription_arrives_once(kit: Kit) -> None:
     async with kit.queue(overflow="block", max_messages=1) as queue:
         await queue.push("b", "first")
 
@@ -397,7 +397,7 @@ async def test_a_blocked_push_to_what_was_subscribed_meanwhile_is_here_once(kit:
         assert await take_all(queue) == [b"second"]
 
 
-async def test_a_push_larger_than_all_the_room_passes_when_the_queue_is_empty(kit: Kit) -> None:
+async def test_a_push_larger_than_max_bytes_is_accepted_by_an_empty_queue(kit: Kit) -> None:
     async with kit.queue(overflow="block", max_bytes=10) as queue:
         await queue.push("a", b"x" * 100)
         message = await queue.pop()
@@ -410,7 +410,7 @@ async def test_a_push_larger_than_all_the_room_passes_when_the_queue_is_empty(ki
 
 
 def connection(server: LocalServer) -> dict[str, Any]:
-    """What the server says of its one connection that is subscribed to something."""
+    """The server's report on its only connection that has subscriptions."""
     port = re.findall(r"Starting http monitor on 127\.0\.0\.1:(\d+)", server.log)[-1]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/connz?subs=1", timeout=5.0) as answer:
         found = [c for c in json.load(answer)["connections"] if c["subscriptions"]]
@@ -419,7 +419,7 @@ def connection(server: LocalServer) -> dict[str, Any]:
     return connection
 
 
-async def test_block_stops_reading_and_goes_on_after_pops(kit: Kit) -> None:
+async def test_block_stops_reading_and_continues_after_pops(kit: Kit) -> None:
     total, size = 24_000, 1000
     config = "http: 127.0.0.1:-1\nwrite_deadline: 60s\n"
     with LocalServer(config=config, jetstream=False) as server:
@@ -433,7 +433,7 @@ async def test_block_stops_reading_and_goes_on_after_pops(kit: Kit) -> None:
                 await other.publish("a", body)
             await other.flush()
             await kit.until(lambda: connection(server)["pending_bytes"] > 1_000_000)
-            # One chunk more than the bounds was read, or what a chunk has completed.
+            # At most one chunk more than the bounds was read, and the message that it completed.
             seen = queue.stats().messages_in
             assert 10 <= seen == queue.queue_size() <= 10 + 2 * 256 * 1024 // size
             got: list[object] = []
@@ -444,7 +444,7 @@ async def test_block_stops_reading_and_goes_on_after_pops(kit: Kit) -> None:
             assert got == numbered(total, size)
             assert queue.stats().dropped == 0
             await queue.flush()
-            # The count falls a moment after the bytes, those of the PONG too, are written.
+            # The count falls a moment after the bytes are written, including those of the PONG.
             await kit.until(lambda: connection(server)["pending_bytes"] == 0)
             assert queue.stats().reconnects == 0
 
@@ -472,7 +472,7 @@ async def test_block_with_bytes_drops_nothing_either(kit: Kit) -> None:
         await queue.flush()
 
 
-async def test_a_server_that_died_while_reading_was_stopped_is_noticed_after_pops(
+async def test_a_lost_connection_is_noticed_after_pops_when_reading_had_stopped(
     kit: Kit,
 ) -> None:
     with LocalServer() as server:
@@ -495,8 +495,8 @@ async def test_a_server_that_died_while_reading_was_stopped_is_noticed_after_pop
             assert message.text == "after"
 
 
-async def test_a_full_queue_reconnects_and_is_still_held_back(kit: Kit) -> None:
-    """What breaks the connection is noticed by writing; then nobody has popped yet."""
+async def test_a_full_queue_reconnects_and_still_does_not_read(kit: Kit) -> None:
+    """The broken connection is noticed by writing, before any message was popped."""
     with LocalServer() as server:
         here = {"port": server.port}
         async with kit.queue(overflow="block", max_messages=10, **here) as queue:
@@ -524,7 +524,7 @@ async def test_a_full_queue_reconnects_and_is_still_held_back(kit: Kit) -> None:
             assert got[full:] == list(range(1000, 6000))
 
 
-def test_a_blocked_inbox_stops_no_handshake() -> None:
+def test_a_blocked_inbox_does_not_stop_the_handshake() -> None:
     client = Client(ClientOptions([Server("a", 1)]), rng=random.Random(1))
     inbox = Inbox(1, None, Overflow.BLOCK)
     client.watch(inbox)
@@ -547,13 +547,13 @@ def test_a_blocked_inbox_stops_no_handshake() -> None:
     assert client.wants_read
 
 
-# ---------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------- reports
 
 
-async def test_what_was_dropped_is_told_in_full(kit: Kit) -> None:
+async def test_every_drop_is_reported(kit: Kit) -> None:
     events: list[Notice] = []
 
-    def told() -> list[SlowConsumer]:
+    def reports() -> list[SlowConsumer]:
         return [event for event in events if isinstance(event, SlowConsumer)]
 
     async with kit.queue(max_messages=10, on_event=events.append) as queue:
@@ -561,19 +561,19 @@ async def test_what_was_dropped_is_told_in_full(kit: Kit) -> None:
         for _ in range(5):
             await receive(kit, queue, numbered(100))
         assert queue.stats().dropped == 490
-    await kit.until(lambda: sum(event.dropped for event in told()) == 490)
-    assert told()[-1].total == 490
-    assert list(itertools.accumulate(e.dropped for e in told())) == [e.total for e in told()]
+    await kit.until(lambda: sum(event.dropped for event in reports()) == 490)
+    assert reports()[-1].total == 490
+    assert list(itertools.accumulate(e.dropped for e in reports())) == [e.total for e in reports()]
 
 
 @pytest.mark.parametrize("policy", DROPPING)
-def test_a_flood_is_told_at_most_once_a_second(policy: OverflowPolicy) -> None:
+def test_drops_are_reported_at_most_once_a_second(policy: OverflowPolicy) -> None:
     simulation = Simulation(3)
-    told: list[tuple[float, SlowConsumer]] = []
+    reports: list[tuple[float, SlowConsumer]] = []
 
     def on_event(event: Notice) -> None:
         if isinstance(event, SlowConsumer):
-            told.append((simulation.now, event))
+            reports.append((simulation.now, event))
 
     async def main() -> None:
         async with (
@@ -591,30 +591,30 @@ def test_a_flood_is_told_at_most_once_a_second(policy: OverflowPolicy) -> None:
                 await simulation.sleep(0.07)
             await simulation.sleep(2.0)
             assert queue.stats().dropped == 95
-            assert sum(event.dropped for _, event in told) == 95
-            assert told[-1][1].total == 95
-            times = [when for when, _ in told]
+            assert sum(event.dropped for _, event in reports) == 95
+            assert reports[-1][1].total == 95
+            times = [when for when, _ in reports]
             assert all(b - a > 0.999 for a, b in itertools.pairwise(times))
-            assert 7 <= len(told) <= 9
-            # A quiet time later the first drop is told at once.
+            assert 7 <= len(reports) <= 9
+            # After a pause, the first drop is reported at once.
             await simulation.sleep(10.0)
             await other.publish("a", "x")
             await simulation.sleep(0.001)
-            assert told[-1][1].total == 96
+            assert reports[-1][1].total == 96
 
     simulation.run(main())
 
 
-def test_what_was_dropped_in_the_last_second_is_told_at_the_end() -> None:
+def test_drops_of_the_last_second_are_reported_at_the_end() -> None:
     simulation = Simulation(3)
-    told: list[SlowConsumer] = []
+    reports: list[SlowConsumer] = []
 
     async def main() -> None:
         async with (
             NASQueue(
                 transport=simulation.transport,
                 max_messages=5,
-                on_event=lambda e: told.append(e) if isinstance(e, SlowConsumer) else None,
+                on_event=lambda e: reports.append(e) if isinstance(e, SlowConsumer) else None,
             ) as queue,
             NASQueue(transport=simulation.transport) as other,
         ):
@@ -624,24 +624,24 @@ def test_what_was_dropped_in_the_last_second_is_told_at_the_end() -> None:
                 await simulation.sleep(0.01)
         await simulation.sleep(1.0)
         assert queue.stats().dropped == 15
-        assert [event.total for event in told] == [1, 15]
+        assert [event.total for event in reports] == [1, 15]
 
     simulation.run(main())
 
 
-async def test_drops_of_pushes_are_told_too(kit: Kit) -> None:
+async def test_drops_of_pushes_are_reported_as_well(kit: Kit) -> None:
     events: list[Notice] = []
     async with kit.queue(max_messages=1, on_event=events.append) as queue:
         await queue.push_many("a", range(10))
         assert queue.stats().dropped == 9
 
-    def told() -> int:
+    def reports() -> int:
         return sum(event.dropped for event in events if isinstance(event, SlowConsumer))
 
-    await kit.until(lambda: told() == 9)
+    await kit.until(lambda: reports() == 9)
 
 
-async def test_error_and_block_tell_of_nothing_that_was_not_dropped(kit: Kit) -> None:
+async def test_error_and_block_report_nothing_if_nothing_was_dropped(kit: Kit) -> None:
     events: list[Notice] = []
     for policy in ("block", "error"):
         async with kit.queue(max_messages=5, overflow=policy, on_event=events.append) as queue:
@@ -653,7 +653,7 @@ async def test_error_and_block_tell_of_nothing_that_was_not_dropped(kit: Kit) ->
     assert not [event for event in events if isinstance(event, SlowConsumer)]
 
 
-# ---------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------- invalid options
 
 
 @pytest.mark.parametrize(
@@ -675,7 +675,7 @@ async def test_error_and_block_tell_of_nothing_that_was_not_dropped(kit: Kit) ->
     ],
     ids=str,
 )
-def test_values_that_make_no_sense_are_refused_at_once(options: dict[str, Any], words: str) -> None:
+def test_invalid_bounds_are_refused_by_the_constructor(options: dict[str, Any], words: str) -> None:
     classes: list[Callable[..., object]] = [NASQueue, BlockingNASQueue]
     for cls in classes:
         with pytest.raises(InvalidOptionError, match=words):

@@ -1,4 +1,4 @@
-"""push and pop: the seed's promises, on a real server and on every transport."""
+"""push and pop: what the README of `nas_queue` promises, and what nasq adds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_what_is_pushed_is_popped_in_order(kit: Kit) -> None:
         assert await queue.pop() is None
 
 
-async def test_the_seeds_first_test(kit: Kit) -> None:
+async def test_the_first_example_of_nas_queue(kit: Kit) -> None:
     queue = kit.queue()
     await queue.connect()
     await queue.push("test", "Hello")
@@ -51,7 +51,7 @@ async def test_the_seeds_first_test(kit: Kit) -> None:
     await queue.disconnect()
 
 
-async def test_the_seeds_second_test_needs_no_sleep_after_subscribing(kit: Kit) -> None:
+async def test_the_second_example_of_nas_queue_needs_no_sleep_after_subscribing(kit: Kit) -> None:
     queue = kit.queue()
     await queue.connect()
     await queue.subscribe_and_queue("events")
@@ -88,7 +88,7 @@ async def test_a_pushed_message_is_in_this_queue_exactly_once(
         assert await queue.pop(timeout=0.05) is None
 
 
-async def test_in_a_group_of_two_queues_one_of_them_has_it_once(kit: Kit) -> None:
+async def test_in_a_group_of_two_queues_one_of_them_receives_it_once(kit: Kit) -> None:
     async with kit.queue() as first, kit.queue() as second:
         for queue in (first, second):
             await queue.subscribe_and_queue("work", queue_group="workers")
@@ -188,7 +188,7 @@ async def test_unicode_subjects_and_headers_come_back(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("subscribed", [False, True])
-async def test_a_message_is_the_seeds_dictionary(kit: Kit, subscribed: bool) -> None:
+async def test_a_message_has_the_keys_that_nas_queue_documents(kit: Kit, subscribed: bool) -> None:
     async with kit.queue() as queue:
         if subscribed:
             await queue.subscribe_and_queue("a")
@@ -282,7 +282,7 @@ async def test_bad_headers_are_refused(kit: Kit, headers: Any, error: type[Excep
         assert queue.stats().messages_out == 0
 
 
-async def test_payload_and_headers_together_are_bound_by_max_payload(kit: Kit) -> None:
+async def test_payload_and_headers_together_are_limited_by_max_payload(kit: Kit) -> None:
     async with kit.queue() as queue:
         with pytest.raises(PayloadTooLargeError, match="max_payload of 1048576"):
             await queue.push("a", b"x" * (1024 * 1024 + 1))
@@ -311,20 +311,20 @@ async def test_pop_waits_for_the_first_message(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, 0.01, None])
-async def test_pop_of_an_empty_queue_gives_none(kit: Kit, timeout: float | None) -> None:
+async def test_pop_of_an_empty_queue_returns_none(kit: Kit, timeout: float | None) -> None:
     async with kit.queue() as queue:
         assert await queue.pop(timeout=timeout) is None
         assert await queue.pop_many(5, timeout=timeout) == []
 
 
 @pytest.mark.parametrize("timeout", [-1, math.nan])
-async def test_a_timeout_that_makes_no_sense_is_refused(kit: Kit, timeout: float) -> None:
+async def test_an_invalid_timeout_is_refused(kit: Kit, timeout: float) -> None:
     async with kit.queue() as queue:
         with pytest.raises(InvalidOptionError, match="timeout"):
             await queue.pop(timeout=timeout)
 
 
-async def test_pop_many_takes_what_is_there_and_no_more(kit: Kit) -> None:
+async def test_pop_many_returns_at_most_the_messages_that_are_there(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.push_many("a", [str(n) for n in range(10)])
         assert [m.text for m in await queue.pop_many(4)] == ["0", "1", "2", "3"]
@@ -333,7 +333,7 @@ async def test_pop_many_takes_what_is_there_and_no_more(kit: Kit) -> None:
             await queue.pop_many(0)
 
 
-async def test_push_many_counts_and_stops_at_the_first_bad_one(kit: Kit) -> None:
+async def test_push_many_returns_the_count_and_stops_at_the_first_bad_message(kit: Kit) -> None:
     async with kit.queue() as queue:
         assert await queue.push_many("a", (str(n) for n in range(500))) == 500
         assert queue.queue_size() == 500
@@ -351,7 +351,7 @@ async def test_iteration_ends_when_the_queue_is_disconnected_and_empty(kit: Kit)
 
     async def consumer() -> None:
         async for message in queue:
-            seen.append(message.text)  # noqa: PERF401 - the closer looks at it meanwhile
+            seen.append(message.text)  # noqa: PERF401 - the closer reads it meanwhile
 
     async def closer() -> None:
         await kit.until(lambda: len(seen) == 3)
@@ -361,7 +361,7 @@ async def test_iteration_ends_when_the_queue_is_disconnected_and_empty(kit: Kit)
     assert seen == ["1", "2", "3"]
 
 
-async def test_the_local_queue_outlives_the_connection(kit: Kit) -> None:
+async def test_the_local_queue_can_be_popped_after_disconnecting(kit: Kit) -> None:
     queue = kit.queue()
     await queue.connect()
     await queue.push_many("a", ["1", "2"])
@@ -380,7 +380,7 @@ async def test_clear_queue_removes_everything(kit: Kit) -> None:
         assert queue.get_namespace() == kit.namespace
 
 
-async def test_waiting_on_a_queue_that_was_never_connected_says_to_connect(kit: Kit) -> None:
+async def test_waiting_on_a_queue_that_was_never_connected_raises(kit: Kit) -> None:
     queue = kit.queue()
     assert await queue.pop() is None
     for call in (
@@ -397,7 +397,7 @@ async def test_waiting_on_a_queue_that_was_never_connected_says_to_connect(kit: 
     await queue.disconnect()
 
 
-async def test_stats_count_what_went_through(kit: Kit) -> None:
+async def test_stats_count_messages_and_bytes(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("a")
         await queue.push("a", "12345")
@@ -410,8 +410,8 @@ async def test_stats_count_what_went_through(kit: Kit) -> None:
         assert (stats.dropped, stats.unsent, stats.unrouted, stats.reconnects) == (0, 0, 0, 0)
 
 
-async def test_a_tight_pop_loop_lets_the_queue_run(kit: Kit) -> None:
-    """The seed's `while True: log_entry = await log_queue.pop()`."""
+async def test_a_pop_loop_without_a_timeout_lets_the_connection_run(kit: Kit) -> None:
+    """`while True: log_entry = await log_queue.pop()` in the README of `nas_queue`."""
     async with kit.queue() as queue, kit.queue() as other:
         await queue.subscribe_and_queue("logs")
         await other.push("logs", "entry")
@@ -441,10 +441,10 @@ async def test_a_broken_header_block_of_another_client_is_delivered_and_marked(k
         await queue.flush()
 
 
-def test_a_message_keeps_its_time_when_its_queue_is_opened_in_another_run(
+def test_a_message_keeps_its_time_when_its_queue_connects_in_another_run(
     server: LocalServer,
 ) -> None:
-    """trio's clock is another one in each run."""
+    """trio has another clock in each run."""
     queue = NASQueue(port=server.port, namespace="reopened")
 
     async def push() -> None:

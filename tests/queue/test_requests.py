@@ -1,4 +1,4 @@
-"""request, respond, drain, flush."""
+"""request, respond, reply_to, flush, drain and unsubscribe."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_hundred_requests_in_flight_get_their_own_replies(kit: Kit) -> N
         assert results[1:] == list(range(100))
 
 
-async def test_a_request_that_nobody_hears_fails_at_once(kit: Kit) -> None:
+async def test_a_request_without_a_subscriber_fails_at_once(kit: Kit) -> None:
     async with kit.queue() as queue:
         with pytest.raises(NoRespondersError, match="nobody"):
             await queue.request("nobody", "x", timeout=30.0)
@@ -86,8 +86,8 @@ async def test_a_request_that_nobody_answers_times_out(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, math.nan, "1"])
-async def test_a_timeout_that_makes_no_sense_does_nothing(kit: Kit, timeout: float) -> None:
-    """It was looked at last: the request was on its way, and drain had closed the queue."""
+async def test_a_call_with_an_invalid_timeout_has_no_effect(kit: Kit, timeout: float) -> None:
+    """The timeout was checked last, after the request was sent and drain had closed the queue."""
     async with kit.queue() as queue:
         await queue.subscribe_and_queue("a")
         for call in (
@@ -101,7 +101,7 @@ async def test_a_timeout_that_makes_no_sense_does_nothing(kit: Kit, timeout: flo
         assert queue.stats().messages_out == 0
 
 
-async def test_respond_to_a_message_without_reply_says_so(kit: Kit) -> None:
+async def test_respond_refuses_a_message_without_a_reply_subject(kit: Kit) -> None:
     async with kit.queue() as queue:
         await queue.push("a", "x")
         message = await queue.pop()
@@ -112,7 +112,7 @@ async def test_respond_to_a_message_without_reply_says_so(kit: Kit) -> None:
             await queue.respond({"reply_to": "b"}, "y")  # type: ignore[arg-type]  # on purpose
 
 
-async def test_reply_to_a_subject_of_the_namespace(kit: Kit) -> None:
+async def test_a_reply_subject_can_be_in_the_namespace(kit: Kit) -> None:
     async with kit.queue() as queue, kit.queue() as other:
         await other.subscribe_and_queue("ask")
         await queue.subscribe_and_queue("answers.*")
@@ -144,7 +144,7 @@ async def test_request_headers_arrive(kit: Kit) -> None:
         assert (await kit.gather(serve, ask))[1] == "Ada"
 
 
-async def test_flush_means_that_the_server_has_it(kit: Kit) -> None:
+async def test_flush_returns_when_the_server_has_everything(kit: Kit) -> None:
     async with kit.queue() as queue, kit.queue() as other:
         await other.subscribe_and_queue("a")
         for n in range(2000):
@@ -167,7 +167,7 @@ async def test_disconnect_sends_what_was_pushed(kit: Kit) -> None:
         assert queue.stats().unsent == 0
 
 
-async def test_drain_keeps_what_was_under_way_and_sends_everything(kit: Kit) -> None:
+async def test_drain_receives_and_sends_everything_that_is_on_its_way(kit: Kit) -> None:
     async with kit.queue() as other:
         await other.subscribe_and_queue("out")
         queue = kit.queue()
@@ -212,12 +212,12 @@ async def test_unsubscribe_ends_one_or_all(kit: Kit) -> None:
         assert queue.queue_size() == 0
 
 
-async def test_a_first_request_that_is_refused_keeps_nothing_from_being_sent(kit: Kit) -> None:
+async def test_a_refused_first_request_does_not_delay_a_publish(kit: Kit) -> None:
     async with kit.queue() as queue, kit.queue() as other:
         await other.subscribe_and_queue("b")
         with pytest.raises(PayloadTooLargeError):
             await queue.request("svc", b"x" * (2 << 20))
-        # It had subscribed to the replies: that was the first of the output, and had to be sent.
+        # The request had subscribed to the replies, but no write was scheduled for that frame.
         begun = time.monotonic()
         await queue.publish("b", b"1")
         assert await other.pop(timeout=10.0) is not None

@@ -1,4 +1,4 @@
-"""A second kind of queue on a session: what NASQueue does not need to repeat."""
+"""A second kind of queue on a session, to show what a facade does not have to repeat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import Kit
 
 
 class Echo(Facade):
-    """Sends frames to itself; keeps no messages."""
+    """Sends messages to itself and keeps none."""
 
     def __init__(self, port: int) -> None:
         self._session = Session(ClientOptions(servers=[server_at("127.0.0.1", port)]))
@@ -76,8 +76,8 @@ async def test_another_facade_that_is_dropped_warns(async_kit: Kit) -> None:
     echo: Echo | None = Echo(async_kit.server.port)
     assert echo is not None
     assert await echo.connect()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         echo = None
         gc.collect()
-    assert [str(one.message) for one in told if "<Echo> was dropped" in str(one.message)]
+    assert [str(one.message) for one in caught if "<Echo> was dropped" in str(one.message)]

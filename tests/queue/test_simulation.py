@@ -1,4 +1,4 @@
-"""`nasq.testing.Simulation`: what a seed decides, how a hang is told, and that a run repeats."""
+"""`nasq.testing.Simulation`: what the seed decides, that runs repeat, and reports of hangs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nasq_transports import memory
 
 
 def stormy_run(seed: int) -> str:
-    """All that chance decides, at once: everything that happened in one run, with its time."""
+    """Everything that happened in a run with random chunks, delays and cuts, with its time."""
     simulation = Simulation(seed, chop=40, delay=0.2, cuts=0.01)
     seen: list[str] = []
 
@@ -53,7 +53,7 @@ def stormy_run(seed: int) -> str:
 def test_a_seed_replays_exactly_in_another_process_too() -> None:
     here = stormy_run(11)
     assert stormy_run(11) == here
-    assert "Reconnected" in here, "the cuts, and the jitter of what followed, are part of it"
+    assert "Reconnected" in here, "no connection broke in this run"
     program = f"from {__name__} import stormy_run; print(stormy_run(11))"
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -74,7 +74,7 @@ def test_another_seed_is_another_run() -> None:
 def chunks_read(
     seed: int, *, chop: int | None = None, delay: float = 0.0
 ) -> list[tuple[float, int]]:
-    """When the client got how many bytes."""
+    """The time and size of each chunk that the client received."""
     simulation = Simulation(seed, chop=chop, delay=delay)
     chunks: list[tuple[float, int]] = []
 
@@ -83,11 +83,11 @@ def chunks_read(
             client = simulation.links[0].client
             receive = client.receive_data
 
-            def listen(attempt: int, data: bytes, now: float) -> None:
+            def record(attempt: int, data: bytes, now: float) -> None:
                 chunks.append((now, len(data)))
                 receive(attempt, data, now)
 
-            client.receive_data = listen  # type: ignore[method-assign]  # to look on
+            client.receive_data = record  # type: ignore[method-assign]  # to record the chunks
             await queue.subscribe_and_queue("a")
             for n in range(30):
                 await queue.publish("a", n)
@@ -105,14 +105,14 @@ def test_the_seed_draws_the_size_of_each_chunk() -> None:
     assert set(one) == set(range(1, 10))
 
 
-def test_the_seed_draws_each_delay_and_the_order_stays() -> None:
+def test_the_seed_draws_each_delay_and_the_order_is_kept() -> None:
     one, other = ([when for when, _ in chunks_read(seed, delay=0.5)] for seed in (1, 2))
     assert one != other
     assert one == sorted(one)
     assert len(set(one)) > 3
 
 
-def test_the_seed_draws_the_cuts_and_what_was_flushed_is_there() -> None:
+def test_the_seed_draws_the_cuts_and_flushed_messages_arrive() -> None:
     def run(seed: int) -> int:
         simulation = Simulation(seed, cuts=0.05)
         flushed: list[int] = []
@@ -129,7 +129,7 @@ def test_the_seed_draws_the_cuts_and_what_was_flushed_is_there() -> None:
                     flushed.append(n)
                 assert await queue.wait_connected(60.0)
                 got = [m.json() for m in await queue.pop_many(100)]
-                assert got == sorted(set(got)), "in order, and nothing twice"
+                assert got == sorted(set(got)), "a message came twice or out of order"
                 assert set(flushed) <= set(got)
                 return queue.stats().reconnects
 
@@ -140,7 +140,7 @@ def test_the_seed_draws_the_cuts_and_what_was_flushed_is_there() -> None:
     assert len(set(reconnects)) > 3
 
 
-def test_a_connection_is_cut_by_hand() -> None:
+def test_cut_breaks_every_connection() -> None:
     simulation = Simulation()
     events: list[Notice] = []
 
@@ -159,7 +159,7 @@ def test_a_connection_is_cut_by_hand() -> None:
     ]
 
 
-def test_a_deadlock_tells_the_state_of_everyone_who_waits() -> None:
+def test_a_deadlock_error_lists_each_task_and_connection() -> None:
     simulation = Simulation(seed=5)
 
     async def consumer(queue: NASQueue) -> None:
@@ -169,7 +169,7 @@ def test_a_deadlock_tells_the_state_of_everyone_who_waits() -> None:
         await queue.request("a", "never answered", timeout=None)
 
     async def broken() -> None:
-        raise LookupError("a bug of the test's")
+        raise LookupError("a bug in the test")
 
     async def main() -> None:
         async with NASQueue(transport=simulation.transport) as queue:
@@ -185,23 +185,23 @@ def test_a_deadlock_tells_the_state_of_everyone_who_waits() -> None:
 
     with pytest.raises(DeadlockError) as caught:
         simulation.run(main())
-    told = str(caught.value).splitlines()
-    assert told[0] == "nothing more happens before the end of this run at 3600 s"
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "nothing more happens before the end of this run at 3600 s"
     wanted = [
         r"  main: <Op pending> without a deadline, in main:\d+ > pop:\d+ > pop:\d+ > .*",
         r"  asker: <PendingReply pending> without a deadline, in asker:\d+ > request:\d+ > .*",
         r"  consumer 0: <Op pending> without a deadline, in consumer:\d+ > pop:\d+ > .*",
         r"  consumer 1: <Op pending> without a deadline, .*",
-        r"  broken: failed: LookupError\(\"a bug of the test's\"\)",
+        r"  broken: failed: LookupError\('a bug in the test'\)",
         r"  sleeper: inf s to pass, in sleep:\d+",
         r"  connection 1: <Client connected, 2 subscriptions, 1 requests, 0 bytes not handed over>",
     ]
-    assert len(told) == 1 + len(wanted)
-    for line, pattern in zip(told[1:], wanted, strict=True):
+    assert len(lines) == 1 + len(wanted)
+    for line, pattern in zip(lines[1:], wanted, strict=True):
         assert re.fullmatch(pattern, line), line
 
 
-def test_running_in_a_circle_is_a_hang_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_in_which_no_time_passes_is_a_hang_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_MAX_STEPS", 1000)
     simulation = Simulation()
 
@@ -214,7 +214,7 @@ def test_running_in_a_circle_is_a_hang_too(monkeypatch: pytest.MonkeyPatch) -> N
         simulation.run(main())
 
 
-def test_whatever_fails_says_how_to_see_it_again() -> None:
+def test_an_error_has_a_note_that_says_how_to_replay_the_run() -> None:
     simulation = Simulation(42, chop=7, cuts=0.5)
 
     async def main() -> None:
@@ -225,7 +225,7 @@ def test_whatever_fails_says_how_to_see_it_again() -> None:
     assert caught.value.__notes__ == ["to replay this run: Simulation(seed=42, chop=7, cuts=0.5)"]
 
 
-def test_what_a_spawned_task_raises_is_not_lost() -> None:
+def test_run_raises_the_error_of_a_spawned_task() -> None:
     async def fails() -> None:
         raise ValueError("unseen")
 

@@ -1,4 +1,4 @@
-"""BlockingNASQueue: safe from any thread, and the same face as NASQueue."""
+"""BlockingNASQueue: safe from any thread and in signal handlers, with the methods of NASQueue."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from nasq_proto import Head, Held
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that nothing announces."""
+    """Poll a condition until it is true."""
     end = time.monotonic() + 10.0
     while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
+        assert time.monotonic() < end, "the condition was not true in time"
         time.sleep(0.001)
 
 
@@ -63,7 +63,7 @@ def test_eight_threads_push_and_pop_on_one_queue(server: LocalServer) -> None:
                 assert mine == sorted(mine)
 
 
-def test_threads_that_wait_are_woken_by_disconnect(server: LocalServer) -> None:
+def test_disconnect_wakes_the_threads_that_wait(server: LocalServer) -> None:
     queue = BlockingNASQueue(server.host, server.port, namespace="threads2")
     queue.connect()
     results: list[object] = []
@@ -80,7 +80,7 @@ def test_threads_that_wait_are_woken_by_disconnect(server: LocalServer) -> None:
     assert results == [None] * 4
 
 
-def test_connecting_and_disconnecting_leaves_no_thread(server: LocalServer) -> None:
+def test_disconnect_ends_all_threads(server: LocalServer) -> None:
     before = set(threading.enumerate())
     for _ in range(20):
         with BlockingNASQueue(server.host, server.port) as queue:
@@ -88,7 +88,7 @@ def test_connecting_and_disconnecting_leaves_no_thread(server: LocalServer) -> N
     until(lambda: not set(threading.enumerate()) - before)
 
 
-def test_for_in_a_thread_ends_with_the_queue(server: LocalServer) -> None:
+def test_a_for_loop_ends_when_the_queue_is_disconnected_and_empty(server: LocalServer) -> None:
     with BlockingNASQueue(server.host, server.port, namespace="threads3") as queue:
         queue.push_many("a", ["1", "2"])
     assert [message.text for message in queue] == ["1", "2"]
@@ -111,13 +111,13 @@ def test_ctrl_c_ends_a_pop_that_waits(server: LocalServer) -> None:
 import math, threading, time
 from nasq import BlockingNASQueue
 
-def tell():
+def report():
     while not queue._queue._inbox._waiters:
         time.sleep(0.001)
     print("waiting", flush=True)
 
 with BlockingNASQueue({server.host!r}, {server.port}) as queue:
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=report, daemon=True).start()
     try:
         queue.pop(timeout=math.inf)
     except KeyboardInterrupt:
@@ -139,7 +139,7 @@ with BlockingNASQueue({server.host!r}, {server.port}) as queue:
     assert process.returncode == 0
 
 
-def test_a_process_that_ends_with_a_connection_open_exits_at_once(server: LocalServer) -> None:
+def test_a_process_exits_at_once_with_an_open_connection(server: LocalServer) -> None:
     script = f"""
 from nasq import BlockingNASQueue
 queue = BlockingNASQueue({server.host!r}, {server.port})
@@ -153,10 +153,10 @@ queue.push("a", "x")
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalServer) -> None:
-    """KeyboardInterrupt ends the call it hits; everyone else goes on.
+def test_an_interrupted_push_or_pop_releases_its_locks(server: LocalServer) -> None:
+    """A KeyboardInterrupt ends only the call that it interrupts.
 
-    (What Python says of a coroutine that was interrupted before its first step is no fault.)
+    Python's warning about a coroutine that was interrupted before its first step is ignored.
     """
     interrupted = 0
 
@@ -185,7 +185,7 @@ def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalS
             signal.signal(signal.SIGALRM, before)
         done = threading.Event()
 
-        def go_on() -> None:
+        def use_again() -> None:
             use(queue)
             for _ in range(10):
                 with suppress(ConnectionLostError):
@@ -193,13 +193,13 @@ def test_a_signal_anywhere_in_a_push_or_pop_leaves_the_locks_free(server: LocalS
                     done.set()
                     break
 
-        threading.Thread(target=go_on, daemon=True).start()
-        assert done.wait(30), "a lock was left behind"
+        threading.Thread(target=use_again, daemon=True).start()
+        assert done.wait(30), "a lock was not released"
     assert interrupted > 100
 
 
-def test_a_message_that_another_thread_takes_first_is_no_error() -> None:
-    """Between seeing and taking it: a moment that threads rarely meet, so it is made."""
+def test_a_message_that_another_thread_pops_first_is_not_an_error() -> None:
+    """Another thread pops between the check and the pop, a moment that is rare without help."""
     queue = BlockingNASQueue()
     inbox, session = queue._queue._inbox, queue._session
     inbox.put(Head("default.a", b"", None, 0, 1), b"x", 0.0)
@@ -214,7 +214,7 @@ def test_a_message_that_another_thread_takes_first_is_no_error() -> None:
     assert queue.queue_size() == 0
 
 
-def test_many_threads_that_pop_find_every_message_once(server: LocalServer) -> None:
+def test_concurrent_pops_return_every_message_once(server: LocalServer) -> None:
     total = 20_000
     taken: list[list[int]] = [[] for _ in range(4)]
     interval = sys.getswitchinterval()
@@ -239,7 +239,7 @@ def test_many_threads_that_pop_find_every_message_once(server: LocalServer) -> N
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
-def test_a_signal_handler_may_use_the_queue_that_it_interrupts(server: LocalServer) -> None:
+def test_a_signal_handler_may_use_the_queue_that_it_interrupted(server: LocalServer) -> None:
     handled = 0
 
     with BlockingNASQueue(port=server.port, namespace="handler") as queue:
@@ -264,7 +264,7 @@ def test_a_signal_handler_may_use_the_queue_that_it_interrupts(server: LocalServ
     assert handled > 100
 
 
-def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
+def test_a_blocking_overflow_policy_reads_again_after_an_interrupted_pop(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
@@ -292,7 +292,7 @@ def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
             with pytest.raises(KeyboardInterrupt):
                 queue.pop_many(8)
         for _ in range(10):
-            with suppress(ConnectionLostError):  # the price of an interruption in mid-call
+            with suppress(ConnectionLostError):  # an interrupted call may cost the connection
                 queue.flush()
                 break
         for _ in range(20):
@@ -307,7 +307,7 @@ def test_a_queue_that_blocks_reads_on_though_a_pop_was_interrupted(
         assert queue.pop(timeout=5.0) is not None, "it stopped reading for good"
 
 
-def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
+def test_a_push_that_waits_for_the_next_connection_does_not_keep_the_thread_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pushed = False
@@ -320,7 +320,7 @@ def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
             return super().select(timeout)
 
     monkeypatch.setattr(selectors, "DefaultSelector", Watched)
-    # Nothing to do between two attempts, which are far apart.
+    # There is nothing to do between two attempts, which are far apart.
     policy = ReconnectPolicy(delay=60.0, max_delay=60.0)
     with LocalServer() as local:
         queue = BlockingNASQueue(port=local.port, namespace="idle", reconnect=policy)
@@ -335,8 +335,8 @@ def test_a_push_that_is_kept_for_the_next_connection_keeps_no_thread_busy(
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_queue_that_was_interrupted_anywhere_can_be_flushed(server: LocalServer) -> None:
-    """It may have lost its connection, and says so; it waits for no answer that can't come."""
+def test_a_queue_can_be_flushed_after_any_interruption(server: LocalServer) -> None:
+    """It may raise because the connection was lost, but it never waits without end."""
     rng = random.Random(3)
 
     def interrupt(*_: object) -> None:
@@ -368,15 +368,15 @@ def test_a_queue_that_was_interrupted_anywhere_can_be_flushed(server: LocalServe
 
 
 def test_no_signal_is_handled_between_a_push_and_its_lock() -> None:
-    """`_send_now` relies on it: what is owned in its `except` was taken by itself.
+    """`_send_now` relies on this: a lock that it owns in its `except` was acquired by itself.
 
-    CPython handles signals behind a call, at the start of a function and where a loop jumps back.
+    CPython handles signals after a call, at the start of a function and where a loop jumps back.
     """
     code = dis.Bytecode(BlockingNASQueue._send_now)
     steps = list(code)
     entries = code.exception_entries  # type: ignore[attr-defined]  # since 3.11
     first = min(entries, key=lambda entry: entry.start)
-    # The lock is asked for at the start of the block, and released right behind it.
+    # The lock is acquired at the start of the block, and released right after it.
     end = max(entry.end for entry in entries if entry.target == first.target)
     for at, method in ((first.start, "acquire"), (end, "release")):
         names = []
