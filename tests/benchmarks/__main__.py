@@ -1,4 +1,4 @@
-"""Every row of the performance table, side by side with the peers that can be imported.
+"""Measure every row of the performance tables, for nasq and the other clients that are installed.
 
     python -m tests.benchmarks [--rows TEXT] [--repeat N] [--scale X] [--details]
                                [--beside CHECKOUT] [--json FILE] [--markdown FILE]
@@ -71,10 +71,10 @@ def _measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     ) as progress:
         task = progress.add_task("", total=total(rows, options.repeat, earlier), completed=-1)
 
-        def tell(row: str, contender: str) -> None:
+        def report(row: str, contender: str) -> None:
             progress.update(task, advance=1, description=f"{row}: {contender}")
 
-        results = run(rows, options.repeat, options.scale, tell, earlier)
+        results = run(rows, options.repeat, options.scale, report, earlier)
     if earlier is not None:
         earlier.close()
     versions = {peer: importlib.metadata.version(peer) for peer in PEERS if installed(peer)}
@@ -117,7 +117,7 @@ def main() -> None:
         report = _measure(options, console)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    # A file may have rows that are gone.
+    # A file may have rows that no longer exist.
     results: Results = {k: v for k, v in report["results"].items() if k in BY_NAME}
     found = summaries(results)
     shown = grids(found)

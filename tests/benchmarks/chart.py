@@ -1,4 +1,4 @@
-"""The ratios as a picture: plain SVG, written here, with no library.
+"""Draw the ratios as a picture: plain SVG, written without a library.
 
 Each row is a bar from nats-py's speed (1) to nasq's, on a logarithmic axis; the other peers are
 marks, and the goal is a tick. Where less is better the ratio is turned around, so that further
@@ -24,7 +24,7 @@ _RIGHT: Final = 796
 _TOP: Final = 98
 _LINE: Final = 21
 _GAP: Final = 30
-# The ends of the axis, as powers of two. A mark outside is drawn at the end, with its number.
+# The ends of the axis, as powers of two. A mark outside is drawn at the end with its number.
 _LEAST: Final = -2
 _MOST: Final = 6
 _GROUPS: Final = {
@@ -72,7 +72,7 @@ _SHAPES: Final = """
   .goal { stroke-width: 1.5; }
   .natsio, .nats-core { stroke-width: 1.5; }
 """
-# Written out for each mode: not everything that shows an SVG knows variables.
+# The colours are repeated for each mode, since some programs that show SVG have no variables.
 _COLOURS: Final = """
   .paper {{ fill: {paper}; stroke: {frame}; }}
   text {{ fill: {ink}; }} .soft {{ fill: {soft}; }}
@@ -90,7 +90,7 @@ def style() -> str:
 
 
 def draw(found: Sequence[Summary], about: str) -> str:
-    """The picture. `about` stands below it."""
+    """Return the picture, with `about` below it."""
     shown = [
         summary
         for summary in found
@@ -181,7 +181,7 @@ def _row(summary: Summary, y: float) -> Iterable[str]:
     if goal is not None:
         yield _goal(_x(goal), y)
         marks.append(_x(goal))
-    # The number stands right of the bar, and of a mark that would be in its way.
+    # The number is to the right of the bar, and of a mark that it would cover.
     x = max(one, end)
     for mark in sorted(marks):
         if x - 6 <= mark < x + 52:
@@ -190,7 +190,7 @@ def _row(summary: Summary, y: float) -> Iterable[str]:
 
 
 def _goal_speed(summary: Summary) -> float | None:
-    """The furthest of a row's goals, as a multiple of nats-py's speed."""
+    """The highest of a row's goals, as a multiple of nats-py's speed."""
     speeds = [_speed_of(summary, goal) for goal in summary.row.goals]
     return max((speed for speed in speeds if speed is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""Which contenders can be measured here, and why others can not."""
+"""Which contenders can be measured here, and why the others can't."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 from .rows import Row
 
-# What must be importable, where it is not part of nasq or of Python. nats-core and nats-py share
-# the package `nats`, so the name of a part of each is asked for.
+# The module that must be importable, for contenders outside of nasq and Python. nats-core and
+# nats-py share the package `nats`, so for these it is a module inside it.
 _NEEDS: Final = {
     "uvloop": "uvloop",
     "trio": "trio",
@@ -16,7 +16,7 @@ _NEEDS: Final = {
     "natsio": "natsio",
     "nats-core": "nats.client",
 }
-# A contender that can't do what a row asks for, by the row's name.
+# The contenders that can't do what a row measures, by the row's name.
 _CANNOT: Final = {
     ("one-byte chunks", "nats-core"): "its parser awaits a StreamReader: an event loop is timed",
     ("respond", "nats-core"): "it has no such method",
@@ -28,7 +28,7 @@ def installed(contender: str) -> bool:
     module = _NEEDS.get(contender)
     try:
         return module is None or importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it
+    except ModuleNotFoundError:  # the package that contains it is missing
         return False
 
 

@@ -1,6 +1,6 @@
-"""Bytes in, messages out, with no connection: nasq's decoder and the peers' parsers.
+"""Measure nasq's decoder and the other clients' parsers, without a connection.
 
-Each is fed a list of chunks. Its results are dropped.
+Each decodes a list of chunks, and its results are dropped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHORT_HMSG = (
     + b"x" * 16
     + b"\r\n"
 )
-# More subjects than any cache of lines keeps.
+# More subjects than any cache of control lines keeps.
 SUBJECTS = 20_000
 
 Feed = Callable[[list[bytes]], Awaitable[Span]]
@@ -78,7 +78,7 @@ class _NatsPy:
         self._parser = Parser(self)
 
     async def _process_msg(self, *args: Any) -> None:
-        """What the parser calls for each message."""
+        """Called by the parser for each message."""
 
     async def feed(self, chunks: list[bytes]) -> Span:
         parse = self._parser.parse
@@ -106,7 +106,7 @@ class _Natsio:
 
 
 class _NatsCore:
-    """Its parser pulls from a StreamReader: a task does, woken once for each chunk."""
+    """Its parser reads from a StreamReader, in a task that is woken once for each chunk."""
 
     def __init__(self) -> None:
         nats_core_alone()
@@ -192,7 +192,7 @@ def drip(contender: str, count: int) -> Sample:
 
 
 def growth(contender: str, count: int) -> Sample:
-    """Return the time for 64 MiB divided by that for 33: 1.9 if it is linear, 3.8 if it is square.
+    """Return the time for 64 MiB divided by that for 33 MiB: 1.9 if linear, 3.8 if quadratic.
 
     The smaller one has at least 33 MiB and goes first: the system's allocator reuses freed blocks
     of up to 32 MiB, which is faster than new memory.
@@ -206,7 +206,7 @@ def _drip(contender: str, count: int, mib: int) -> Sample:
     chunks = _cut(b"MSG b.a 1 %d\r\n" % size + bytes(size) + b"\r\n", CHUNK)
 
     async def main() -> Span:
-        # The fastest of them: the first ones are about getting memory from the system.
+        # The fastest one, since the first ones have to get memory from the system.
         spans: list[Span] = [await DECODERS[contender]().feed(chunks) for _ in range(count)]
         return min(spans, key=lambda span: span.seconds)
 

@@ -1,10 +1,10 @@
-"""How a number is written: three digits that mean something, and a letter for the rest."""
+"""Format numbers with three significant digits and a letter for the magnitude."""
 
 from __future__ import annotations
 
 
 def short(value: float) -> str:
-    """A figure.
+    """Format a figure.
 
     >>> [short(v) for v in (1_234_567, 998_765, 12_345, 1_234, 345.6, 12.3, 1.234)]
     ['1.23M', '999k', '12.3k', '1.23k', '346', '12.3', '1.23']
@@ -17,7 +17,7 @@ def short(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """A ratio.
+    """Format a ratio.
 
     >>> ratio(12.34), ratio(0.1234)
     ('12.3', '0.12')

@@ -1,7 +1,7 @@
-"""What importing costs: a fresh interpreter that does, against one that does nothing.
+"""Measure imports: a fresh interpreter that imports a client, against one that does nothing.
 
-Everyone's modules are compiled beforehand, as an installer does: a checkout that nothing compiled
-would be measured with the compiler.
+All modules are compiled before, as an installer does. Otherwise the compiler would be measured as
+well for a client that runs from a checkout.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def import_time(contender: str, count: int, module: str) -> Sample:
     code = _CODE[contender] if contender in PEERS else f"import {module}"
     bare = "pass"
     if contender == "nats-core":
-        # Without nats-py, in whose package it lives. Having it so costs imports of ours, which are
-        # then a part of the interpreter that does nothing.
+        # Without nats-py, whose package it shares. This needs a few imports, so the interpreter
+        # that does nothing makes them as well.
         code, bare = _ALONE + code, _ALONE
-    # Not above: whatever a worker imports is measured with everything else.
+    # Imported here, since the imports of a worker count in every other measurement.
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as compiled:

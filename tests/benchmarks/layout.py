@@ -10,12 +10,12 @@ from .figures import short
 from .rows import BEST_PEER, BOUNDS, EARLIER, NASQ, PEERS
 from .verdicts import Summary, Verdict
 
-# The unit that is not written behind a row's name.
+# The unit that is not written after a row's name.
 MOST_ROWS = "msg/s"
 
 
 class Cell(NamedTuple):
-    """A figure, and where a goal goes with it the goal and whether it is reached."""
+    """A figure; if it has a goal, also the goal and whether it is reached."""
 
     text: str = ""
     goal: str = ""
@@ -33,7 +33,7 @@ class Grid(NamedTuple):
 
 
 def grids(found: Sequence[Summary]) -> list[Grid]:
-    """All tables that have a line. None is wide: 80 columns are enough."""
+    """All tables that have at least one line. Each fits 80 columns."""
     made = (_beside_peers(found), _transports(found), _bounds(found), _beside_earlier(found))
     return [grid for grid in made if grid.lines]
 
@@ -93,7 +93,7 @@ def _beside_earlier(found: Sequence[Summary]) -> Grid:
     )
 
 
-# Whom a bound is for, where it is not for whom the goals are.
+# The contender that a bound applies to, if it is not the one that the goals apply to.
 _BOUND_OF: Final[dict[str | None, str]] = {"raw threads": "blocking"}
 
 

@@ -1,4 +1,4 @@
-"""The figures in a page: the text between two markers is replaced."""
+"""Write the figures into a page: the text between two markers is replaced."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ END = "<!-- /figures -->"
 
 
 def refill(page: str, grids: Sequence[Grid], about: str) -> str:
-    """The page with these figures.
+    """Return the page with these figures.
 
     Raises:
-        ValueError: it has no such place, or more than one.
+        ValueError: the page does not have these markers exactly once.
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(END) < page.index(BEGIN):
         raise ValueError(f"the page must have {BEGIN} once, and {END} once after it")

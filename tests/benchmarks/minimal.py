@@ -1,4 +1,4 @@
-"""The bound of what pure Python reaches on asyncio: a client that checks nothing.
+"""A client that checks nothing, as the limit of what pure Python can reach on asyncio.
 
 It has no validation, limits, reconnecting, authentication, statistics or timeouts. It has the three
 ideas that make a client fast: publishes are joined once per turn of the loop, the length of the
@@ -19,7 +19,7 @@ from .sample import Sample, Span, median, rate
 _CRLF = b"\r\n"
 _HELLO = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n'
 _INBOX_SID = b"2"
-# Bytes that are published in one turn before the others have theirs.
+# Bytes that are published before other tasks run.
 _TURN = 128 * 1024
 _BATCH = 10_000
 _LINES = 1024
@@ -78,7 +78,7 @@ class Client(asyncio.Protocol):
     # ------------------------------------------------------------------ out
 
     def pause_writing(self) -> None:
-        """Have publishers wait, since the socket is slow."""
+        """Make publishers wait, since the socket accepts no more."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
@@ -100,7 +100,7 @@ class Client(asyncio.Protocol):
         self.transport.write(b"".join(out))
 
     async def publish(self, subject: bytes, payload: bytes) -> None:
-        """Send a message; let the others run after every 128 KiB."""
+        """Send a message; let other tasks run after every 128 KiB."""
         lines = self._publishers.get(subject) or self._publisher(subject)
         size = len(payload)
         if not self._out:
@@ -170,7 +170,7 @@ class Client(asyncio.Protocol):
             length = head[3]
             step = guess + length + 2
             first, start = at, at + guess
-            # Whatever follows with the same line is cut together with it.
+            # The messages after it that have the same control line are cut together with it.
             while at + step <= size and data.startswith(line, at):
                 at += step
             if at == first:
@@ -212,7 +212,7 @@ class Client(asyncio.Protocol):
 
 
 class Minimal:
-    """The measures of `NasqAsync` that it can be a bound for."""
+    """Those measurements of `NasqAsync` for which this client is a limit."""
 
     def _run(self, port: int, body: Callable[[Client], Awaitable[Sample]]) -> Sample:
         async def main() -> Sample:
@@ -227,7 +227,7 @@ class Minimal:
         return asyncio.run(main())
 
     def publish(self, port: int, count: int, size: int) -> Sample:
-        """Publish until the server has confirmed it all."""
+        """Publish, and wait until the server has confirmed all messages."""
 
         async def body(client: Client) -> Sample:
             payload = b"x" * size
@@ -240,7 +240,7 @@ class Minimal:
         return self._run(port, body)
 
     def push_many(self, port: int, count: int, size: int) -> Sample:
-        """The same in batches."""
+        """Publish in batches, and wait until the server has confirmed all messages."""
 
         async def body(client: Client) -> Sample:
             batch = [b"x" * size] * min(_BATCH, count)
@@ -254,7 +254,7 @@ class Minimal:
         return self._run(port, body)
 
     def receive(self, port: int, count: int, how: str) -> Sample:
-        """Take what the source sends, from asking for it on."""
+        """Receive all messages of the source. The time begins when they are requested."""
 
         async def body(client: Client) -> Sample:
             await client.subscribe(b"b.>")
@@ -270,7 +270,7 @@ class Minimal:
         return self._run(port, body)
 
     def echo(self, port: int, count: int) -> Sample:
-        """Through the server and back, on one connection."""
+        """Publish to a subject that the connection is subscribed to, and receive everything."""
 
         async def body(client: Client) -> Sample:
             await client.subscribe(b"b.a")
@@ -291,7 +291,7 @@ class Minimal:
         return self._run(port, body)
 
     def request(self, port: int, count: int, flights: int) -> Sample:
-        """Requests: the median of one after the other, or how many a second side by side."""
+        """Requests: the median time of one at a time, or the rate of concurrent ones."""
 
         async def body(client: Client) -> Sample:
             seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""nasq under asyncio, uvloop or trio, with the calls that its users would write."""
+"""nasq on asyncio, uvloop or trio, with the calls that its users would write."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 from .sample import Sample, Span, bytes_each, each, median, rate
 
 BATCH = 10_000
-# Messages that are kept before the queue is cleared: few enough for the memory of a benchmark.
+# Messages that are kept before the queue is cleared, to bound the memory of a benchmark.
 KEPT = 5_000
 
 
 class NasqAsync:
-    """One of the three, by name."""
+    """The measurements on one event loop.
+
+    Args:
+        backend: "asyncio", "uvloop" or "trio".
+    """
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
@@ -49,7 +53,7 @@ class NasqAsync:
         return NASQueue("127.0.0.1", port, namespace="b")
 
     def publish(self, port: int, count: int, size: int) -> Sample:
-        """Publish until the server has confirmed it all."""
+        """Publish, and wait until the server has confirmed all messages."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -63,7 +67,7 @@ class NasqAsync:
         return self._run(body)
 
     def push_kept(self, port: int, count: int, size: int, *, keep: bool = True) -> Sample:
-        """Push without a subscription, so that each message is kept; or publish all the same."""
+        """Push without a subscription, so that each message is kept; or publish instead."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -81,7 +85,7 @@ class NasqAsync:
         return self._run(body)
 
     def push_many(self, port: int, count: int, size: int) -> Sample:
-        """The same in batches."""
+        """Push in batches, and wait until the server has confirmed all messages."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -97,7 +101,7 @@ class NasqAsync:
         return self._run(body)
 
     def receive(self, port: int, count: int, how: str) -> Sample:
-        """Take what the source sends, from asking for it on."""
+        """Receive all messages of the source. The time begins when they are requested."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -122,7 +126,7 @@ class NasqAsync:
         return self._run(body)
 
     def respond(self, port: int, count: int) -> Sample:
-        """Answer requests that have arrived before."""
+        """Answer requests that arrived earlier."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -141,7 +145,7 @@ class NasqAsync:
         return self._run(body)
 
     def echo(self, port: int, count: int) -> Sample:
-        """Through the server and back, on one connection."""
+        """Publish to a subject that the connection is subscribed to, and receive everything."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -163,7 +167,7 @@ class NasqAsync:
         return self._run(body)
 
     def request(self, port: int, count: int, flights: int) -> Sample:
-        """Requests: the median of one after the other, or how many a second side by side."""
+        """Requests: the median time of one at a time, or the rate of concurrent ones."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:
@@ -182,7 +186,7 @@ class NasqAsync:
         return self._run(body)
 
     def held(self, port: int, count: int) -> Sample:
-        """The memory that messages take which nobody has popped yet."""
+        """The memory of messages that were not popped yet."""
 
         async def body() -> Sample:
             async with self._queue(port) as queue:

@@ -13,7 +13,7 @@ from .sample import Sample, Span, bytes_each, each, median, rate
 
 
 class NasqBlocking:
-    """The measures of `NasqAsync`; what runs side by side is threads."""
+    """The measurements of `NasqAsync`, with threads in place of tasks."""
 
     @staticmethod
     def _queue(port: int) -> Any:
@@ -30,7 +30,7 @@ class NasqBlocking:
             thread.join()
 
     def publish(self, port: int, count: int, size: int) -> Sample:
-        """Publish until the server has confirmed it all."""
+        """Publish, and wait until the server has confirmed all messages."""
         with self._queue(port) as queue:
             payload = b"x" * size
             with Span() as span:
@@ -53,7 +53,7 @@ class NasqBlocking:
         return each(span, rounds * in_round, 1e-9)
 
     def push_many(self, port: int, count: int, size: int) -> Sample:
-        """The same in batches."""
+        """Push in batches, and wait until the server has confirmed all messages."""
         with self._queue(port) as queue:
             batch = [b"x" * size] * min(BATCH, count)
             queue.subscribe_and_queue("a")  # so that nothing is kept here
@@ -65,7 +65,7 @@ class NasqBlocking:
         return rate(span, rounds * len(batch))
 
     def receive(self, port: int, count: int, how: str) -> Sample:
-        """Take what the source sends, from asking for it on."""
+        """Receive all messages of the source. The time begins when they are requested."""
         with self._queue(port) as queue:
             queue.subscribe_and_queue(">")
             seen = 0
@@ -85,7 +85,7 @@ class NasqBlocking:
         return rate(span, count)
 
     def respond(self, port: int, count: int) -> Sample:
-        """Answer requests that have arrived before."""
+        """Answer requests that arrived earlier."""
         with self._queue(port) as queue:
             queue.subscribe_and_queue(">")
             queue.publish("go", str(count))
@@ -100,7 +100,7 @@ class NasqBlocking:
         return rate(span, count)
 
     def echo(self, port: int, count: int) -> Sample:
-        """Through the server and back, on one connection."""
+        """Publish to a subject that the connection is subscribed to, and receive everything."""
         with self._queue(port) as queue:
             queue.subscribe_and_queue("a")
             payload = b"x" * 128
@@ -118,7 +118,7 @@ class NasqBlocking:
         return rate(span, count)
 
     def request(self, port: int, count: int, flights: int) -> Sample:
-        """Requests: the median of one after the other, or how many a second side by side."""
+        """Requests: the median time of one at a time, or the rate of concurrent ones."""
         with self._queue(port) as queue:
             seconds: list[float] = []
 
@@ -133,7 +133,7 @@ class NasqBlocking:
         return median(span, seconds) if flights == 1 else rate(span, len(seconds))
 
     def held(self, port: int, count: int) -> Sample:
-        """The memory that messages take which nobody has popped yet."""
+        """The memory of messages that were not popped yet."""
         with self._queue(port) as queue:
             queue.subscribe_and_queue(">")
             tracemalloc.start()

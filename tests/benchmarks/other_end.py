@@ -1,10 +1,10 @@
-"""The other end: a NATS server of pre-encoded frames, which is faster than every client.
+"""A server for the benchmarks that sends pre-encoded frames, so it is faster than every client.
 
     python -m tests.benchmarks.other_end sink|source|echo [name of the traffic]
 
-Prints its port, then serves one client after another until it is killed. `sink` swallows what
-comes and answers PING. `source` sends the traffic again and again once a publish to `go` has told
-it how many messages. `echo` answers every request with its own payload.
+It prints its port, and serves one client after another until it is killed. `sink` drops all
+messages and answers PING. `source` repeats the traffic until it has sent the number of messages
+that a publish to `go` names. `echo` answers every request with the request's payload.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ INFO = (
     b'INFO {"server_id":"BENCH","version":"2.12.0","go":"","host":"127.0.0.1","port":4222,'
     b'"headers":true,"max_payload":8388608}\r\n'
 )
-# The source sends this much at a time.
+# Bytes that the source sends at a time.
 BLOCK = 256 * 1024
 
 
 def frames(traffic: str, sid: bytes) -> list[bytes]:
-    """One round of messages for subscription `sid`."""
+    """The traffic once, for the subscription `sid`."""
     if traffic == "uniform":
         return [b"MSG b.a %b 128\r\n%b\r\n" % (sid, b"x" * 128)]
     if traffic == "large":
@@ -49,7 +49,7 @@ def frames(traffic: str, sid: bytes) -> list[bytes]:
 
 
 def sink(sock: socket.socket, traffic: str) -> None:
-    """Swallow everything. A PING is the last frame of a client's write."""
+    """Drop everything. A PING is the last frame of a client's write."""
     while data := sock.recv(1 << 20):
         pings = data.count(b"PING\r\n")
         if pings:
@@ -57,7 +57,7 @@ def sink(sock: socket.socket, traffic: str) -> None:
 
 
 def source(sock: socket.socket, traffic: str) -> None:
-    """Make the messages for the first SUB before its PING is answered; on `go` send them."""
+    """Encode the messages for the first SUB before its PING is answered, and send them on `go`."""
     held = b""
     one_round: list[bytes] = []
     while data := sock.recv(65536):
@@ -68,7 +68,7 @@ def source(sock: socket.socket, traffic: str) -> None:
             block = b"".join(one_round) * rounds
         sock.sendall(b"PONG\r\n" * data.count(b"PING\r\n"))
         match = re.search(rb"PUB \S*go +\d+\r\n(\d+)\r\n", held)
-        held = held[-4096:]  # a client that responds sends more and more
+        held = held[-4096:]  # a client that responds keeps sending
         if match:
             held = b""
             blocks, left = divmod(int(match[1]), len(one_round) * rounds)
@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[[socket.socket, str], None]] = {
 
 
 def main() -> None:
-    """Serve."""
+    """Listen, print the port, and serve clients."""
     serve, traffic = KINDS[sys.argv[1]], (sys.argv[2:] or ["uniform"])[0]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)

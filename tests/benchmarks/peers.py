@@ -1,7 +1,7 @@
-"""The other Python clients, each with the calls and the settings that its documentation has.
+"""The other Python clients, each with the calls and settings that its documentation shows.
 
-What they have in common (coroutines on asyncio, `publish`, `flush`, an async iterator) is written
-once in `Peer`. A loop here calls the client's own bound method: nothing of ours is in between.
+The common parts (coroutines on asyncio, `publish`, `flush`, an async iterator) are in `Peer`. The
+loops call bound methods of the client, without a wrapper.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Peer(ABC):
     """A client of another library.
 
     Attributes:
-        subject: where it publishes, in the type that it takes with the least work.
-        pace: after so many messages without a pause `echo` waits for a flush; 0: never. Without
-            it a client whose `publish` never suspends reads nothing until everything is written.
+        subject: the subject to publish to, in the type that takes the client the least work.
+        pace: the number of messages after which `echo` waits for a flush; 0: never. Otherwise a
+            client whose `publish` never suspends would read nothing until all is written.
         loop: the event loop to run on, "asyncio" or "uvloop".
     """
 
@@ -38,11 +38,11 @@ class Peer(ABC):
 
     @abstractmethod
     async def connect(self, port: int) -> Any:
-        """A connected client."""
+        """Return a connected client."""
 
     @abstractmethod
     async def subscribe(self, client: Any) -> Any:
-        """A subscription without bounds, as nasq's queue has none: a burst must not be dropped."""
+        """Return an unbounded subscription, like nasq's queue: no message may be dropped."""
 
     @abstractmethod
     def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -50,11 +50,11 @@ class Peer(ABC):
 
     @abstractmethod
     def pending(self, subscription: Any) -> int:
-        """Messages that nobody has taken yet."""
+        """Return the number of messages that were not taken yet."""
 
     def messages(self, subscription: Any) -> AsyncIterable[Any]:
-        """The async iterator."""
-        return subscription  # type: ignore[no-any-return]  # a peer's, of unknown type
+        """Return the async iterator."""
+        return subscription  # type: ignore[no-any-return]  # the type is the peer's
 
     def _run(self, port: int, body: Body) -> Sample:
         async def main() -> Sample:
@@ -71,7 +71,7 @@ class Peer(ABC):
         return asyncio.run(main())
 
     def publish(self, port: int, count: int, size: int) -> Sample:
-        """Publish until the server has confirmed it all."""
+        """Publish, and wait until the server has confirmed all messages."""
 
         async def body(client: Any) -> Sample:
             publish, subject, payload = client.publish, self.subject, b"x" * size
@@ -84,11 +84,11 @@ class Peer(ABC):
         return self._run(port, body)
 
     def push_many(self, port: int, count: int, size: int) -> Sample:
-        """None has it: what its users write is a loop."""
+        """Publish in a loop, since no other client has a call for this."""
         return self.publish(port, count, size)
 
     def receive(self, port: int, count: int, how: str) -> Sample:
-        """Take what the source sends. None has batches: then its iterator, which is faster."""
+        """Receive all messages of the source. In place of batches, which no peer has, iterate."""
 
         async def body(client: Any) -> Sample:
             subscription = await self.subscribe(client)
@@ -110,7 +110,7 @@ class Peer(ABC):
         return self._run(port, body)
 
     def respond(self, port: int, count: int) -> Sample:
-        """Answer requests that have arrived before."""
+        """Answer requests that arrived earlier."""
 
         async def body(client: Any) -> Sample:
             subscription = await self.subscribe(client)
@@ -131,7 +131,7 @@ class Peer(ABC):
         return self._run(port, body)
 
     def echo(self, port: int, count: int) -> Sample:
-        """Through the server and back, on one connection."""
+        """Publish to a subject that the connection is subscribed to, and receive everything."""
 
         async def body(client: Any) -> Sample:
             subscription = await self.subscribe(client)
@@ -158,7 +158,7 @@ class Peer(ABC):
         return self._run(port, body)
 
     def request(self, port: int, count: int, flights: int) -> Sample:
-        """Requests: the median of one after the other, or how many a second side by side."""
+        """Requests: the median time of one at a time, or the rate of concurrent ones."""
 
         async def body(client: Any) -> Sample:
             seconds: list[float] = []
@@ -177,7 +177,7 @@ class Peer(ABC):
         return self._run(port, body)
 
     def held(self, port: int, count: int) -> Sample:
-        """The memory that messages take which nobody has taken yet."""
+        """The memory of messages that were not taken yet."""
 
         async def body(client: Any) -> Sample:
             subscription = await self.subscribe(client)
@@ -200,7 +200,7 @@ class NatsPy(Peer):
     pace = 500  # the fastest of 100, 500 and 2000; with 0 its reader starves
 
     async def connect(self, port: int) -> Any:
-        """With room for a burst: with the defaults it would flush all the time."""
+        """See `Peer`. With the default size of its buffer, it would flush all the time."""
         import nats
 
         return await nats.connect(
@@ -208,13 +208,13 @@ class NatsPy(Peer):
         )
 
     async def subscribe(self, client: Any) -> Any:
-        """By default it drops what exceeds half a million messages or 128 MiB."""
+        """See `Peer`. By default it drops messages beyond half a million, or 128 MiB."""
         limit = 1 << 30
         return await client.subscribe("b.>", pending_msgs_limit=limit, pending_bytes_limit=limit)
 
     def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
         """See `Peer`."""
-        return subscription.next_msg  # type: ignore[no-any-return]  # a peer's, of unknown type
+        return subscription.next_msg  # type: ignore[no-any-return]  # the type is the peer's
 
     def pending(self, subscription: Any) -> int:
         """See `Peer`."""
@@ -222,23 +222,23 @@ class NatsPy(Peer):
 
     def messages(self, subscription: Any) -> AsyncIterable[Any]:
         """See `Peer`."""
-        return subscription.messages  # type: ignore[no-any-return]  # a peer's, of unknown type
+        return subscription.messages  # type: ignore[no-any-return]  # the type is the peer's
 
 
 class Natsio(Peer):
-    """natsio. In `echo` it is fastest without a pause."""
+    """natsio. In `echo`, it is fastest without a pause."""
 
     async def connect(self, port: int) -> Any:
-        """Its defaults."""
+        """See `Peer`. Uses the defaults."""
         return await importlib.import_module("natsio").connect(f"nats://127.0.0.1:{port}")
 
     async def subscribe(self, client: Any) -> Any:
-        """0 means no bound; by default it drops messages beyond 65,536."""
+        """See `Peer`. 0 means unbounded; by default it drops messages beyond 65,536."""
         return client.subscribe("b.>", pending_msgs_limit=0, pending_bytes_limit=0)
 
     def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
         """See `Peer`."""
-        return subscription.next_msg  # type: ignore[no-any-return]  # a peer's, of unknown type
+        return subscription.next_msg  # type: ignore[no-any-return]  # the type is the peer's
 
     def pending(self, subscription: Any) -> int:
         """See `Peer`."""
@@ -248,22 +248,22 @@ class Natsio(Peer):
 class NatsCore(Peer):
     """nats-core, the new client of the authors of nats-py."""
 
-    subject = b"b.a"  # "bytes for zero-copy optimization", it says
+    subject = b"b.a"  # its documentation: "bytes for zero-copy optimization"
     pace = 2000  # the fastest of 0, 100, 500 and 2000
 
     async def connect(self, port: int) -> Any:
-        """Its defaults. (The timer that costs each request 5 ms is not an option.)"""
+        """See `Peer`. Uses the defaults. No option changes its timer of 5 ms for requests."""
         nats_core_alone()
         client = importlib.import_module("nats.client")
         return await client.connect(f"nats://127.0.0.1:{port}")
 
     async def subscribe(self, client: Any) -> Any:
-        """By default it drops what exceeds 65,536 messages."""
+        """See `Peer`. By default it drops messages beyond 65,536."""
         return await client.subscribe("b.>", max_pending_messages=None, max_pending_bytes=None)
 
     def next_of(self, subscription: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
         """See `Peer`."""
-        return subscription.next  # type: ignore[no-any-return]  # a peer's, of unknown type
+        return subscription.next  # type: ignore[no-any-return]  # the type is the peer's
 
     def pending(self, subscription: Any) -> int:
         """See `Peer`."""
@@ -271,10 +271,10 @@ class NatsCore(Peer):
 
 
 def nats_core_alone() -> None:
-    """Have `nats.client` importable without nats-py.
+    """Make `nats.client` importable without nats-py.
 
-    Both live in the package `nats`, and its `__init__` is nats-py's: with both installed, importing
-    nats-core would load all of nats-py, which is not a fault of nats-core.
+    Both are in the package `nats`, whose `__init__` is nats-py's. With both installed, importing
+    nats-core would load all of nats-py, and be measured with it.
     """
     spec = PathFinder.find_spec("nats")
     assert spec is not None, "nats-core is installed"

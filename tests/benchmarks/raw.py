@@ -1,6 +1,6 @@
-"""A round trip with no client: the bytes of one request, and the wait for those of its reply.
+"""Measure round trips without a client: send the bytes of a request, and wait for its reply.
 
-What a client adds to this is its own; less than this is not to be had.
+No client can be faster. The difference to this is what a client costs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HELLO = b"CONNECT {}\r\nSUB _INBOX.raw.* 1\r\nPING\r\n"
 
 
 def _greeted(port: int) -> socket.socket:
-    """A connection whose subscription stands."""
+    """A connection whose subscription the server has confirmed."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(_HELLO)
@@ -29,7 +29,7 @@ def _greeted(port: int) -> socket.socket:
 
 
 def on_a_socket(port: int, count: int) -> Sample:
-    """send and recv, on a blocking socket."""
+    """Measure `send` and `recv` on a blocking socket."""
     seconds = []
     with _greeted(port) as sock, Span() as span:
         for _ in range(count):
@@ -43,7 +43,7 @@ def on_a_socket(port: int, count: int) -> Sample:
 
 
 class _Replies(asyncio.Protocol):
-    """Resolves `reply` when as many bytes are in as were asked for."""
+    """Resolves `reply` when the expected number of bytes has arrived."""
 
     def __init__(self) -> None:
         self.ready = asyncio.Event()
@@ -61,7 +61,7 @@ class _Replies(asyncio.Protocol):
 
 
 def on_asyncio(port: int, count: int) -> Sample:
-    """A bare Protocol, and one future for each request."""
+    """Measure an asyncio Protocol with one future for each request."""
 
     async def main() -> Sample:
         loop = asyncio.get_running_loop()
@@ -87,10 +87,10 @@ _THREADS = 100
 
 
 def on_threads(port: int, count: int) -> Sample:
-    """A hundred threads that send and sleep, and one that reads and wakes them."""
+    """Measure a hundred threads that send and wait, and one that reads and wakes them."""
     waiting: dict[bytes, threading.Lock] = {}
     sending = threading.Lock()
-    frame = len(_REPLY) - len(b"MSG _INBOX.raw.1")  # behind the subject
+    frame = len(_REPLY) - len(b"MSG _INBOX.raw.1")  # the part after the subject
 
     def read() -> None:
         held = b""

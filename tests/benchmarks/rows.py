@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 NASQ: Final = ("asyncio", "uvloop", "trio", "blocking")
 PEERS: Final = ("nats-py", "natsio", "nats-core")
 BEST_PEER: Final = "best peer"
-# Bounds: nasq's decoder without its fast path, a round trip without a client, a client that checks
-# nothing, and nasq's publish where push is measured.
+# Limits to compare with: nasq's decoder without its fast path, a round trip without a client, a
+# client that checks nothing, and nasq's publish where push is measured.
 PLAIN: Final = "plain decoder"
 RAW: Final = ("raw socket", "raw asyncio", "raw threads")
 MINIMAL: Final = "minimal client"
@@ -19,11 +19,11 @@ BOUNDS: Final = (PLAIN, *RAW, MINIMAL, PUBLISH)
 
 
 class Goal(NamedTuple):
-    """nasq's figure should be at least (at most, where less is better) `bound` x another's.
+    """nasq's figure should be at least (at most, if less is better) `bound` times another one.
 
     Attributes:
         bound: the ratio.
-        against: a contender, or `BEST_PEER`; None: `bound` is a figure, not a ratio.
+        against: the contender with the other figure, or `BEST_PEER`; None: `bound` is a figure.
     """
 
     bound: float
@@ -31,21 +31,21 @@ class Goal(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row.
+    """One row of the tables.
 
     Attributes:
-        name: as shown.
-        kind: what the worker does for it.
-        detail: which of several, to the worker: a size, a traffic, a number of requests.
-        other_end: what serves it; empty: no connection.
-        for_nasq: messages for nasq, such that it takes 0.3 s at least.
-        for_peers: messages for a peer: fewer, where it takes longer for each.
-        unit: of the figures: messages (requests) a second; ns for a message (a byte); and so on.
-        goals: what nasq (on asyncio, where it is on several) is to reach.
+        name: the name that the tables show.
+        kind: the name of the measurement, for the worker.
+        detail: the parameter of the measurement: a size, a traffic or a number of requests.
+        other_end: the server for it, see `runner.other_end`; empty: none is needed.
+        for_nasq: the number of messages for nasq, which take it at least 0.3 s.
+        for_peers: the number for a peer, which is smaller if peers are slower.
+        unit: the unit of the figures, such as messages per second or ns per message.
+        goals: the goals of nasq (on asyncio, if several transports are measured).
         less: whether less is better.
         contenders: the contenders of this row.
-        blocking: the speed that the blocking transport is to have, as a part of asyncio's.
-        least: fewer than this many measure nothing, at whatever scale.
+        blocking: the goal of the blocking transport, as a fraction of the speed on asyncio.
+        least: the smallest number of messages that makes sense, at any scale.
         loop: the event loop of the peers, "asyncio" or "uvloop".
     """
 
@@ -65,16 +65,16 @@ class Row(NamedTuple):
 
     @property
     def main(self) -> str:
-        """The contender that the goals are for."""
+        """The contender that the goals apply to."""
         return self.contenders[0]
 
     def messages(self, contender: str, scale: float) -> int:
-        """How many for this contender."""
+        """The number of messages for this contender."""
         count = self.for_peers if contender in PEERS + RAW else self.for_nasq
         return max(self.least, int(count * scale))
 
 
-# trio is as fast as asyncio to this part, on every row where both are.
+# The goal of trio in every row, as a fraction of the speed on asyncio.
 TRIO: Final = 0.7
 
 _PUBLISH: Final = (Goal(4.0, "nats-py"), Goal(2.5, BEST_PEER))

@@ -1,4 +1,4 @@
-"""Measuring it all: the other ends, a process for each measurement, an order that is fair."""
+"""Run measurements, each in its own process, in an order that favours no contender."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .rows import EARLIER, Row
 ROOT = Path(__file__).resolve().parents[2]
 
 Figures = dict[str, float]
-# What came out, in order: row, contender, repetition.
+# The figures by row and contender, with one item for each repetition.
 Results = dict[str, dict[str, list[Figures]]]
 
 
 @contextmanager
 def other_end(kind: str) -> Iterator[int]:
-    """The port of the other end of a row."""
+    """Start the server of a row. Yields its port."""
     if not kind:
         yield 0
     elif kind == "server":
@@ -108,10 +108,10 @@ def run(
     rows: Sequence[Row],
     repeat: int,
     scale: float,
-    tell: Callable[[str, str], None],
+    report: Callable[[str, str], None],
     earlier: Earlier | None = None,
 ) -> Results:
-    """Measure everything; `tell` is called before each measurement."""
+    """Measure everything. `report` is called before each measurement."""
     results: Results = {}
     for row in rows:
         contenders = _contenders(row, earlier)
@@ -119,7 +119,7 @@ def run(
         with other_end(row.other_end) as port:
             for turn in range(repeat):
                 for contender in contenders if turn % 2 == 0 else reversed(contenders):
-                    tell(row.name, contender)
+                    report(row.name, contender)
                     count = row.messages(contender, scale)
                     if contender != EARLIER:
                         mine[contender].append(measure(row, contender, port, count))

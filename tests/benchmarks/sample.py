@@ -11,8 +11,8 @@ from typing import NamedTuple
 class Span:
     """Wall time and processor time of a `with` block.
 
-    Processor time is of this process, all threads: what a client costs its host. The other end is
-    another process and does not count.
+    Processor time is that of all threads of this process, which is what a client costs. The server
+    is another process and does not count.
     """
 
     seconds = 0.0
@@ -34,27 +34,27 @@ class Span:
 
 
 class Sample(NamedTuple):
-    """A figure in its row's unit, and processor seconds for a million of what was counted."""
+    """A figure in the unit of its row, and processor seconds per million messages."""
 
     value: float
     cpu_per_million: float
 
 
 def rate(span: Span, count: int) -> Sample:
-    """Return how many there were per second."""
+    """Return the number of messages per second."""
     return Sample(count / span.seconds, span.cpu / count * 1e6)
 
 
 def each(span: Span, count: int, unit: float) -> Sample:
-    """Return the time for one of them, in units of `unit` seconds."""
+    """Return the time per message, in units of `unit` seconds."""
     return Sample(span.seconds / count / unit, span.cpu / count * 1e6)
 
 
 def median(span: Span, seconds: list[float]) -> Sample:
-    """Return the median of their times, in microseconds."""
+    """Return the median of the times, in microseconds."""
     return Sample(statistics.median(seconds) * 1e6, span.cpu / len(seconds) * 1e6)
 
 
 def bytes_each(span: Span, count: int, held: int) -> Sample:
-    """Return the bytes for one of them."""
+    """Return the bytes per message."""
     return Sample(held / count, span.cpu / count * 1e6)

@@ -1,4 +1,4 @@
-"""The figures for a terminal."""
+"""The tables for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .runner import Results
 
 
 def table(grid: Grid) -> Table:
-    """One of the tables."""
+    """Return one table."""
     shown = _table(grid.title, grid.caption, ("row", *grid.columns))
     for line in grid.lines:
         shown.add_row(*map(_text, line))
@@ -23,7 +23,7 @@ def table(grid: Grid) -> Table:
 
 
 def details(results: Results) -> Table:
-    """What each figure cost, and how far the repetitions are apart."""
+    """Return a table of the processor time and the spread of the repetitions."""
     columns = ("row", "contender", "median", "from", "to", "CPU s/million", "peak MiB")
     shown = _table("what it cost", "processor seconds of the client's process", columns)
     for name, mine in results.items():
@@ -35,7 +35,7 @@ def details(results: Results) -> Table:
                 f"{name}, {row.unit}" if contender == next(iter(mine)) else "",
                 contender,
                 *map(short, (statistics.median(values), min(values), max(values))),
-                # A million imports is not what anybody wants to know.
+                # The processor time of a million imports is of no use.
                 short(cpu) if row.least > 10 else "",
                 f"{max(sample['peak_mib'] for sample in samples):.0f}",
             )

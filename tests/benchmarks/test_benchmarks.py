@@ -1,4 +1,4 @@
-"""The benchmark works: every contender in every row, and the tables made of the figures."""
+"""The benchmarks run: every contender in every row, and the tables of the figures."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CONTENDERS = sorted({contender for row in ROWS for contender in row.contenders})
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[dict[str, int]]:
-    """One of each other end."""
+    """The port of each kind of server."""
     with ExitStack() as stack:
         kinds = {row.other_end for row in ROWS}
         yield {kind: stack.enter_context(other_end(kind)) for kind in kinds}
 
 
 def rows_of(contender: str) -> list[Row]:
-    """What it takes part in. That a peer can be imported is seen once."""
+    """The rows of a contender. The import of a peer is measured in one row only."""
     return [
         row
         for row in ROWS
@@ -45,8 +45,8 @@ def rows_of(contender: str) -> list[Row]:
 
 
 def measure_a_little(contender: str, ports: dict[str, int]) -> None:
-    """Every row of a contender with next to nothing to do; prints the figures."""
-    decoders.MIB = 1024  # 64 KiB drip as well as 64 MiB
+    """Measure every row of a contender with few messages, and print the figures as JSON."""
+    decoders.MIB = 1024  # with 64 KiB in place of 64 MiB
     values = {}
     for row in rows_of(contender):
         count = {"import": 1, "drip": 1, "growth": 1}.get(row.kind, 200)
@@ -58,7 +58,7 @@ def measure_a_little(contender: str, ports: dict[str, int]) -> None:
 def test_each_row_gives_a_figure(contender: str, ports: dict[str, int]) -> None:
     if not installed(contender):
         pytest.skip(f"{contender} is not installed")
-    # In its own process, as in a real run: not all of them can be imported together.
+    # In its own process, as in a real run, since not all peers can be imported together.
     code = f"from {__name__} import measure_a_little; measure_a_little({contender!r}, {ports!r})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -67,7 +67,7 @@ def test_each_row_gives_a_figure(contender: str, ports: dict[str, int]) -> None:
     values = json.loads(done.stdout)
     assert set(values) == {row.name for row in rows_of(contender)}
     for name, value in values.items():
-        # Against a start that takes a tenth of a second, one of an import may drown in noise.
+        # The time of an import can be lost in the noise of starting the interpreter.
         assert value > 0 or name.startswith("import"), name
 
 
@@ -89,7 +89,7 @@ def test_the_command_line() -> None:
 class TestWhatIsMadeOfTheFigures:
     @staticmethod
     def results() -> Results:
-        """nasq ten times as fast as nats-py, natsio twice, in every row."""
+        """Figures with nasq ten times and natsio twice as fast as nats-py, in every row."""
         speeds = {"nats-py": 1.0, "natsio": 2.0, "trio": 8.0, "blocking": 4.0, PLAIN: 5.0}
         return {
             row.name: {
@@ -141,7 +141,7 @@ class TestWhatIsMadeOfTheFigures:
         assert alone.best_peer is None
         assert alone.verdicts() == []
         assert score([alone]) == (0, 0)
-        assert chart.draw([alone], "").count('class="bar"') == 1  # the legend's
+        assert chart.draw([alone], "").count('class="bar"') == 1  # that of the legend
 
     @pytest.mark.parametrize("width", [80, 120])
     def test_the_tables_fit(self, width: int) -> None:

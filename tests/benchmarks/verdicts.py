@@ -1,4 +1,4 @@
-"""From figures to medians, ratios and reached goals, without output."""
+"""Compute medians, ratios and reached goals from the figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Verdict(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A row, with the medians of those that took part."""
+    """A row, and the median figure of each contender."""
 
     row: Row
     medians: dict[str, float]
 
     @property
     def figure(self) -> float | None:
-        """nasq's."""
+        """The figure of nasq, or None."""
         return self.medians.get(self.row.main)
 
     @property
@@ -38,7 +38,7 @@ class Summary(NamedTuple):
         return best(there, key=self.medians.__getitem__) if there else None
 
     def ratio(self, against: str | None) -> float | None:
-        """nasq's figure as a multiple of another's; None where one of them is missing."""
+        """Return nasq's figure as a multiple of another one; None if one of them is missing."""
         if self.figure is None or against is None:
             return self.figure
         other = self.best_peer if against == BEST_PEER else against
@@ -46,7 +46,7 @@ class Summary(NamedTuple):
         return self.figure / base if base else None
 
     def speed(self, contender: str, against: str) -> float | None:
-        """How many times as fast (or as small) as another one is; more is better, always."""
+        """Return the factor by which a contender is faster (or smaller) than another one."""
         one, other = self.medians.get(contender), self.medians.get(against)
         if not one or not other:
             return None
@@ -68,7 +68,7 @@ class Summary(NamedTuple):
         return [verdict for verdict in found if verdict is not None]
 
     def sibling(self, contender: str) -> Verdict | None:
-        """How fast nasq is on trio or blocking sockets, as a part of its speed on asyncio."""
+        """Return the speed of nasq on trio or blocking sockets as a fraction of that on asyncio."""
         speed = self.speed(contender, "asyncio")
         if speed is None or self.row.main != "asyncio":
             return None
@@ -77,7 +77,7 @@ class Summary(NamedTuple):
 
 
 def summaries(results: Mapping[str, Mapping[str, Repetitions]]) -> list[Summary]:
-    """One for each row that was measured."""
+    """Return a summary of each row that was measured."""
     return [
         Summary(
             BY_NAME[name],
@@ -92,7 +92,7 @@ def summaries(results: Mapping[str, Mapping[str, Repetitions]]) -> list[Summary]
 
 
 def score(found: Sequence[Summary]) -> tuple[int, int]:
-    """How many goals are reached, of how many."""
+    """Return the number of goals that are reached, and of all goals."""
     verdicts = [v for summary in found for v in summary.verdicts()]
     verdicts += [
         v

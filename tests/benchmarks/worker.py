@@ -1,4 +1,4 @@
-"""One measurement, in its own process: prints a JSON object.
+"""Measure once, in its own process, and print a JSON object.
 
 python -m tests.benchmarks.worker ROW CONTENDER PORT COUNT
 """
@@ -22,7 +22,7 @@ from .sample import Sample
 
 
 def measure(row: Row, contender: str, port: int, count: int) -> Sample:
-    """The figure of a row for a contender."""
+    """Return the figure of a contender in a row."""
     match row.kind:
         case "decode":
             return decoders.decode(contender, count, row.detail)
@@ -73,10 +73,10 @@ def _connected(row: Row, client: Any, port: int, count: int) -> Sample:
 
 
 def peak_mib() -> float:
-    """The most memory that this process had.
+    """Return the largest memory that this process has used.
 
-    Not `ru_maxrss` where there is a choice: on Linux it survives exec, so a small process that a
-    large one started would have the peak of the large one.
+    On Linux this is not `ru_maxrss`, which survives exec: a small process that was started by a
+    large one would have the peak of the large one.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -88,7 +88,7 @@ def peak_mib() -> float:
 
 
 def main() -> None:
-    """Measure once."""
+    """Measure what the arguments name."""
     row, contender, port, count = BY_NAME[sys.argv[1]], sys.argv[2], sys.argv[3], sys.argv[4]
     sample = measure(row, contender, int(port), int(count))
     print(json.dumps({**sample._asdict(), "peak_mib": peak_mib()}))
