@@ -88,7 +88,7 @@ def test_a_server_that_dies_is_reported_at_once() -> None:
 @pytest.mark.parametrize("command", ["demo", "bench"])
 def test_an_address_of_another_kind_of_server(command: str, server: LocalServer) -> None:
     with HostileServer(server.port) as hostile:
-        hostile.hostile(lambda victim: victim.send(b"HTTP/1.0 400 Bad Request\r\n\r\n"))
+        hostile.hostile(lambda connection: connection.send(b"HTTP/1.0 400 Bad Request\r\n\r\n"))
         done = nasq(command, "-s", f"nats://127.0.0.1:{hostile.port}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"nasq: no connection to 127.0.0.1:{hostile.port}: ")

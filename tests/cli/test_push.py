@@ -11,7 +11,7 @@ import pytest
 
 from nasq import BlockingNASQueue
 from nasq.server import LocalServer
-from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.hostile import HostileServer, ServerConnection
 
 from .running import NASQ, PATIENCE, end, nasq, running
 
@@ -178,12 +178,12 @@ class TestNoFalseSuccess:
         )
 
     def test_text_from_the_server_is_escaped(self, server: LocalServer) -> None:
-        def script(victim: Victim) -> None:
-            victim.handshake()
-            victim.read_until(b"PING\r\n")
-            victim.received = b""
-            victim.send(b"-ERR 'No \x1b[2Jthanks'\r\nPONG\r\n")
-            victim.answer_pings()
+        def script(connection: ServerConnection) -> None:
+            connection.handshake()
+            connection.read_until(b"PING\r\n")
+            connection.received = b""
+            connection.send(b"-ERR 'No \x1b[2Jthanks'\r\nPONG\r\n")
+            connection.answer_pings()
 
         with HostileServer(server.port) as hostile:
             hostile.hostile(script)

@@ -16,7 +16,7 @@ import pytest
 from nasq import BlockingNASQueue
 from nasq.cli.lines import _shorten, _width
 from nasq.server import LocalServer
-from tests.e2e.hostile import INFO, HostileServer, Victim
+from tests.e2e.hostile import INFO, HostileServer, ServerConnection
 
 from .running import PATIENCE, end, nasq, on_terminal, until, watching
 
@@ -202,7 +202,7 @@ class TestTheEnd:
 class TestTextFromTheServer:
     """Control characters in it are escaped."""
 
-    def said(self, server: LocalServer, script: Callable[[Victim], None]) -> str:
+    def said(self, server: LocalServer, script: Callable[[ServerConnection], None]) -> str:
         with HostileServer(server.port) as hostile:
             hostile.hostile(script)
             done = nasq("watch", "-s", f"nats://127.0.0.1:{hostile.port}", "--for", "0.5")
@@ -210,17 +210,17 @@ class TestTextFromTheServer:
         return done.stderr
 
     def test_while_watching(self, server: LocalServer) -> None:
-        def script(victim: Victim) -> None:
-            victim.handshake()
-            victim.send(b"-ERR 'No \x1b[2Jthanks'\r\n")
-            victim.answer_pings()
+        def script(connection: ServerConnection) -> None:
+            connection.handshake()
+            connection.send(b"-ERR 'No \x1b[2Jthanks'\r\n")
+            connection.answer_pings()
 
         assert " said: No \\x1b[2Jthanks\n" in self.said(server, script)
 
     def test_at_the_start(self, server: LocalServer) -> None:
-        def script(victim: Victim) -> None:
-            victim.send(INFO)
-            victim.read_until(b"PING\r\n")
-            victim.send(b"-ERR 'Authorization Violation \x1b[2J'\r\n")
+        def script(connection: ServerConnection) -> None:
+            connection.send(INFO)
+            connection.read_until(b"PING\r\n")
+            connection.send(b"-ERR 'Authorization Violation \x1b[2J'\r\n")
 
         assert "(Authorization Violation \\x1b[2J)" in self.said(server, script)

@@ -17,7 +17,7 @@ INFO = b'INFO {"server_id":"H","headers":true,"max_payload":1048576}\r\n'
 SCRIPT_TIMEOUT = 20.0
 
 
-class Victim:
+class ServerConnection:
     """The server's side of one connection."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -89,7 +89,7 @@ class HungUp(Exception):  # noqa: N818  # not an error: the usual end of a scrip
     """The client has closed the connection."""
 
 
-Script = Callable[[Victim], None]
+Script = Callable[[ServerConnection], None]
 
 
 class HostileServer:
@@ -99,7 +99,7 @@ class HostileServer:
         good_port: the port of the real server.
 
     Attributes:
-        victims: all connections of the current script, open or closed.
+        connections: all connections of the current script, open or closed.
         problems: exceptions of scripts, such as the timeout of a client that did not hang up.
     """
 
@@ -110,7 +110,7 @@ class HostileServer:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._ending = False
-        self.victims: list[Victim] = []
+        self.connections: list[ServerConnection] = []
         self.problems: list[Exception] = []
 
     def __enter__(self) -> HostileServer:
@@ -142,12 +142,12 @@ class HostileServer:
     @property
     def hung_up_on(self) -> int:
         """The number of connections of the current script that the client has closed."""
-        return sum(victim.gone.is_set() for victim in list(self.victims))
+        return sum(connection.gone.is_set() for connection in list(self.connections))
 
     def _switch(self, script: Script | None) -> None:
         with self._lock:
             self._script = script
-            self.victims = []
+            self.connections = []
         self._close_all()
 
     def _close_all(self) -> None:
@@ -168,22 +168,22 @@ class HostileServer:
                 if script is None:
                     target, arguments = self._pass_through, (sock,)
                 else:
-                    victim = Victim(sock)
-                    self.victims.append(victim)
-                    target, arguments = self._run_script, (victim, script)  # type: ignore[assignment]
+                    connection = ServerConnection(sock)
+                    self.connections.append(connection)
+                    target, arguments = self._run_script, (connection, script)  # type: ignore[assignment]
             thread = threading.Thread(target=target, args=arguments, daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _run_script(self, victim: Victim, script: Script) -> None:
+    def _run_script(self, connection: ServerConnection, script: Script) -> None:
         try:
-            script(victim)
+            script(connection)
         except HungUp:
             pass
         except Exception as error:
             self.problems.append(error)
         finally:
-            self._forget(victim.sock)
+            self._forget(connection.sock)
 
     def _pass_through(self, sock: socket.socket) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._good_port)) as good:

@@ -40,7 +40,7 @@ from nasq_proto import Notice
 from nasq_proto.pool import MOST_ANNOUNCED
 from nasq_transports.base import BaseTransport
 from tests.conftest import Kit
-from tests.e2e.hostile import INFO, HostileServer, Script, Victim
+from tests.e2e.hostile import INFO, HostileServer, Script, ServerConnection
 from tests.e2e.tools import LONG, client_of, unsent_bytes
 
 # The promise is 2 s; a loaded machine with two cores gets twice that.
@@ -136,9 +136,9 @@ class Case(NamedTuple):
 def send(data: bytes, *errors: type[Exception]) -> Case:
     """Send `data`, then wait for the client to close the connection."""
 
-    def script(victim: Victim) -> None:
-        victim.send(data)
-        victim.await_hang_up()
+    def script(connection: ServerConnection) -> None:
+        connection.send(data)
+        connection.await_hang_up()
 
     return Case(script, errors or (RemoteProtocolError,))
 
@@ -147,61 +147,61 @@ def info(fields: str) -> bytes:
     return b"INFO " + fields.encode("utf-8", "surrogateescape") + b"\r\n"
 
 
-def endless(data: bytes) -> Callable[[Victim], None]:
-    def script(victim: Victim) -> None:
+def endless(data: bytes) -> Callable[[ServerConnection], None]:
+    def script(connection: ServerConnection) -> None:
         chunk = data * (65536 // len(data))
-        while victim.sent < 64 * 1024 * 1024:
-            victim.send(chunk)
+        while connection.sent < 64 * 1024 * 1024:
+            connection.send(chunk)
         raise AssertionError("the client read 64 MiB of it")
 
     return script
 
 
-def half_close(data: bytes) -> Callable[[Victim], None]:
-    def script(victim: Victim) -> None:
-        victim.send(data)
-        victim.half_close()
-        victim.await_hang_up()
+def half_close(data: bytes) -> Callable[[ServerConnection], None]:
+    def script(connection: ServerConnection) -> None:
+        connection.send(data)
+        connection.half_close()
+        connection.await_hang_up()
 
     return script
 
 
-def close_after(data: bytes) -> Callable[[Victim], None]:
-    def script(victim: Victim) -> None:
-        victim.send(data)
+def close_after(data: bytes) -> Callable[[ServerConnection], None]:
+    def script(connection: ServerConnection) -> None:
+        connection.send(data)
 
     return script
 
 
-def drip(victim: Victim) -> None:
+def drip(connection: ServerConnection) -> None:
     """Send one byte at a time, each before a timeout for the previous one could expire."""
-    victim.sock.settimeout(0.02)
+    connection.sock.settimeout(0.02)
     for byte in INFO[:-2] + b" " * 10_000:
-        victim.send(bytes([byte]))
+        connection.send(bytes([byte]))
         try:
-            victim.read_until(b"never")
+            connection.read_until(b"never")
         except TimeoutError:
             continue
     raise AssertionError("the client did not give up")
 
 
-def after_connect(data: bytes) -> Callable[[Victim], None]:
-    def script(victim: Victim) -> None:
-        victim.send(INFO)
-        victim.read_until(b"PING\r\n")
-        victim.send(data)
-        victim.await_hang_up()
+def after_connect(data: bytes) -> Callable[[ServerConnection], None]:
+    def script(connection: ServerConnection) -> None:
+        connection.send(INFO)
+        connection.read_until(b"PING\r\n")
+        connection.send(data)
+        connection.await_hang_up()
 
     return script
 
 
-def ping_flood(victim: Victim) -> None:
+def ping_flood(connection: ServerConnection) -> None:
     """Send 100,000 PINGs instead of the PONG, and read nothing."""
-    victim.send(INFO)
-    victim.read_until(b"PING\r\n")
+    connection.send(INFO)
+    connection.read_until(b"PING\r\n")
     for _ in range(100):
-        victim.send(b"PING\r\n" * 1000)
-    victim.await_hang_up()
+        connection.send(b"PING\r\n" * 1000)
+    connection.await_hang_up()
 
 
 NESTED = "[" * 100_000 + "]" * 100_000
@@ -278,7 +278,7 @@ async def test_misbehaviour_during_the_handshake_leads_to_a_typed_error(
         assert isinstance(queue.last_error, OperationTimeoutError)
     hostile.hostile(case.script)
     await kit.until(lambda: watch.errors)
-    await kit.until(lambda: len(hostile.victims) >= 2)
+    await kit.until(lambda: len(hostile.connections) >= 2)
     assert not queue.is_connected()
     assert watch.reconnected == 0
     assert isinstance(queue.last_error, (*case.errors, ConnectionError)), repr(queue.last_error)
@@ -292,26 +292,26 @@ async def test_misbehaviour_during_the_handshake_leads_to_a_typed_error(
 def handshake_then_send(data: bytes) -> Script:
     """Perform a good handshake, then send `data`."""
 
-    def script(victim: Victim) -> None:
-        victim.handshake()
-        victim.send(data)
-        victim.await_hang_up()
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
+        connection.send(data)
+        connection.await_hang_up()
 
     return script
 
 
 def handshake_then_half_close(data: bytes) -> Script:
-    def script(victim: Victim) -> None:
-        victim.handshake()
-        half_close(data)(victim)
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
+        half_close(data)(connection)
 
     return script
 
 
 def handshake_then_endless(data: bytes) -> Script:
-    def script(victim: Victim) -> None:
-        victim.handshake()
-        endless(data)(victim)
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
+        endless(data)(connection)
 
     return script
 
@@ -370,11 +370,11 @@ async def test_a_half_close_is_noticed_while_the_server_reads_nothing(
     watch = Watch()
     queue = make(kit, hostile, watch, connect_timeout=5.0)
 
-    def script(victim: Victim) -> None:
-        victim.handshake()
-        victim.gone.wait(0.5)
-        victim.half_close()
-        victim.gone.wait(20.0)
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
+        connection.gone.wait(0.5)
+        connection.half_close()
+        connection.gone.wait(20.0)
 
     hostile.hostile(script)
     assert await queue.connect() is True
@@ -390,8 +390,8 @@ async def test_a_half_close_is_noticed_while_the_server_reads_nothing(
         assert isinstance(watch.errors[0], ConnectionLostError)
 
     await kit.gather(write, notice)
-    for victim in list(hostile.victims):
-        victim.gone.set()
+    for connection in list(hostile.connections):
+        connection.gone.set()
     await check_recovery(kit, hostile, queue)
     await queue.disconnect()
 
@@ -404,9 +404,9 @@ async def test_closing_just_when_the_socket_is_full_is_safe(
     ended the whole program. trio chooses at random which of two tasks runs first."""
     kit = async_kit
 
-    def script(victim: Victim) -> None:
-        victim.handshake()
-        victim.gone.wait(20.0)
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
+        connection.gone.wait(20.0)
 
     hostile.hostile(script)
     queue = make(kit, hostile, Watch(), connect_timeout=5.0)
@@ -418,8 +418,8 @@ async def test_closing_just_when_the_socket_is_full_is_safe(
     transport._pump()
     client.close()
     transport._pump()
-    for victim in list(hostile.victims):
-        victim.gone.set()
+    for connection in list(hostile.connections):
+        connection.gone.set()
     await queue.disconnect()
     assert not queue.is_connected()
 
@@ -430,14 +430,14 @@ async def test_every_ping_of_a_flood_is_answered(kit: Kit, hostile: HostileServe
     queue = make(kit, hostile, watch, connect_timeout=5.0)
     answered = []
 
-    def script(victim: Victim) -> None:
-        victim.handshake()
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
         for _ in range(count // 1000):
-            victim.send(b"PING\r\n" * 1000)
-            victim.read_until(b"PONG\r\n" * 1000)
-            answered.append(victim.received.count(b"PONG\r\n"))
-            victim.received = b""
-        victim.answer_pings()
+            connection.send(b"PING\r\n" * 1000)
+            connection.read_until(b"PONG\r\n" * 1000)
+            answered.append(connection.received.count(b"PONG\r\n"))
+            connection.received = b""
+        connection.answer_pings()
 
     hostile.hostile(script)
     assert await queue.connect() is True
@@ -454,14 +454,14 @@ async def test_unread_pongs_do_not_pile_up(kit: Kit, hostile: HostileServer) -> 
     queue = make(kit, hostile, watch, connect_timeout=5.0)
     flooded = []
 
-    def script(victim: Victim) -> None:
-        victim.handshake()
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
         try:
             for _ in range(FLOOD):
-                victim.send(b"PING\r\n" * 1000)
+                connection.send(b"PING\r\n" * 1000)
         finally:
             flooded.append(True)
-        victim.answer_pings()
+        connection.answer_pings()
 
     hostile.hostile(script)
     assert await queue.connect() is True
@@ -491,15 +491,15 @@ async def test_a_ping_and_the_pong_in_one_chunk_are_both_handled(
     pushed = threading.Event()
     arrived = threading.Event()
 
-    def script(victim: Victim) -> None:
+    def script(connection: ServerConnection) -> None:
         pushed.wait(20.0)
-        victim.send(INFO)
-        victim.read_until(b"PING\r\n")
-        victim.send(b"PING\r\nPONG\r\n")
-        victim.read_until(b"PONG\r\n")
-        victim.read_until(b"meanwhile\r\n")
+        connection.send(INFO)
+        connection.read_until(b"PING\r\n")
+        connection.send(b"PING\r\nPONG\r\n")
+        connection.read_until(b"PONG\r\n")
+        connection.read_until(b"meanwhile\r\n")
         arrived.set()
-        victim.answer_pings()
+        connection.answer_pings()
 
     hostile.hostile(script)
     await kit.until(lambda: watch.errors)
@@ -516,21 +516,21 @@ async def test_a_server_that_sends_single_bytes_is_understood(
     queue = make(kit, hostile, watch, connect_timeout=10.0)
     prefix = kit.namespace.encode()
 
-    def script(victim: Victim) -> None:
+    def script(connection: ServerConnection) -> None:
         def trickle(data: bytes) -> None:
             for byte in data:
-                victim.send(bytes([byte]))
+                connection.send(bytes([byte]))
 
         trickle(INFO)
-        victim.read_until(b"PING\r\n")
+        connection.read_until(b"PING\r\n")
         trickle(b"PONG\r\n")
-        victim.read_until(b"SUB ")
+        connection.read_until(b"SUB ")
         trickle(b"PONG\r\nPING\r\n" + INFO)
         for n in range(20):
             body = b"x" * n
             trickle(b"MSG %b.a 1 %d\r\n%b\r\n" % (prefix, n, body))
             trickle(b"HMSG %b.a 1 12 %d\r\nNATS/1.0\r\n\r\n%b\r\n" % (prefix, 12 + n, body))
-        victim.answer_pings()
+        connection.answer_pings()
 
     hostile.hostile(script)
     assert await queue.connect() is True
@@ -575,12 +575,12 @@ async def test_odd_values_in_info_do_no_harm(
     queue = make(kit, hostile, watch, connect_timeout=5.0)
     line = info(json.dumps({"server_id": "H", "headers": True, **fields}))
 
-    def script(victim: Victim) -> None:
-        victim.send(line)
-        victim.read_until(b"PING\r\n")
-        victim.received = b""
-        victim.send(b"PONG\r\n" + line)
-        victim.answer_pings()
+    def script(connection: ServerConnection) -> None:
+        connection.send(line)
+        connection.read_until(b"PING\r\n")
+        connection.received = b""
+        connection.send(b"PONG\r\n" + line)
+        connection.answer_pings()
 
     hostile.hostile(script)
     assert await queue.connect() is True
@@ -603,11 +603,11 @@ async def test_the_number_of_announced_servers_that_are_kept_is_limited(
         for turn in range(3)
     ]
 
-    def script(victim: Victim) -> None:
-        victim.handshake()
+    def script(connection: ServerConnection) -> None:
+        connection.handshake()
         for line in lines:
-            victim.send(line)
-        victim.answer_pings()
+            connection.send(line)
+        connection.answer_pings()
 
     hostile.hostile(script)
     assert await queue.connect() is True
@@ -684,10 +684,10 @@ async def test_an_err_after_the_handshake_is_a_typed_error(
         watch = Watch()
         queue = make(kit, hostile, watch, connect_timeout=5.0)
 
-        def script(victim: Victim, text: str = text) -> None:
-            victim.handshake()
-            victim.send(err(text))
-            victim.answer_pings()
+        def script(connection: ServerConnection, text: str = text) -> None:
+            connection.handshake()
+            connection.send(err(text))
+            connection.answer_pings()
 
         hostile.hostile(script)
         assert await queue.connect() is True
@@ -721,7 +721,7 @@ async def test_the_queue_is_closed_after_two_identical_refusals(
     await kit.until(lambda: not queue.is_connected())
     assert await queue.wait_connected(AT_ONCE) is False
     assert type(queue.last_error) is AuthorizationError
-    assert len(hostile.victims) == 2
+    assert len(hostile.connections) == 2
     with pytest.raises(NASQError):
         await queue.push("a", "x")
     hostile.good()
@@ -735,10 +735,10 @@ async def test_reconnecting_to_a_server_that_hangs_up_is_paced(
     watch = Watch()
     policy = ReconnectPolicy(delay=0.2, factor=1.0, max_delay=0.2)
     queue = make(kit, hostile, watch, connect_timeout=5.0, reconnect=policy)
-    hostile.hostile(lambda victim: victim.handshake())
+    hostile.hostile(lambda connection: connection.handshake())
     await queue.connect()
     start = time.monotonic()
-    await kit.until(lambda: len(hostile.victims) > 6)
+    await kit.until(lambda: len(hostile.connections) > 6)
     # Five waits of 0.1 s on average. Their sum is below 0.05 s once in 10^5 runs.
     assert time.monotonic() - start > 0.05
     await check_recovery(kit, hostile, queue)

@@ -21,7 +21,7 @@ from nasq import BlockingNASQueue, Message, NASQueue, UsageError
 from nasq.server import LocalServer
 from nasq_proto import Client, Connected, Notice
 from tests.conftest import Kit
-from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.hostile import HostileServer, ServerConnection
 from tests.e2e.tools import LONG, client_of, run_blocking, without_slow_callback_warnings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -484,8 +484,8 @@ def test_a_process_with_an_open_queue_ends_at_once(
 ) -> None:
     """The queue is connected, or waits for a server that sends nothing."""
 
-    def silent(victim: Victim) -> None:
-        victim.await_hang_up()
+    def silent(connection: ServerConnection) -> None:
+        connection.await_hang_up()
 
     with HostileServer(server.port) as hostile:
         arguments = (backend, ending, connected, "127.0.0.1", hostile.port)

@@ -21,7 +21,7 @@ from nasq import InvalidOptionError, NASQError, NASQueue, RemoteProtocolError
 from nasq.server import LocalServer
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
-from tests.e2e.hostile import INFO, HostileServer, Script, Victim
+from tests.e2e.hostile import INFO, HostileServer, Script, ServerConnection
 from tests.e2e.test_tls import exchange
 
 
@@ -74,13 +74,13 @@ async def test_a_server_without_websocket_is_a_typed_error(kit: Kit) -> None:
 def answer_with(accept: bytes) -> Script:
     """A WebSocket server that answers the opening handshake with `accept`, then reads."""
 
-    def script(victim: Victim) -> None:
-        victim.read_until(b"\r\n\r\n")
-        key = re.search(rb"(?i)sec-websocket-key: *(\S+)", victim.received)
+    def script(connection: ServerConnection) -> None:
+        connection.read_until(b"\r\n\r\n")
+        key = re.search(rb"(?i)sec-websocket-key: *(\S+)", connection.received)
         assert key is not None
         digest = sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-        victim.send(accept.replace(b"KEY", b64encode(digest)))
-        victim.await_hang_up()
+        connection.send(accept.replace(b"KEY", b64encode(digest)))
+        connection.await_hang_up()
 
     return script
 
@@ -102,7 +102,7 @@ async def test_an_invalid_handshake_response_is_a_failed_attempt(kit: Kit) -> No
         hostile.good()
         assert await queue.connect()
         hostile.hostile(answer_with(NOT_ASCII))
-        await kit.until(lambda: len(hostile.victims) >= 2)
+        await kit.until(lambda: len(hostile.connections) >= 2)
         hostile.good()
         assert await queue.wait_connected(20.0)
         await queue.flush()
@@ -114,17 +114,17 @@ def test_the_error_for_ws_with_tls_suggests_wss() -> None:
         NASQueue(servers=["ws://localhost"], tls=True)
 
 
-def flood_with_short_frames(victim: Victim) -> None:
+def flood_with_short_frames(connection: ServerConnection) -> None:
     """Send a NATS stream in WebSocket frames of one byte, with a WebSocket PING after each."""
     peer = WSConnection(ConnectionType.SERVER)
     sent = 0
     while True:
-        victim._read()
-        peer.receive_data(victim.received)
-        victim.received = b""
+        connection._read()
+        peer.receive_data(connection.received)
+        connection.received = b""
         for event in peer.events():
             if isinstance(event, Request):
-                victim.send(peer.send(AcceptConnection()) + peer.send(BytesMessage(INFO)))
+                connection.send(peer.send(AcceptConnection()) + peer.send(BytesMessage(INFO)))
             elif isinstance(event, BytesMessage):
                 commands = bytes(event.data)
                 stream = b"PONG\r\n" * commands.count(b"PING\r\n")
@@ -138,7 +138,7 @@ def flood_with_short_frames(victim: Victim) -> None:
                     peer.send(BytesMessage(stream[at : at + 1])) + peer.send(Ping())
                     for at in range(len(stream))
                 ]
-                victim.send(b"".join(frames))
+                connection.send(b"".join(frames))
             elif isinstance(event, CloseConnection):
                 return
 

@@ -34,7 +34,7 @@ from nasq_transports.tls import TLSLayer
 from nasq_transports.trio import TrioTransport
 from tests.conftest import Kit
 from tests.e2e.certificates import Certificates
-from tests.e2e.hostile import HostileServer, Victim
+from tests.e2e.hostile import HostileServer, ServerConnection
 from tests.e2e.tools import client_of, facade
 
 
@@ -234,8 +234,8 @@ def test_a_push_after_the_end_of_the_stream_waits_for_the_next(
     """The daemon thread has read the end, and waits for the lock."""
     go = threading.Event()
 
-    def hang_up(victim: Victim) -> None:
-        victim.handshake()
+    def hang_up(connection: ServerConnection) -> None:
+        connection.handshake()
         go.wait()
 
     with (

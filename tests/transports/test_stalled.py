@@ -12,7 +12,7 @@ from nasq import Disconnected, NASQueue, StaleConnectionError
 from nasq_proto import Notice
 from nasq_transports.tcpbroker import TCPBroker
 from tests.conftest import Kit
-from tests.e2e.hostile import INFO, HostileServer, Victim
+from tests.e2e.hostile import INFO, HostileServer, ServerConnection
 from tests.e2e.tools import client_of, facade
 
 # Far more than any step takes, and far less than `disconnect` waits for a peer that reads.
@@ -66,10 +66,10 @@ async def test_a_peer_that_floods_pings_and_reads_nothing_is_given_up(kit: Kit) 
         if isinstance(notice, Disconnected):
             losses.append(notice.error)
 
-    def flood(victim: Victim) -> None:
-        victim.handshake()
+    def flood(connection: ServerConnection) -> None:
+        connection.handshake()
         while True:
-            victim.send(b"PING\r\n" * 1000)
+            connection.send(b"PING\r\n" * 1000)
 
     with HostileServer(kit.server.port) as hostile:
         hostile.hostile(flood)
@@ -113,16 +113,16 @@ async def test_output_for_the_next_server_is_flushed_there(
     good = f'"127.0.0.1:{kit.server.port}"'.encode()
     fields = INFO[len(b"INFO {") :].rstrip(b"}\r\n")
 
-    def retire(victim: Victim) -> None:
-        victim.send(b'INFO {"connect_urls":[%b],%b}\r\n' % (good, fields))
-        victim.read_until(b"PING\r\n")
-        victim.received = b""
-        victim.send(b'PONG\r\nINFO {"ldm":true,"connect_urls":[%b],%b}\r\n' % (good, fields))
-        victim.read_until(b"PING\r\n")
+    def retire(connection: ServerConnection) -> None:
+        connection.send(b'INFO {"connect_urls":[%b],%b}\r\n' % (good, fields))
+        connection.read_until(b"PING\r\n")
+        connection.received = b""
+        connection.send(b'PONG\r\nINFO {"ldm":true,"connect_urls":[%b],%b}\r\n' % (good, fields))
+        connection.read_until(b"PING\r\n")
         leaving.set()
         assert looked.wait(20.0)
-        victim.send(b"PONG\r\n")
-        victim.await_hang_up()
+        connection.send(b"PONG\r\n")
+        connection.await_hang_up()
 
     with HostileServer(kit.server.port) as hostile:
         hostile.hostile(retire)

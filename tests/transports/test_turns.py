@@ -10,7 +10,7 @@ import pytest
 from nasq_proto import Connection
 from nasq_proto.decoder import Frame
 from tests.conftest import Kit
-from tests.e2e.hostile import HostileServer, HungUp, Victim
+from tests.e2e.hostile import HostileServer, HungUp, ServerConnection
 
 MEGABYTE = 1024 * 1024
 # The most frames and bytes that the client reads between two turns of another task.
@@ -48,16 +48,16 @@ async def test_others_have_their_turns_while_a_server_floods(
         most_frames, most_bytes = max(most_frames, since), max(most_bytes, bytes_since)
         return frames
 
-    def flood(victim: Victim) -> None:
-        victim.handshake()
+    def flood(connection: ServerConnection) -> None:
+        connection.handshake()
         while True:
-            victim.send(chunk)
-            victim.sock.setblocking(False)
+            connection.send(chunk)
+            connection.sock.setblocking(False)
             try:
-                while victim.sock.recv(MEGABYTE):
+                while connection.sock.recv(MEGABYTE):
                     pass  # read the PONGs, or the client would give the connection up
             except BlockingIOError:
-                victim.sock.setblocking(True)
+                connection.sock.setblocking(True)
             except OSError:
                 raise HungUp from None
 
