@@ -286,8 +286,8 @@ def test_publish_raw_refuses_a_payload_that_is_too_large() -> None:
         rig.client.publish_raw(b"a", b"four")
 
 
-def test_publishing_to_a_subject_once_keeps_nothing() -> None:
-    """Each reply goes to a subject of its own; the publishers of the others were forgotten."""
+def test_publishers_are_not_cached_for_subjects_that_are_used_once() -> None:
+    """Reply subjects are used once; caching them would evict busy subjects."""
     rig = Rig().connect()
     hot = rig.client.publisher("hot")
     for n in range(2500):

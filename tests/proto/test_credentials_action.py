@@ -1,4 +1,4 @@
-"""An action asks for credentials: the core itself calls none of the user's functions."""
+"""`NeedCredentials`: the transport calls the user's functions, and the core never does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nasq_proto import (
 INFO = b'INFO {"headers":true,"nonce":"n"}\r\n'
 
 
-def a_client(**options: Any) -> Client:
+def new_client(**options: Any) -> Client:
     return Client(ClientOptions([Server("a", 1)], **options), rng=random.Random(1))
 
 
@@ -47,7 +47,7 @@ def test_connect_is_sent_once_and_only_after_credentials_are_given() -> None:
         called.append("password")
         return "p"
 
-    client = a_client(user="u", password=password)
+    client = new_client(user="u", password=password)
     need = until_credentials(client)
     assert not called
     assert client.data_to_send() == b""
@@ -62,7 +62,7 @@ def test_connect_is_sent_once_and_only_after_credentials_are_given() -> None:
 
 
 def test_fixed_credentials_need_no_action() -> None:
-    client = a_client(user="u", password="p")
+    client = new_client(user="u", password="p")
     client.open(0.0)
     client.next_action()
     client.transport_opened(1, 0.0)
@@ -73,14 +73,14 @@ def test_fixed_credentials_need_no_action() -> None:
 
 def test_awaitable_credentials_are_awaited() -> None:
     async def token() -> str:
-        await _Suspends()
+        await _Pause()
         return "t"
 
     async def authenticator(info: object) -> dict[str, str]:
-        await _Suspends()
+        await _Pause()
         return {"nkey": "k"}
 
-    need = until_credentials(a_client(token=token, authenticator=authenticator))
+    need = until_credentials(new_client(token=token, authenticator=authenticator))
     reading = need.read()
     reading.send(None)
     reading.send(None)
@@ -90,12 +90,12 @@ def test_awaitable_credentials_are_awaited() -> None:
 
 
 def test_a_callable_that_exits_is_an_error_of_the_credentials() -> None:
-    need = until_credentials(a_client(token=lambda: sys.exit(3)))
+    need = until_credentials(new_client(token=lambda: sys.exit(3)))
     with pytest.raises(RuntimeError, match=r"called sys\.exit: SystemExit\(3\)"):
         need.read_now()
 
 
-class _Suspends:
+class _Pause:
     def __await__(self) -> Any:
         yield
 
@@ -107,16 +107,16 @@ def test_a_coroutine_function_that_does_not_suspend_can_be_read_at_once() -> Non
     async def authenticator(info: object) -> dict[str, str]:
         return {"nkey": "k"}
 
-    need = until_credentials(a_client(token=token, authenticator=authenticator))
+    need = until_credentials(new_client(token=token, authenticator=authenticator))
     assert need.read_now() == {"auth_token": "t", "nkey": "k"}
 
 
 def test_a_coroutine_function_that_suspends_can_not_be_read_at_once() -> None:
     async def token() -> str:
-        await _Suspends()
+        await _Pause()
         return "t"
 
-    need = until_credentials(a_client(token=token))
+    need = until_credentials(new_client(token=token))
     with pytest.raises(UsageError, match="plain function"):
         need.read_now()
 
@@ -128,7 +128,7 @@ def test_a_coroutine_function_that_suspends_can_not_be_read_at_once() -> None:
 def test_credentials_of_the_wrong_type_fail_the_attempt(
     secret: Callable[[], Any], expected: str
 ) -> None:
-    client = a_client(token=secret, reconnect=ReconnectPolicy())
+    client = new_client(token=secret, reconnect=ReconnectPolicy())
     need = until_credentials(client)
     with pytest.raises(InvalidOptionError, match=expected) as caught:
         need.read_now()
@@ -139,11 +139,11 @@ def test_credentials_of_the_wrong_type_fail_the_attempt(
 
 def test_fixed_credentials_of_the_wrong_type_are_refused_at_once() -> None:
     with pytest.raises(TypeError, match="token must be a str or a callable"):
-        a_client(token=5)
+        new_client(token=5)
 
 
 def test_credentials_that_are_never_given_time_out_the_attempt() -> None:
-    client = a_client(token=lambda: "t", connect_timeout=2.0)
+    client = new_client(token=lambda: "t", connect_timeout=2.0)
     need = until_credentials(client)
     client.handle_timeout(2.0)
     assert isinstance(client.last_error, OperationTimeoutError)

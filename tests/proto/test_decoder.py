@@ -61,7 +61,7 @@ def events_of(
     lookups: int | None = None,
     block: int | None = None,
 ) -> list[Event]:
-    """The events of a stream in these chunks, up to the failure if there is one."""
+    """Return the events that a decoder reads from these chunks, up to the first failure."""
     decoder = Decoder(role, limits) if fast else PlainDecoder(role, limits)
     if isinstance(decoder, Decoder):
         decoder._lookups = decoder._lookups if lookups is None else lookups
@@ -483,7 +483,9 @@ def test_a_recorded_session_contains_the_known_number_of_events(
 
 
 @pytest.mark.parametrize(("role", "stream"), SESSIONS)
-def test_a_recorded_session_split_anywhere_gives_the_same_events(role: Role, stream: bytes) -> None:
+def test_a_recorded_session_split_anywhere_is_read_as_the_same_events(
+    role: Role, stream: bytes
+) -> None:
     whole = events_of(role, [stream])
     different = [
         at for at in range(len(stream) + 1) if events_of(role, [stream[:at], stream[at:]]) != whole
@@ -493,7 +495,7 @@ def test_a_recorded_session_split_anywhere_gives_the_same_events(role: Role, str
 
 @pytest.mark.parametrize(("role", "stream"), SESSIONS)
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 7, 64, 1000])
-def test_a_recorded_session_in_equal_chunks_gives_the_same_events(
+def test_a_recorded_session_in_equal_chunks_is_read_as_the_same_events(
     role: Role, stream: bytes, chunk: int
 ) -> None:
     chunks = [stream[i : i + chunk] for i in range(0, len(stream), chunk)]
@@ -501,7 +503,9 @@ def test_a_recorded_session_in_equal_chunks_gives_the_same_events(
 
 
 @pytest.mark.parametrize(("role", "stream"), SESSIONS)
-def test_a_truncated_recorded_session_gives_its_whole_frames(role: Role, stream: bytes) -> None:
+def test_a_truncated_recorded_session_is_read_up_to_its_last_whole_frame(
+    role: Role, stream: bytes
+) -> None:
     different = [
         at
         for at in range(len(stream))
@@ -512,14 +516,16 @@ def test_a_truncated_recorded_session_gives_its_whole_frames(role: Role, stream:
 
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @given(data=st.data())
-def test_a_valid_stream_gives_its_events(role: Role, data: st.DataObject) -> None:
+def test_a_valid_stream_is_read_as_its_events(role: Role, data: st.DataObject) -> None:
     events, stream = data.draw(streams_from(peer(role)))
     assert events_of(role, data.draw(chunks_of(stream))) == events
 
 
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @given(data=st.data())
-def test_a_stream_in_any_permitted_style_gives_its_events(role: Role, data: st.DataObject) -> None:
+def test_a_stream_in_any_permitted_style_is_read_as_its_events(
+    role: Role, data: st.DataObject
+) -> None:
     events, stream = data.draw(awkward_streams(peer(role)))
     assert events_of(role, data.draw(chunks_of(stream))) == events
 
@@ -527,7 +533,9 @@ def test_a_stream_in_any_permitted_style_gives_its_events(role: Role, data: st.D
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
 @settings(max_examples=120)
 @given(data=st.data())
-def test_any_stream_gives_the_same_events_in_any_chunks(role: Role, data: st.DataObject) -> None:
+def test_any_stream_is_read_as_the_same_events_in_any_chunks(
+    role: Role, data: st.DataObject
+) -> None:
     stream = data.draw(broken_streams(peer(role)))
     whole = events_of(role, [stream])
     # Two ProtocolFailed events are equal if the texts of their errors are.
@@ -574,8 +582,8 @@ def test_bytes_are_buffered_exactly_while_a_frame_is_incomplete(
 # ---------------------------------------------------------------------- repeated lines
 
 
-class Counting(LineParser):
-    """Counts the lines that it parses."""
+class CountingParser(LineParser):
+    """A parser that counts the lines it parses."""
 
     lines = 0
 
@@ -589,7 +597,7 @@ class Counting(LineParser):
 def test_a_flood_of_one_line_is_read_a_block_at_a_time(line: bytes, times: int) -> None:
     """256 KiB of PINGs, read one by one, stopped everything else for 40 ms."""
     decoder = Decoder(CLIENT)
-    decoder._parser = parser = Counting(CLIENT, Limits())
+    decoder._parser = parser = CountingParser(CLIENT, Limits())
     (event,) = events_of(CLIENT, [line])
     message = b"MSG a 1 1\r\nx\r\n"
     stream = message + line * times + message + line[:2]
@@ -739,7 +747,7 @@ def test_the_fast_path_is_not_misled_by_any_truncation(stream: bytes) -> None:
         assert fast.buffered == plain.buffered, f"cut at {at}"
 
 
-def test_more_lines_than_the_cache_holds_are_read_correctly() -> None:
+def test_more_lines_than_fit_the_cache_are_read_correctly() -> None:
     lines = [_msg(b"MSG s%d 1" % (i % 1500), b"x", b"y") for i in range(4000)]
     stream = b"".join(lines)
     assert events_of(CLIENT, [stream]) == events_of(CLIENT, [stream], fast=False)

@@ -374,10 +374,10 @@ class Vault:
 
     def __init__(self, password: str) -> None:
         self.password = password
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self) -> str:
-        self.asked += 1
+        self.calls += 1
         return self.password
 
 
@@ -418,7 +418,7 @@ def test_two_refusals_of_the_same_password_close_the_client() -> None:
     net.link.cut()
     net.link.advance(10.0)
     assert net.client.state is ClientState.CLOSED
-    assert vault.asked == 3
+    assert vault.calls == 3
     error = net.client.last_error
     assert isinstance(error, AuthorizationError)
     assert (error.text, error.address) == ("Authorization Violation", "a:1")
@@ -477,7 +477,7 @@ def test_a_policy_can_retry_refusals_forever() -> None:
     net.link.cut()
     net.link.advance(60.0)
     assert net.client.state is ClientState.RECONNECTING
-    assert 60.0 / 0.75 < vault.asked < 400, "refusals are not paced like other failures"
+    assert 60.0 / 0.75 < vault.calls < 400, "refusals are not paced like other failures"
     vault.password = "new"
     net.link.advance(1.0)
     assert net.client.is_connected
@@ -531,7 +531,7 @@ def test_an_announcement_does_not_bring_back_a_server_that_was_given_up() -> Non
     assert sorted(net.tried) == sorted(2 * ["a:1", "b:2", "c:3"])
     assert "Authorization Violation" in str(net.client.last_error)
     assert isinstance(net.client._connector.reasons["b:2"], AuthorizationError)
-    # Asked for anew, all are tried anew.
+    # `open` tries all of them again, including those that were given up.
     net.brokers["a:1"].users = {"u": "old"}
     net.open()
     assert net.client.is_connected

@@ -116,7 +116,7 @@ def test_an_error_can_be_copied_and_pickled(error: NASQError, duplicate: Any) ->
     }
 
 
-def test_connect_failed_error_gives_the_reason_for_each_server() -> None:
+def test_connect_failed_error_names_the_reason_for_each_server() -> None:
     error = ConnectFailedError([("a:1", ValueError("refused")), ("b:2", ValueError("no route"))])
     assert "(a:1: refused; b:2: no route)" in str(error)
 

@@ -25,19 +25,20 @@ from nasq_proto.strategies import awkward_streams, chunks_of, streams_from
 from tests.proto.test_client import Rig
 
 CHUNK = 256 * 1024
-# One call of the client reads at most this many frames. Identical PINGs cost almost nothing, so
-# their limit is higher: 8,192 and one block.
-MOST = 1024
-MOST_PINGS = 8192 + 64
+# The most frames that one call of the client reads. Identical PINGs cost almost nothing, so more
+# of them are read: 8,192 and one block.
+MAX_FRAMES = 1024
+MAX_PINGS = 8192 + 64
 
 
-def _filled(lines: Callable[[int], bytes]) -> bytes:
-    parts, size, n = [], 0, 0
+def chunk_of(frame: Callable[[int], bytes]) -> bytes:
+    """Return a chunk of the frames `frame(0)`, `frame(1)` and so on."""
+    frames, size, number = [], 0, 0
     while size < CHUNK:
-        parts.append(lines(n))
-        size += len(parts[-1])
-        n += 1
-    return b"".join(parts)
+        frames.append(frame(number))
+        size += len(frames[-1])
+        number += 1
+    return b"".join(frames)
 
 
 FLOODS = {
@@ -59,20 +60,20 @@ def test_one_call_reads_a_part_and_later_calls_read_the_rest(kind: str) -> None:
     rig = Rig().connect()
     for subject in ("a", "a.>", "b"):
         rig.subscribe(subject)
-    data = _filled(FLOODS[kind])
+    data = chunk_of(FLOODS[kind])
     expected = sum(map(len, map(unfold, Decoder(Role.CLIENT).receive(data))))
-    seen = 0
+    read = 0
     client = rig.client
     connection = client._attempt.connection if client._attempt is not None else None
     assert connection is not None
     receive = connection.receive_frames
 
     def counting(chunk: bytes) -> list[Frame]:
-        nonlocal seen
+        nonlocal read
         frames = receive(chunk)
-        most = MOST_PINGS if kind == "PINGs" else MOST
-        assert len(frames) <= most, "one call read too many frames"
-        seen += sum(map(len, map(unfold, frames)))
+        limit = MAX_PINGS if kind == "PINGs" else MAX_FRAMES
+        assert len(frames) <= limit, "one call read too many frames"
+        read += sum(map(len, map(unfold, frames)))
         return frames
 
     connection.receive_frames = counting  # type: ignore[method-assign, assignment]  # only counted
@@ -84,7 +85,7 @@ def test_one_call_reads_a_part_and_later_calls_read_the_rest(kind: str) -> None:
         client.handle_timeout(5.0)
         turns += 1
     assert turns > 1
-    assert seen == expected
+    assert read == expected
     assert client.state is ClientState.CONNECTED
     assert client.next_timeout() != 5.0
 
@@ -92,7 +93,7 @@ def test_one_call_reads_a_part_and_later_calls_read_the_rest(kind: str) -> None:
 def test_a_closed_stream_is_read_to_its_end_first() -> None:
     rig = Rig().connect()
     rig.subscribe("a")
-    data = _filled(FLOODS["subjects"])
+    data = chunk_of(FLOODS["subjects"])
     count = data.count(b"MSG")
     rig.client.receive_data(1, data, 0.0)
     rig.client.transport_closed(1, ConnectionResetError("gone"), 0.0)
@@ -108,7 +109,7 @@ def test_a_closed_stream_is_read_to_its_end_first() -> None:
 
 def test_an_err_before_the_end_of_the_stream_is_its_reason() -> None:
     rig = Rig().connect()
-    data = _filled(FLOODS["PINGs that differ"]) + b"-ERR 'Something New'\r\n"
+    data = chunk_of(FLOODS["PINGs that differ"]) + b"-ERR 'Something New'\r\n"
     rig.client.receive_data(1, data, 0.0)
     rig.client.transport_closed(1, None, 0.0)
     while rig.client.is_connected:
@@ -119,7 +120,7 @@ def test_an_err_before_the_end_of_the_stream_is_its_reason() -> None:
 def test_the_first_reason_for_the_end_is_reported() -> None:
     """A layer fails and closes the stream, so the end of the stream is not a second reason."""
     rig = Rig().connect()
-    rig.client.receive_data(1, _filled(FLOODS["subjects"]), 0.0)
+    rig.client.receive_data(1, chunk_of(FLOODS["subjects"]), 0.0)
     rig.client.transport_closed(1, TLSError("a bad record"), 0.0)
     rig.client.transport_closed(1, None, 0.0)
     while rig.client.is_connected:
@@ -129,7 +130,7 @@ def test_the_first_reason_for_the_end_is_reported() -> None:
 
 def test_close_does_not_wait_for_a_stream_that_has_ended() -> None:
     rig = Rig().connect()
-    rig.client.receive_data(1, _filled(FLOODS["-ERR"]), 0.0)
+    rig.client.receive_data(1, chunk_of(FLOODS["-ERR"]), 0.0)
     rig.client.transport_closed(1, None, 0.0)
     stopped = rig.client.close()
     rig.link.session = None

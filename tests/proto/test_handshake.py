@@ -19,7 +19,7 @@ from nasq_proto.handshake import (
 )
 
 SCHEMES = ("nats", "tls", "ws", "wss")
-# What the server's INFO says: neither, offered, required.
+# What the server's INFO states about TLS: not offered, offered, required.
 OFFERS: tuple[dict[str, Any], ...] = (
     {},
     {"tls_available": True},
@@ -29,7 +29,7 @@ OFFERS: tuple[dict[str, Any], ...] = (
 
 
 def expected(scheme: str, options: dict[str, bool], offer: dict[str, Any], secure: bool) -> Next:
-    """The table at the head of the module, read in its order."""
+    """Return what the table at the head of `nasq_proto.handshake` states."""
     if secure or scheme in ("ws", "wss"):
         return Next.SIGN_IN
     if "tls_required" in offer:
@@ -114,12 +114,12 @@ def test_a_new_signature_is_not_a_new_credential() -> None:
     assert first != fingerprint({"jwt": "k", "sig": "a"})
 
 
-def test_the_error_about_credentials_chains_nothing_that_could_hold_a_secret() -> None:
+def test_the_error_about_credentials_chains_nothing_that_could_contain_a_secret() -> None:
     secret = ValueError("vault is sealed")
     error = no_credentials(Server("a", 1), secret)
     assert isinstance(error, InvalidOptionError)
     assert str(error) == "can't get the credentials for a:1: ValueError: vault is sealed"
     assert error.__cause__ is error.__context__ is None
-    # An error of this package's own is clear without the name of its class.
+    # The message of a NASQError is clear without the name of its class.
     own = no_credentials(Server("a", 1), NoRespondersError("x"))
     assert str(own) == "can't get the credentials for a:1: x"

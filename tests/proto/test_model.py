@@ -66,13 +66,13 @@ BUFFER = 120
 class _Client(Client):
     """A client that records which publish was handed to which connection."""
 
-    given: dict[int, int]
+    handed_over: dict[int, int]
 
     def data_to_send(self) -> bytes:
         data = super().data_to_send()
         if data:
             assert self._attempt is not None, "output without a connection to send it to"
-            self.given.update(dict.fromkeys(_numbers(data), self._attempt.number))
+            self.handed_over.update(dict.fromkeys(_numbers(data), self._attempt.number))
         return data
 
 
@@ -83,7 +83,7 @@ def _numbers(stream: bytes) -> list[int]:
 
 
 class ClientMachine(RuleBasedStateMachine):
-    """The state machine. Each payload is a number, so all messages can be told apart."""
+    """The state machine. Each payload is a different number, which identifies its message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class ClientMachine(RuleBasedStateMachine):
             reconnect_buffer=BUFFER,
         )
         self.client = _Client(options, rng=random.Random(7))
-        self.client.given = {}
+        self.client.handed_over = {}
         self.link = Link(self.client, self.broker)
         self.inbox = Inbox()
         self.client.watch(self.inbox)
@@ -111,7 +111,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.limits: dict[Subscription, int] = {}
         self.accepted: list[int] = []
         # Requests that were accepted, and those that ended before they were handed to a connection.
-        self.asked: set[int] = set()
+        self.requested: set[int] = set()
         self.never_sent: set[int] = set()
         self.numbers: dict[Op[Any], int] = {}
         # Messages as (sid, number), in order of arrival.
@@ -200,7 +200,7 @@ class ClientMachine(RuleBasedStateMachine):
         """Return the messages that were handed to a lost connection and did not arrive."""
         link = self.link
         now = None if link.session is None else link._attempt
-        gone = {number for number, attempt in self.client.given.items() if attempt != now}
+        gone = {number for number, attempt in self.client.handed_over.items() if attempt != now}
         return gone - set(self._received())
 
     def _unsent_numbers(self) -> set[int]:
@@ -274,11 +274,11 @@ class ClientMachine(RuleBasedStateMachine):
             return
         self.ops.append(op)
         number = self.numbers[op] = int(payload)
-        self.asked.add(number)
-        op.on_done(lambda: self._request_over(number))
+        self.requested.add(number)
+        op.on_done(lambda: self._request_ended(number))
 
-    def _request_over(self, number: int) -> None:
-        if number not in self.client.given:
+    def _request_ended(self, number: int) -> None:
+        if number not in self.client.handed_over:
             self.never_sent.add(number)
 
     @rule()
@@ -292,7 +292,7 @@ class ClientMachine(RuleBasedStateMachine):
         op = data.draw(st.sampled_from(self.ops))
         self.client.abandon(op)
         if op in self.numbers:
-            self._request_over(self.numbers[op])
+            self._request_ended(self.numbers[op])
         self.ops = [other for other in self.ops if other is not op]
         self.flushes = [pair for pair in self.flushes if pair[0] is not op]
 
@@ -413,12 +413,12 @@ class ClientMachine(RuleBasedStateMachine):
         received = self._received()
         assert len(set(received)) == len(received), "a message was sent twice"
         assert received == sorted(received), "messages were sent out of order"
-        assert set(received) <= {*self.accepted, *self.asked}, "a refused message was sent"
+        assert set(received) <= {*self.accepted, *self.requested}, "a refused message was sent"
 
     @invariant()
     def a_request_that_ended_is_never_sent(self) -> None:
-        assert not self.never_sent & set(self.client.given)
-        sent = len(self.accepted) + len(self.asked - self.never_sent)
+        assert not self.never_sent & set(self.client.handed_over)
+        sent = len(self.accepted) + len(self.requested - self.never_sent)
         assert self.client.output.messages_out == sent
 
     @invariant()
@@ -480,7 +480,7 @@ class ClientMachine(RuleBasedStateMachine):
         assert woken >= min(len(self.inbox.items), len(self.waiters))
 
     def teardown(self) -> None:
-        unsent = len(self._unsent_numbers() - self.asked)
+        unsent = len(self._unsent_numbers() - self.requested)
         before = self.client.dropped_unsent
         self.client.take_notices()
         already = self.client.state in (ClientState.CLOSED, ClientState.IDLE)
@@ -518,29 +518,29 @@ def test_the_client_keeps_its_promises() -> None:
     play(10_000 if LONG else 200)
 
 
-def _sends_again(self: Output) -> None:
+def _send_a_publish_again(self: Output) -> None:
     self.publish(b"PUB a 1\r\n", b"1", "a")
 
 
-def _leaves_it_to_be_sent(self: Output, pending: object) -> None:
+def _leave_a_request_in_the_output(self: Output, pending: object) -> None:
     pass
 
 
-def _keeps_a_wake_up(self: Inbox, op: Op[None]) -> None:
+def _keep_a_wake_up(self: Inbox, op: Op[None]) -> None:
     if not op.done:
         self._waiters.remove(op)
 
 
-def _forgets_who_waits(self: Answers, why: object) -> None:
+def _forget_unanswered_pings(self: Answers, why: object) -> None:
     self._pongs.clear()
 
 
-def _answers_the_last(self: Answers) -> None:
+def _complete_the_newest_ping(self: Answers) -> None:
     if self._pongs:
         self._pongs.pop().resolve(None)
 
 
-def _counts_from_the_start(self: Subscription) -> ControlFrame:
+def _count_from_the_start(self: Subscription) -> ControlFrame:
     self.max_frame = ControlFrame(encode(Unsub(str(self.sid), self.max_msgs)))
     return self.max_frame
 
@@ -548,11 +548,11 @@ def _counts_from_the_start(self: Subscription) -> ControlFrame:
 @pytest.mark.parametrize(
     ("where", "name", "fault"),
     [
-        (Output, "keep_unsent", _sends_again),
-        (Inbox, "abandon", _keeps_a_wake_up),
-        (Answers, "disconnected", _forgets_who_waits),
-        (Answers, "pong", _answers_the_last),
-        (Output, "take_back_request", _leaves_it_to_be_sent),
+        (Output, "keep_unsent", _send_a_publish_again),
+        (Inbox, "abandon", _keep_a_wake_up),
+        (Answers, "disconnected", _forget_unanswered_pings),
+        (Answers, "pong", _complete_the_newest_ping),
+        (Output, "take_back_request", _leave_a_request_in_the_output),
     ],
 )
 def test_the_model_finds_a_fault(
@@ -581,12 +581,12 @@ def _set_a_maximum_after_a_reconnect() -> None:
     machine.teardown()
 
 
-def test_the_model_finds_a_maximum_that_counts_from_the_start(
+def test_the_model_finds_a_maximum_that_count_from_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A random run meets this fault about once in a thousand, so this run is written by hand."""
     _set_a_maximum_after_a_reconnect()
-    monkeypatch.setattr(Subscription, "new_max_frame", _counts_from_the_start)
+    monkeypatch.setattr(Subscription, "new_max_frame", _count_from_the_start)
     with pytest.raises(AssertionError, match="too many or too few"):
         _set_a_maximum_after_a_reconnect()
 

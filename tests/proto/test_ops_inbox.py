@@ -193,7 +193,7 @@ def test_a_woken_waiter_that_gives_up_wakes_the_next_one() -> None:
     assert second.done
 
 
-def test_a_woken_waiter_that_gives_up_wakes_nobody_when_the_inbox_is_empty() -> None:
+def test_a_woken_waiter_that_gives_up_wakes_no_other_when_the_inbox_is_empty() -> None:
     inbox = Inbox()
     first, second = inbox.waiter(), inbox.waiter()
     inbox.put(HEAD, b"1", 0.0)
@@ -395,7 +395,7 @@ def test_a_waiter_for_room_is_woken_when_a_message_is_taken() -> None:
 
 
 class BoundedConsumers(Consumers):
-    """The same with limits, compared with a model that computes its sizes afresh each time."""
+    """The same with limits, compared with a model that computes its sizes each time."""
 
     overflow = Overflow.DROP_NEWEST
 

@@ -112,7 +112,7 @@ def test_a_reset_forgets_failures_and_announced_servers() -> None:
 # ---------------------------------------------------------------------- after the first round
 
 
-def test_servers_are_picked_in_order_and_in_circles() -> None:
+def test_servers_are_picked_in_order_and_then_from_the_start_again() -> None:
     assert hosts(used_pool("a", "b", "c"), 7) == ["a", "b", "c", "a", "b", "c", "a"]
 
 
@@ -347,7 +347,7 @@ def announced(pool: ServerPool) -> list[str]:
     "address",
     ["Nats-B.example.com:4222", "nats-b.example.com", "[2001:DB8::1]", "nats-b.example.com:"],
 )
-def test_an_announced_server_stays_whatever_its_notation(address: str) -> None:
+def test_an_announced_server_stays_in_the_pool_in_any_notation(address: str) -> None:
     pool = new_pool("a")
     a = pick(pool)
     pool.announce([address], a)

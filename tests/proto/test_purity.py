@@ -1,4 +1,4 @@
-"""The core does no I/O, reads no clock and draws no randomness; imports point one way.
+"""The core does no I/O, reads no clock and draws no randomness, and imports go one way.
 
 The tests read the sources as syntax trees, so they also find imports inside functions.
 """
@@ -53,7 +53,10 @@ def name_of(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the top-level packages that a file imports anywhere, without relative imports."""
+    """Yield the top-level packages that a file imports anywhere, except by relative imports.
+
+    An import by `__import__` or `import_module` yields "import_module".
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -65,10 +68,10 @@ def imports(path: Path) -> Iterator[str]:
             and isinstance(node.func, ast.Name | ast.Attribute)
             and ast.unparse(node.func) in ("__import__", "import_module", "importlib.import_module")
         ):
-            yield "an import by name"
+            yield "import_module"
 
 
-# The strategies are an extra: they need Hypothesis, and nothing of the core imports them.
+# The strategies need Hypothesis. They are an extra, and no other module of the core imports them.
 CORE = [path for path in sources("nasq_proto") if path.parent.name != "strategies"]
 TRANSPORTS = sources("nasq_transports")
 COMMAND_LINE = sources("nasq/cli")
@@ -76,7 +79,7 @@ FACADE = [path for path in sources("nasq") if path not in COMMAND_LINE]
 
 
 @pytest.mark.parametrize("files", [CORE, TRANSPORTS, FACADE], ids=["core", "transports", "facade"])
-def test_there_are_sources_to_check(files: list[Path]) -> None:
+def test_each_package_has_sources_to_check(files: list[Path]) -> None:
     assert len(files) > 5
 
 
@@ -113,14 +116,14 @@ def test_the_core_takes_randomness_as_an_argument(path: Path) -> None:
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_creates_no_unseeded_generator(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    made = [
+    unseeded = [
         ast.unparse(node)
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("random.Random", "Random")
         and not node.args
     ]
-    assert made == []
+    assert unseeded == []
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
@@ -137,17 +140,17 @@ def test_the_core_does_not_call_open_print_input_exec_or_eval(path: Path) -> Non
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_contains_no_async_code(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
-    assert [node.lineno for node in ast.walk(tree) if isinstance(node, waiting)] == []
+    async_nodes = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, async_nodes)] == []
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_the_core_does_not_know_what_is_built_on_it(path: Path) -> None:
+def test_the_core_does_not_import_transports_or_the_facade(path: Path) -> None:
     assert set(imports(path)) & {"nasq", "nasq_transports", "nas_queue"} == set()
 
 
 @pytest.mark.parametrize("path", TRANSPORTS, ids=name_of)
-def test_transports_do_not_know_the_facade(path: Path) -> None:
+def test_transports_do_not_import_the_facade(path: Path) -> None:
     assert set(imports(path)) & {"nasq", "nas_queue"} == set()
 
 
@@ -161,12 +164,12 @@ MAY_IMPORT = {
 
 @pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE], ids=name_of)
 def test_a_framework_is_imported_in_its_own_transport_only(path: Path) -> None:
-    # The command line may: its demo and its bench run event loops.
+    # The command line is not checked: its demo and its bench run event loops.
     assert set(imports(path)) & FRAMEWORKS <= MAY_IMPORT.get(name_of(path), set())
 
 
 @pytest.mark.parametrize("path", FACADE, ids=name_of)
-def test_the_library_does_not_know_the_command_line(path: Path) -> None:
+def test_the_library_does_not_import_the_command_line(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.search(r"(?m)^\s*(from|import) (nasq)?\.cli\b", text) is None or (
         path.name == "__main__.py"
@@ -174,8 +177,8 @@ def test_the_library_does_not_know_the_command_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*CORE, *TRANSPORTS, *FACADE, *COMMAND_LINE], ids=name_of)
-def test_nothing_is_imported_by_name(path: Path) -> None:
-    assert "an import by name" not in set(imports(path))
+def test_no_module_is_imported_with_import_module(path: Path) -> None:
+    assert "import_module" not in set(imports(path))
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -198,7 +201,7 @@ def test_importing_the_command_line_does_not_load_the_library() -> None:
     assert {name for name in loaded if name.startswith("nasq")} == {"nasq", "nasq.cli"}
 
 
-def test_every_public_name_is_there_although_it_is_loaded_late() -> None:
+def test_every_public_name_is_available_although_it_is_loaded_on_demand() -> None:
     import nasq
     from nasq import _names
 

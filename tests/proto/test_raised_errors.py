@@ -1,4 +1,4 @@
-"""Errors that reach callers: each is of a class of nasq, has a cause and is raised only once."""
+"""Errors that reach callers: a class of nasq, with a cause, and a new instance for each caller."""
 
 from __future__ import annotations
 
@@ -177,18 +177,18 @@ def test_a_refusal_is_matched_to_its_request_without_a_search() -> None:
     replies = Replies("_INBOX")
     replies.new_inbox(random.Random(1))
     waiting = [replies.new(f"a.{n}") for n in range(10_000)]
-    looked_at = 0
+    visited = 0
 
-    class Counting(dict[str, PendingReply]):
+    class CountingDict(dict[str, PendingReply]):
         def values(self):  # type: ignore[no-untyped-def]  # only counts its calls
-            nonlocal looked_at
-            looked_at += len(self)
+            nonlocal visited
+            visited += len(self)
             return super().values()
 
-    replies._pending = Counting(replies._pending)
+    replies._pending = CountingDict(replies._pending)
     for n in range(1000):
         assert not replies.refused(f"b.{n}", ValueError())
-    assert looked_at <= 10_000
+    assert visited <= 10_000
     error = ConnectionClosedError("x")
     assert replies.refused("a.5", error)
     assert waiting[5].error is error
@@ -200,7 +200,7 @@ def test_a_refusal_is_matched_to_its_request_without_a_search() -> None:
     assert later.error is error
 
 
-def test_the_index_of_refusals_does_not_grow_for_ever() -> None:
+def test_the_index_of_refusals_does_not_grow_without_limit() -> None:
     replies = Replies("_INBOX")
     replies.new_inbox(random.Random(1))
     stays = replies.new("stays")

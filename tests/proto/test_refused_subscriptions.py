@@ -30,7 +30,7 @@ def test_a_subscription_over_the_servers_limit_fails() -> None:
     assert "maximum subscriptions exceeded" in str(error)
     assert third.ended.done
     assert len(rig.client.subscriptions) == 2
-    # The waiting caller gets the error, so there is no event for it.
+    # The waiting caller gets the error, so no notice reports it.
     assert not [n for n in rig.client.take_notices() if isinstance(n, ServerErrorReceived)]
 
 

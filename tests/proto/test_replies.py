@@ -192,7 +192,7 @@ def test_a_prefix_that_no_inbox_can_have_is_refused(
     assert words in str(caught.value)
 
 
-def test_the_inbox_is_drawn_anew_at_open() -> None:
+def test_each_open_draws_a_new_inbox() -> None:
     rig = Rig()
     seen: list[str] = []
     for _ in range(2):
@@ -234,7 +234,7 @@ def test_open_can_replace_the_source_of_randomness() -> None:
         st.sampled_from((b"", b"A: b\r\n", b"broken\r\n")),
     )
 )
-def test_the_quick_look_at_a_status_agrees_with_the_parser(block: bytes) -> None:
+def test_status_of_agrees_with_the_parser(block: bytes) -> None:
     try:
         status = parse_headers(block).status
     except InvalidHeaderError:
@@ -242,7 +242,7 @@ def test_the_quick_look_at_a_status_agrees_with_the_parser(block: bytes) -> None
     assert status_of(block) == status.encode()
 
 
-def test_the_status_of_what_this_side_encodes() -> None:
+def test_status_of_reads_an_encoded_status() -> None:
     generator = random.Random(1)
     for _ in range(100):
         status = "".join(chr(generator.randint(33, 126)) for _ in range(3))
