@@ -108,8 +108,8 @@ def main() -> int:
     if arguments.save:
         for result in results:
             keep_found(result)
-    well = summary(results, engine, started, floors=arguments.floors)
-    return 0 if well else 1
+    passed = summary(results, engine, started, floors=arguments.floors)
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _watch_by_monitoring(run: Callable[[], object], monitoring: Any) -> set[Arc]
 
 
 def watch(run: Callable[[], object]) -> set[Arc]:
-    """The arcs that `run` executes within nasq_proto. Raises what `run` raises."""
+    """Return the arcs that `run` executes within nasq_proto; raises what `run` raises."""
     if sys.version_info >= (3, 12):
         return _watch_by_monitoring(run, sys.monitoring)
     return _watch_by_tracing(run)

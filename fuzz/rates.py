@@ -64,11 +64,11 @@ def show_rates() -> bool:
     Returns:
         Whether all of them reach the minimum.
     """
-    well = True
+    passed = True
     for name, strategy in sorted(all_strategies().items()):
         rate = rate_of(strategy)
         met = rate >= FLOOR
-        well = well and met
+        passed = passed and met
         print(f"{name:28} {rate:>7,.0f} examples/s{'' if met else '  TOO SLOW'}", flush=True)
     print(f"the minimum is {FLOOR}/s")
-    return well
+    return passed

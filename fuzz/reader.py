@@ -1,4 +1,4 @@
-"""Make values from fuzzed bytes. Any bytes give values."""
+"""Make values from fuzzed bytes. Any bytes can be read as values."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def summary(results: Sequence[Result], engine: str, started: float, *, floors: b
     executions = sum(result.executions for result in results)
     crashes = sum(len(result.crashes) for result in results)
     peak = max((result.peak for result in results), default=0)
-    well = not crashes
+    passed = not crashes
     print(
         f"\n{engine}: {inputs:,} inputs, {executions:,} executions in "
         f"{time.monotonic() - started:.0f} s; {crashes} crashes"
@@ -94,10 +94,10 @@ def summary(results: Sequence[Result], engine: str, started: float, *, floors: b
         floor = TARGETS[result.target].floors.get(engine)
         if floors and floor is not None:
             met = result.rate >= floor
-            well = well and met
+            passed = passed and met
             verdict = "" if met else "  TOO SLOW"
             print(f"{result.target}: {result.rate:,.0f}/s, the minimum is {floor:,}/s{verdict}")
-    return well
+    return passed
 
 
 def keep_found(result: Result) -> None:

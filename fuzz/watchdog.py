@@ -39,14 +39,14 @@ def time_limit(count: Callable[[], int], seconds: float = _SECONDS) -> Iterator[
         return
     last = -1
 
-    def look(number: int, frame: FrameType | None) -> None:
+    def check_progress(number: int, frame: FrameType | None) -> None:
         nonlocal last
         now = count()
         if now == last:
             raise TooSlowError(f"one input needs more than {seconds:g} s of processor time")
         last = now
 
-    before = signal.signal(signal.SIGVTALRM, look)
+    before = signal.signal(signal.SIGVTALRM, check_progress)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds, seconds)
     try:
         with _memory_limit():

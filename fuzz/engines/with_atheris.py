@@ -112,9 +112,7 @@ def _main() -> None:
     name, clock, *arguments = sys.argv[1:]
     target = TARGETS[name]
     # atheris instruments modules on import. Importing this module did not import nasq_proto.
-    with atheris.instrument_imports(
-        include=["nasq_proto"], exclude=list(target.has_targets_of_its_own)
-    ):
+    with atheris.instrument_imports(include=["nasq_proto"], exclude=list(target.not_instrumented)):
         test_one_input = target.test_one_input
     count = 0
     start = time.process_time()

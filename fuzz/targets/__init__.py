@@ -28,7 +28,7 @@ class Target(NamedTuple):
         floors: the minimum executions per second, by the name of the engine.
         memory: bytes of memory that an input may need, in addition to 64 for each of its bytes.
         corpus: the target whose corpus it uses; "" for its own.
-        has_targets_of_its_own: modules that atheris does not instrument for this target.
+        not_instrumented: modules that other targets test; atheris does not instrument them here.
         weight: its share of the time.
     """
 
@@ -38,7 +38,7 @@ class Target(NamedTuple):
     floors: Mapping[str, int] = {}
     memory: int = 1 << 20
     corpus: str = ""
-    has_targets_of_its_own: tuple[str, ...] = ()
+    not_instrumented: tuple[str, ...] = ()
     weight: int = 1
 
     @property
@@ -75,34 +75,32 @@ TARGETS: Final = {
     for target in (
         Target(
             "decoder",
-            "a stream gives the same events at once, byte by byte, in chunks, and without the "
-            "fast path",
+            "a stream is read as the same events at once, byte by byte, in chunks, and without "
+            "the fast path",
             executions=4,
             floors={"random": 40_000, "atheris": 20_000},
             weight=4,
         ),
         Target(
             "strict",
-            "the decoder and the strict reader give the same events",
+            "the decoder and the strict reader read the same events",
             executions=2,
             corpus="decoder",
             weight=2,
         ),
         Target(
             "encoder",
-            "two readers give the event that was written, and only invalid events are refused",
+            "two readers read the event that was written, and only invalid events are refused",
             executions=3,
         ),
         Target(
             "client",
             "the client keeps its promises with bytes, time and commands in any order",
             floors={"random": 5_000, "atheris": 3_000},
-            has_targets_of_its_own=_CODEC,
+            not_instrumented=_CODEC,
             weight=4,
         ),
-        Target(
-            "headers", "two readers give the same for a header block, which can be written again"
-        ),
+        Target("headers", "two readers agree on a header block, which can be written again"),
         Target("info", "INFO has fields of the right types or is refused, and harms no client"),
         Target("subjects", "subjects, patterns, queue groups and namespaces"),
         Target("urls", "server URLs and credentials files; errors contain no secret"),

@@ -58,14 +58,14 @@ ALLOWED: Final[Mapping[type[Exception], str]] = {
 _allowed: Final = tuple(ALLOWED)
 
 LIMITS: Final = Limits(control_line=1024, message=1024)
-_HELD: Final = LIMITS.control_line + LIMITS.message + 4
+_MOST_BUFFERED: Final = LIMITS.control_line + LIMITS.message + 4
 _BUFFER: Final = 256
 _MOST_OPERATIONS: Final = 40
 SUBJECTS: Final = ("a", "a.b", "b", "_INBOX.x.1", "ü")
 _PATTERNS: Final = (*SUBJECTS, "*", "a.>")
 NUMBERS: Final = (0, 1, 2, 3, 9, 999_999_999)
 _SECONDS: Final = (0.0, 0.01, 0.1, 0.5, 1.0, 3.0, 10.0, 200.0)
-SAYINGS: Final = (
+SERVER_DATA: Final = (
     b"PONG\r\n",
     b"PING\r\n",
     b"+OK\r\n",
@@ -95,8 +95,8 @@ SAYINGS: Final = (
 _CONNECTED: Final = (ClientState.CONNECTED, ClientState.DRAINING)
 
 
-class _Dull(random.Random):
-    """Not random: makes the same choices in each run."""
+class _FixedRandom(random.Random):
+    """A generator that makes the same choices in each run."""
 
     def random(self) -> float:
         return 0.5
@@ -108,7 +108,7 @@ class _Dull(random.Random):
         x.reverse()
 
 
-_RNG: Final = _Dull(0)
+_RNG: Final = _FixedRandom(0)
 
 
 @cache
@@ -184,7 +184,7 @@ class _Player:
         client = self.client
         client.receive_data(self.attempt, data, self.now)
         if (current := client._attempt) is not None:
-            assert current.connection.buffered <= _HELD, "too much data is buffered"
+            assert current.connection.buffered <= _MOST_BUFFERED, "too much data is buffered"
 
     def succeed(self) -> None:
         """Report that the stream is open."""
@@ -325,8 +325,8 @@ def _server_says(player: _Player, reader: Reader) -> None:
     player.say(reader.raw())
 
 
-def _saying(player: _Player, reader: Reader) -> None:
-    player.say(reader.choice(SAYINGS))
+def _server_sends(player: _Player, reader: Reader) -> None:
+    player.say(reader.choice(SERVER_DATA))
 
 
 def _cut(player: _Player, reader: Reader) -> None:
@@ -364,9 +364,9 @@ def _succeed(player: _Player, reader: Reader) -> None:
 
 def _greet(player: _Player, reader: Reader) -> None:
     player.succeed()
-    player.say(SAYINGS[3 + reader.byte() % 5])
+    player.say(SERVER_DATA[3 + reader.byte() % 5])
     player.act()
-    player.say(SAYINGS[0])
+    player.say(SERVER_DATA[0])
 
 
 def _send(player: _Player, reader: Reader) -> None:
@@ -414,7 +414,7 @@ OPERATIONS: Final[dict[str, _Operation]] = {
     "CUT": _cut,
     "REFUSE": _refuse,
     "TIME": _tenths,
-    "saying": _saying,
+    "server_sends": _server_sends,
     "end": _end,
     "seconds": _seconds,
     "timeout": _timeout,

@@ -1,4 +1,4 @@
-"""The decoder: a stream gives the same events and the same error in any chunks.
+"""The decoder: a stream has the same events and the same error in any chunks.
 
 The first byte of the input chooses the role, the limits and the chunks. The rest is the stream.
 """
@@ -44,9 +44,9 @@ def _read(decoder: PlainDecoder, chunks: Iterable[bytes], most: int) -> list[obj
             if type(frames[-1]) is ProtocolFailed:
                 _check_failed(decoder)
                 break
-    held = decoder.buffered
-    assert held <= most, f"{held} bytes are buffered, at most {most} are allowed"
-    events.append(held)
+    left = decoder.buffered
+    assert left <= most, f"{left} bytes are buffered, at most {most} are allowed"
+    events.append(left)
     return events
 
 

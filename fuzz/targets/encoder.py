@@ -1,4 +1,4 @@
-"""The encoder: two readers give the event that it wrote, and it refuses exactly the invalid events.
+"""The encoder: two readers read the event that it wrote, and it refuses exactly invalid events.
 
 The first byte of the input chooses the type of the event, and the rest its fields.
 """

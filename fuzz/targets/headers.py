@@ -1,4 +1,4 @@
-"""Header blocks: both readers give the same, and writing what was read gives it again."""
+"""Header blocks: two readers agree, and a block that is written again is read unchanged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_input(data: bytes) -> Hashable:
         block = parse_headers(data)
     except InvalidHeaderError as error:
         said = str(error)
-        assert expected is None, f"refused: {said}; the strict reader gives {expected!r}"
+        assert expected is None, f"refused: {said}; the strict reader reads {expected!r}"
         return said[:12], len(said).bit_length()
     assert expected is not None, f"the strict reader refuses what was read: {block!r}"
     read = (block.status, block.description, sorted(block.headers.pairs()))

@@ -31,7 +31,7 @@ def test_one_input(data: bytes) -> Hashable:
     try:
         info = Info.from_json(data)
     except RemoteProtocolError as error:
-        _let_a_client_hear(data)
+        _client_receives(data)
         return str(error)[:32]
     for name, default in _INFO_FIELDS.items():
         assert type(getattr(info, name)) is type(default), f"{name} is {getattr(info, name)!r}"
@@ -46,10 +46,10 @@ def test_one_input(data: bytes) -> Hashable:
     else:
         again = Info.from_json(line[4:-2])
         assert again == info, f"{info!r} was written as {again!r}"
-    return info.ldm, info.tls_required, info.tls_available, _let_a_client_hear(line[4:-2])
+    return info.ldm, info.tls_required, info.tls_available, _client_receives(line[4:-2])
 
 
-def _let_a_client_hear(data: bytes) -> Hashable:
+def _client_receives(data: bytes) -> Hashable:
     server = Server("a", 1)
     client = Client(ClientOptions([server]), rng=random.Random(1))
     opened = client.open(0.0)

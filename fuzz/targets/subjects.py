@@ -33,7 +33,7 @@ def _as_regex(pattern: str) -> re.Pattern[str]:
     return re.compile(r"\.".join(tokens), re.DOTALL)
 
 
-def _taken(text: str, *, wildcards: bool) -> bool:
+def _is_accepted(text: str, *, wildcards: bool) -> bool:
     try:
         encoded = check_subject(text, wildcards=wildcards)
     except InvalidSubjectError as error:
@@ -55,7 +55,7 @@ def test_one_input(data: bytes) -> Hashable:
         subject = raw_subject.decode("utf-8", "surrogateescape")
     for text in (pattern, subject):
         for wildcards in (True, False):
-            assert _taken(text, wildcards=wildcards) == is_subject(text, wildcards=wildcards)
+            assert _is_accepted(text, wildcards=wildcards) == is_subject(text, wildcards=wildcards)
         try:
             assert check_queue_group(text) == text.encode("utf-8", "surrogateescape")
         except InvalidSubjectError:
