@@ -1,8 +1,11 @@
-"""Prepare docstrings for the reference: a griffe extension, named in mkdocs.yml.
+"""Prepare what the reference shows: a griffe extension, named in mkdocs.yml.
 
 In the source, entries with the same text are one entry (`user, password, token: …`), and examples
 begin with a bare `>>>`. The parser needs one entry for each name, on one line, and Markdown needs
 fences around examples.
+
+The queues take their keyword options as `**options: Unpack[…]`, and the options are documented in
+typed dictionaries. The page of a queue lists each option as a parameter, with its default.
 """
 
 from __future__ import annotations
@@ -12,9 +15,21 @@ from typing import Any
 
 import griffe
 
+from nasq.options import ASYNC_QUEUE_DEFAULTS
+
 _SECTION = re.compile(r"(Args|Attributes|Raises):$")
 _GROUP = re.compile(r"    (\w+(?:, \w+)+): (.*)")
 _NAMES = re.compile(r"    \w+(?:, \w+)*,$")
+# What only the test of an example reads.
+_FLAG = re.compile(r" *# doctest: .*$")
+# The entry of a docstring that stands for all keyword options, and one entry of those.
+_OPTIONS = re.compile(r"    options: .*\n(?:     .*\n)*")
+_ENTRY = re.compile(r"(?m)^    (\w+): .*\n?(?:     .*\n?)*")
+# The queues, and the typed dictionaries of their options, in order.
+_QUEUES = {
+    "queue.NASQueue": ("ConnectionOptions", "QueueOptions", "AsyncQueueOptions"),
+    "blocking.BlockingNASQueue": ("ConnectionOptions", "QueueOptions"),
+}
 
 
 class Docstrings(griffe.Extension):
@@ -25,6 +40,41 @@ class Docstrings(griffe.Extension):
         if obj.docstring is not None:
             lines = _one_name_each(obj.docstring.value.splitlines())
             obj.docstring.value = "\n".join(_examples_fenced(lines))
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """Called with each package when all of it was read."""
+        if pkg.name == "nasq":
+            for queue, groups in _QUEUES.items():
+                _expand_options(pkg, queue, groups)
+
+
+def _expand_options(nasq: griffe.Module, queue: str, groups: tuple[str, ...]) -> None:
+    """Put each keyword option into the signature and the parameters of a queue."""
+    cls = nasq[queue]
+    parameters = cls["__init__"].parameters
+    del parameters["options"]
+    entries = []
+    for group in groups:
+        options = nasq[f"options.{group}"]
+        documented = "\n".join(_one_name_each(options.docstring.value.splitlines()))
+        for match in _ENTRY.finditer(documented):
+            name = match[1]
+            entries.append(match[0].rstrip() + "\n")
+            parameters.add(
+                griffe.Parameter(
+                    name,
+                    annotation=options[name].annotation,
+                    kind=griffe.ParameterKind.keyword_only,
+                    default=_default(name),
+                )
+            )
+    lines = "\n".join(_one_name_each(cls.docstring.value.splitlines()))
+    cls.docstring.value = _OPTIONS.sub(lambda _: "".join(entries), lines, count=1)
+
+
+def _default(option: str) -> str:
+    """The default of an option, as in the source."""
+    return re.sub(r"\(.*\)$", "()", repr(ASYNC_QUEUE_DEFAULTS[option]))  # type: ignore[literal-required]
 
 
 def _one_name_each(lines: list[str]) -> list[str]:
@@ -63,5 +113,5 @@ def _examples_fenced(lines: list[str]) -> list[str]:
         elif in_example and not line:
             in_example = False
             result.append("```")
-        result.append(line)
+        result.append(_FLAG.sub("", line) if in_example else line)
     return result

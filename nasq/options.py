@@ -49,8 +49,8 @@ class ConnectionOptions(TypedDict, total=False):
 
     Attributes:
         servers: URLs such as "nats://user:password@host:4222", instead of host and port.
-        user, password, token: each a str, or a callable that is called anew for each connection.
-            It may be a coroutine function, and may take its time: nothing else waits for it.
+        user, password, token: a str, or a callable that is called anew for each connection. It may
+            be a coroutine function, and may take its time: nothing else waits for it.
         credentials: a credentials file or its text, or a callable (as above) that returns either.
             A file is read anew for each connection, and may appear later.
         nkey_seed: a seed, a file that contains one, or a callable that returns either. A str is
