@@ -5,7 +5,8 @@ begin with a bare `>>>`. The parser needs one entry for each name, on one line, 
 fences around examples.
 
 The queues take their keyword options as `**options: Unpack[…]`, and the options are documented in
-typed dictionaries. The page of a queue lists each option as a parameter, with its default.
+typed dictionaries. The page of a queue lists each option as a parameter, with its default. So do
+the pages of named tuples with their fields.
 """
 
 from __future__ import annotations
@@ -41,11 +42,31 @@ class Docstrings(griffe.Extension):
             lines = _one_name_each(obj.docstring.value.splitlines())
             obj.docstring.value = "\n".join(_examples_fenced(lines))
 
+    def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Called with each class when its members were read."""
+        if cls.docstring is not None and "NamedTuple" in map(str, cls.bases):
+            cls.docstring.value = _with_defaults(cls)
+
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Called with each package when all of it was read."""
         if pkg.name == "nasq":
             for queue, groups in _QUEUES.items():
                 _expand_options(pkg, queue, groups)
+
+
+def _with_defaults(cls: griffe.Class) -> str:
+    """Return the docstring of a named tuple with the default of each field that has one."""
+    assert cls.docstring is not None, "the caller has checked it"
+    text = "\n".join(_one_name_each(cls.docstring.value.splitlines()))
+
+    def add(match: re.Match[str]) -> str:
+        field = cls.members.get(match[1])
+        if not isinstance(field, griffe.Attribute) or field.value is None:
+            return match[0]
+        entry = match[0].rstrip()
+        return f"{entry} Default: `{field.value}`.{match[0][len(entry) :]}"
+
+    return _ENTRY.sub(add, text)
 
 
 def _expand_options(nasq: griffe.Module, queue: str, groups: tuple[str, ...]) -> None:

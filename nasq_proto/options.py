@@ -32,7 +32,7 @@ class ClientOptions(NamedTuple):
 
     Attributes:
         servers: where to connect, in order.
-        user, password, token: each is a value, or a callable that is called for each connection
+        user, password, token: a value, or a callable that is called for each connection
             and may be a coroutine function. Credentials in a server's URL take precedence.
         authenticator: called for each connection, for more fields of CONNECT; may be a coroutine
             function.
