@@ -139,8 +139,8 @@ class AsyncioTransport(BaseTransport):
             if task.cancelling():
                 self._died(None)  # the loop is ending
                 return
-            # Nobody cancelled this task: the callable let out the cancellation of another one.
-            self._have_credentials(need, RuntimeError("what they waited for was cancelled"))
+            # This task was not cancelled: the callable has raised the cancellation of another one.
+            self._have_credentials(need, RuntimeError("the callable was cancelled"))
         self._turn()
 
     def _close(self, attempt: int) -> None:
@@ -164,7 +164,7 @@ class AsyncioTransport(BaseTransport):
         return stream is not None and not stream.paused and not stream.transport.is_closing()
 
     def _write(self, data: bytes) -> None:
-        assert self._current is not None, "_can_write said so"
+        assert self._current is not None, "called only while `_can_write`"
         self._current.transport.write(data)
 
     def unsent(self) -> int:

@@ -46,17 +46,17 @@ class BaseTransport(ABC):
     """
 
     client: Client
-    # How an error names what a queue belongs to.
+    # The word in errors for the owner of a queue.
     _home: ClassVar[str] = "process"
 
     def __init__(self) -> None:
         self._on_event: OnEvent | None = None
         self._generation = forks.generation()
-        # The client's `stopped` when this transport was started; None: it was not.
+        # The client's `stopped` op of this connection; None before `start`.
         self._client_stopped: Op[None] | None = None
-        # The driver has let go of everything.
+        # The driver has released everything.
         self._stopped = False
-        # Nobody uses the client anymore, and nobody has closed it.
+        # The facade was dropped without closing the client.
         self._abandoned = False
         self._reading = True
         # An early write has been made since the last pump.
@@ -99,7 +99,9 @@ class BaseTransport(ABC):
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """See `Transport.start`."""
         if self._client_stopped is not None:
-            raise UsageError("a transport drives one client, once: make a new transport")
+            raise UsageError(
+                "this transport was started before, and a transport is used once: make a new one"
+            )
         self.client = client
         self._client_stopped = client.stopped
         self._on_event = on_event
@@ -176,7 +178,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def _arm(self, deadline: float | None) -> None:
-        """Have `_meet_deadline` and `_pump` called at `deadline`, which replaces the last one."""
+        """Have `_meet_deadline` and `_pump` called at `deadline`, instead of an earlier request."""
 
     @abstractmethod
     def _stop(self) -> None:
@@ -194,7 +196,7 @@ class BaseTransport(ABC):
             return  # the outputs of a client that was opened again are for another transport
         client, stream = self.client, self._stream
         if client.stopped is not self._client_stopped:
-            # The client was opened again before a callback let this driver see its end.
+            # The client was opened again before this driver noticed that it had closed.
             self._end()
             return
         if stream.error is not None and client.wants(stream.attempt):
@@ -225,7 +227,7 @@ class BaseTransport(ABC):
         if (client.wants_read and not has_unread) is not self._reading:
             self._reading = not self._reading
             self._set_reading(self._reading)
-        # Input that was left unread is read after others have had their turn.
+        # Unread input is read after other tasks have run.
         self._arm(self.now() if has_unread else client.next_timeout())
 
     def _pump_output(self) -> None:

@@ -3,8 +3,8 @@
 Every use of the client is under `lock`. `wait` releases the lock while it sleeps, as
 `Condition.wait` does. So a coroutine of the facade that `run_sync` runs to its end is as atomic
 between two waits as on an event loop. The daemon thread reads, keeps the connection alive and
-reconnects, whatever the user's threads do. A short-lived thread opens each stream, since resolving
-a name cannot be interrupted.
+reconnects, independently of the user's threads. A short-lived thread opens each stream, since
+resolving a name cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class BlockingTransport(BaseTransport):
             held: 0 before the call takes the lock, 1 inside.
 
         Raises:
-            UsageError: the message says what to do instead.
+            UsageError: the call would wait for its own thread; the message says what to do.
         """
         if threading.current_thread() is self._thread and not self._stopped:
             raise UsageError(
@@ -249,7 +249,7 @@ class BlockingTransport(BaseTransport):
         ready: list[tuple[selectors.SelectorKey, int]],
         registered: tuple[OutputSocket, int] | None,
     ) -> _Readiness | None:
-        """Read what is ready. The socket is open, since only this thread closes sockets."""
+        """Read from the sockets that are ready. They are open: only this thread closes sockets."""
         seen = None
         for key, events in ready:
             if key.fileobj is self._wake_out:
@@ -269,9 +269,8 @@ class BlockingTransport(BaseTransport):
                     except OSError as error:
                         data, reason = b"", error
                     if data == b"":
-                        output.ended = (
-                            True  # now: other threads publish while this one waits for the lock
-                        )
+                        # Not under the lock: other threads publish while this one waits for it.
+                        output.ended = True
                         reason = reason or output.broken
                 seen = _Readiness(output, bool(events & selectors.EVENT_WRITE), data, reason)
         return seen
@@ -376,7 +375,7 @@ class BlockingTransport(BaseTransport):
         return self._socket is not None and self._socket.can_write
 
     def _write(self, data: bytes) -> None:
-        assert self._socket is not None, "_can_write said so"
+        assert self._socket is not None, "called only while `_can_write`"
         self._socket.left = memoryview(data)
         self._taking_output = False
         self._socket.send()

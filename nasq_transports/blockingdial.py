@@ -1,4 +1,4 @@
-"""Connects a socket in a thread, to the address that answers first. No socket is leaked.
+"""Connect a socket in a thread, to the address that answers first. No socket is leaked.
 
 This is `dial` for blocking sockets. `socket.create_connection` tries one address after the other,
 so a first address that never answers (IPv6 in many containers) uses up all the time.
@@ -20,7 +20,7 @@ _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR})
 
 
 class Dial:
-    """One attempt to connect to `host`, in the thread that calls `run`."""
+    """An attempt to connect to `host`, in the thread that calls `run`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host

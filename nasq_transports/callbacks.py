@@ -1,4 +1,4 @@
-"""Reports notices to the user's `on_event` and to the log."""
+"""Report notices to the user's `on_event` and to the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connects a socket on an asyncio loop, to the address that answers first. No socket is leaked.
+"""Connect a socket on an asyncio loop, to the address that answers first. No socket is leaked.
 
 `loop.create_connection` with happy eyeballs leaks a socket that connects at the moment of a
 cancellation (CPython 3.11 to 3.13), and uvloop has no happy eyeballs.

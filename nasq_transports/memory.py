@@ -225,7 +225,7 @@ class Simulation:
             raise
 
     def _run_until(self, tasks: list[Task[Any]], until: float) -> str:
-        """Run all tasks until `tasks` are done. Returns why that is impossible, or an empty str."""
+        """Run all tasks until `tasks` are done. Returns the reason if that is impossible, or ""."""
         steps = 0
         while not all(task.done for task in tasks):
             steps += 1
@@ -255,7 +255,7 @@ class Simulation:
         await _Park(f"{seconds:g} s to pass")
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run `callback` at the present virtual time, in random order with the tasks."""
+        """Run `callback` at the current virtual time, in random order with the tasks."""
         self._ready.append(callback)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
@@ -367,7 +367,9 @@ class MemoryTransport:
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
         """See `Transport.start`."""
         if hasattr(self, "link"):
-            raise UsageError("a transport drives one client, once: make a new transport")
+            raise UsageError(
+                "this transport was started before, and a transport is used once: make a new one"
+            )
         simulation = self._simulation
         self._on_event = on_event
         self.link = Link(

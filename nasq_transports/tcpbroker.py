@@ -16,7 +16,7 @@ from .sockets import OutputSocket
 
 __all__ = ["TCPBroker", "anonymous_tls"]
 
-# Seconds between two checks whether a test had a session say something.
+# Seconds between two checks whether a test has made a session send something.
 _POLL_INTERVAL: Final = 0.005
 
 
@@ -146,7 +146,7 @@ class _ServerTLS:
         self._ready = False
 
     def receive(self, data: bytes) -> bytes:
-        """Decrypt bytes from the socket. A failed handshake is like one that never ends."""
+        """Decrypt bytes from the socket. A handshake that fails is ignored, so it never ends."""
         self._in.write(data)
         plain: list[bytes] = []
         with suppress(ssl.SSLError):

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Transport(Protocol):
-    """What a facade needs from a transport. Each member says when the facade uses it."""
+    """What a facade needs from a transport. Each docstring says when the facade uses the member."""
 
     @property
     def rng(self) -> random.Random:
@@ -66,7 +66,7 @@ class Transport(Protocol):
         calls that are not hot.
 
         Raises:
-            UsageError: the message says what to do instead.
+            UsageError: the caller may not use the connection; the message says what to do.
         """
 
     def start(self, client: Client, on_event: OnEvent | None = None) -> None:
@@ -115,7 +115,7 @@ class Transport(Protocol):
     async def checkpoint(self) -> None:
         """Let other tasks run, and deliver a pending cancellation.
 
-        Called by push, pop and their kin once in a while, so that a tight loop does not starve the
+        Called now and then by push, pop and similar calls, so that a tight loop does not starve the
         rest of the program.
         """
 
@@ -135,7 +135,7 @@ class Transport(Protocol):
     def abandon(self) -> bool:
         """Close the client, which nobody uses anymore and nobody closed.
 
-        Called by a finalizer, and so on any thread at any moment, whatever locks are held there.
+        Called by a finalizer, and so on any thread at any moment, even while it has locks.
 
         Returns:
             Whether a resource of the operating system, such as a socket, was left open.

@@ -262,7 +262,7 @@ class TrioTransport(BaseTransport):
         return self._socket is not None and self._socket.can_write
 
     def _write(self, data: bytes) -> None:
-        assert self._socket is not None, "_can_write said so"
+        assert self._socket is not None, "called only while `_can_write`"
         self._socket.write(data)
         if self._socket.broken:
             self._may_read.set()

@@ -66,7 +66,7 @@ class WebSocketLayer:
     def _events(self) -> list[bytes]:
         plain: list[bytes] = []
         self.has_unread = False
-        # wsproto parses a frame when its event is asked for.
+        # wsproto parses a frame when its event is requested.
         for count, event in enumerate(self._ws.events(), start=1):
             if isinstance(event, BytesMessage):
                 plain.append(bytes(event.data))

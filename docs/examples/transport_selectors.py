@@ -235,7 +235,7 @@ class SelectorsTransport(BaseTransport):
         self._send()
 
     def _send(self) -> None:
-        assert self._sock is not None, "_can_write said so"
+        assert self._sock is not None, "called only while `_can_write`"
         try:
             self._left = self._left[self._sock.send(self._left) :]
         except (BlockingIOError, InterruptedError):

@@ -67,7 +67,7 @@ async def an_event_callback_that_raises_harms_nothing(
     """`on_event` is user code: its exceptions are logged."""
 
     def broken(notice: Notice) -> None:
-        raise ValueError("a bug of the user's")
+        raise ValueError("a bug in the callback")
 
     rig = Rig(harness, server)
     opened = rig.client.open(rig.transport.now())

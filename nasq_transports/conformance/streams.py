@@ -125,7 +125,7 @@ async def reports_nothing_of_a_stream_once_the_next_is_open(
     rig = Rig(harness, server)
     await rig.open()
     for n in range(3):
-        # This side gives the stream up while more bytes are on their way.
+        # The client gives up the stream while more bytes are on their way.
         broker.sessions[0].say(b"+OK\r\n" * 9000 + b"nonsense\r\n" + b"+OK\r\n" * 200_000)
         await rig.until(lambda n=n: rig.client.reconnects == n + 1)  # type: ignore[misc]  # bound now
     await rig.flush()

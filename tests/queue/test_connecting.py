@@ -201,12 +201,12 @@ async def test_an_exception_of_on_event_is_logged_and_has_no_effect(
     kit: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: object) -> None:
-        raise ValueError("a bug of the user's")
+        raise ValueError("a bug in the callback")
 
     async with kit.queue(on_event=broken) as queue:
         await queue.push("a", "x")
         await queue.flush()
-        await kit.until(lambda: "a bug of the user's" in caplog.text)
+        await kit.until(lambda: "a bug in the callback" in caplog.text)
 
 
 async def test_on_event_may_use_the_queue(kit: Kit) -> None:
