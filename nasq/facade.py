@@ -1,4 +1,4 @@
-"""What callers do with the connection of a queue: the same for every kind of queue."""
+"""The public methods that concern the connection, for every kind of queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Facade"]
 
 
 class Facade:
-    """The connection of a queue, on asyncio or trio.
+    """The base class of queues on asyncio and trio: connect, disconnect, flush and drain.
 
     Attributes:
         last_error: why the last connection failed or broke; None when none did.
@@ -21,7 +21,7 @@ class Facade:
 
     def __del__(self) -> None:
         session: Session | None = getattr(self, "_session", None)
-        if session is not None:  # else the constructor has raised
+        if session is not None:  # None: the constructor has raised
             session.abandon(self)
 
     async def connect(self, timeout: float | None = None) -> bool:
@@ -31,20 +31,20 @@ class Facade:
         one attempt.
 
         Args:
-            timeout: seconds to keep trying, with the delays of the reconnect policy, for instance
-                until a server that starts at the same time is up. math.inf: forever. 0: each server
-                is tried once. That takes at most `connect_timeout` seconds for each server that was
-                named, and as long again for all servers that were announced. None: the option
-                `wait_for_server`, which is 0 by default.
+            timeout: seconds to keep trying, for example while the server is being started. The
+                reconnect policy sets the pauses. math.inf: forever. 0: try each server once, which
+                takes at most `connect_timeout` seconds for each server in the options, and as long
+                again for all announced servers together. None: the option `wait_for_server`, which
+                is 0 by default.
 
         Returns:
             Whether a connection is up. If not, `last_error` is the reason.
 
         Raises:
-            TypeError, InvalidOptionError: the timeout makes no sense.
+            TypeError, InvalidOptionError: the timeout is not a valid number of seconds.
             UsageError: no event loop is running, or a transport is used a second time.
 
-        Cancelling it gives the attempt up, unless another call waits for it too.
+        If it is cancelled, the attempt is given up, unless another call waits for it as well.
         """
         return await self._session.connect(timeout)
 
@@ -63,13 +63,13 @@ class Facade:
         """Send what was pushed, within 5 seconds, and close. Idempotent.
 
         The wait is shorter when the server takes no bytes for half a second, or does not answer for
-        a second after the operating system has taken all bytes. With no connection up there is no
+        a second after the operating system has taken all bytes. Without a connection, there is no
         wait. Pushes that were never sent are counted in `stats().unsent` and in the Closed event.
         The local queue stays readable. Every subscription ends: after another `connect()`,
         subscribe again.
 
-        Cancelling it ends the wait (on trio after at most those 5 seconds). The connection is
-        closed all the same.
+        If it is cancelled, the wait ends (on trio after at most those 5 seconds), and the
+        connection is closed all the same.
         """
         await self._session.disconnect()
 
@@ -109,7 +109,7 @@ class Facade:
         Raises:
             OperationTimeoutError, ConnectionLostError: something may be lost. The connection is
                 closed all the same.
-            NotConnectedError, ConnectionClosedError: there is no connection to drain.
+            NotConnectedError, ConnectionClosedError: the queue is not connected.
 
         If it is cancelled, it closes immediately.
         """

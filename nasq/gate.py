@@ -1,14 +1,14 @@
-"""Whether a call may go on, and how long it waits: decided in this one place for every facade.
+"""Decide whether a call may continue and how long it waits, in one place for every facade.
 
 A `Gate` answers four questions:
 
 - May this caller use the connection? A connection belongs to the event loop (or, on blocking
-  sockets, to the process) that made it. `check` raises an error; `caller` and `owner` are for a
-  quick look.
-- May this call go on, or do others have to run first? `calls_left` counts the calls of a turn;
-  `admits`, `checkpoint` and `turn_goes_on` use it.
+  sockets, to the process) that made it. `check` raises an error; comparing `caller()` with `owner`
+  is faster.
+- May this call continue, or do other tasks have to run first? `calls_left` counts the calls of a
+  turn; `admits`, `checkpoint` and `extend_turn` use it.
 - Is the output congested, so that the call has to wait until the socket has taken some of it?
-  `admits` and `give_way` know.
+  `admits` and `give_way` check that.
 - Until when does a call wait? `deadline` turns a public timeout into a time on the transport's
   clock; `wait`, `within` and `ask` wait that long.
 
@@ -38,28 +38,28 @@ T = TypeVar("T")
 # Calls that a turn allows before the next one takes a checkpoint. A tight loop would otherwise
 # starve everything else on its event loop, and output is written at a checkpoint.
 _CALLS_PER_TURN: Final = 256
-# `turn_goes_on` adds as many calls again, up to this number of rounds, while the turn has taken
-# less than this many seconds. Messages that are read while others wait to be popped pile up in
+# `extend_turn` adds as many calls again, until there were _ROUNDS rounds or the turn has taken
+# _TURN seconds. Messages that are read while others wait to be popped pile up in
 # memory, which costs more than popping them first.
 _ROUNDS: Final = 8
 _TURN: Final = 0.001
 
 
 def _no_owner() -> None:
-    """Stands for the caller while no connection exists: then anyone may use the gate."""
+    """Return None. This replaces `caller` while there is no connection: anyone may call then."""
 
 
 class Gate:
-    """Lets calls of the owner of a connection through.
+    """Decides which calls on a connection may continue.
 
     Attributes:
         client: the client; its output is `output`.
         transport: the transport of the present or last connection; None before the first.
-        caller: a function that identifies the code that calls it. Such code may use the connection
-            if the result is `owner`; `check` says the same with an error, and more slowly.
+        caller: returns a token for the current caller, which may use the connection if the token is
+            `owner`. `check` makes the same test, and raises an error.
         owner: see `caller`.
-        thread: a cheaper form of `caller`, which does not tell one event loop from another in the
-            same thread. That is enough between two turns of a loop.
+        thread: a cheaper form of `caller`, which cannot distinguish two event loops of one thread.
+            That is enough between two turns of a loop.
         now: the clock of the transport, in seconds.
         wall_offset: wall time minus `now`, in seconds; see `read_clock`.
         calls_left: calls that this turn still allows before a checkpoint is due.
@@ -84,7 +84,7 @@ class Gate:
     # ------------------------------------------------------------------ the owner
 
     def _admit_owner(self, transport: Transport) -> None:
-        """The caller becomes the owner: it is about to connect by this transport."""
+        """Make the current caller the owner: it is about to connect with this transport."""
         self.transport = transport
         self.now = transport.now
         self.caller = transport.caller
@@ -93,7 +93,7 @@ class Gate:
         self._owner_thread = transport.thread()
 
     def _admit_anyone(self) -> None:
-        """The connection has ended: what is left in a local queue may be popped anywhere."""
+        """Accept any caller: after the end of a connection, messages may be popped anywhere."""
         self.caller, self.owner = _no_owner, None
 
     def check(self) -> None:
@@ -113,7 +113,7 @@ class Gate:
     # ------------------------------------------------------------------ turns and congestion
 
     def admits(self) -> bool:
-        """Whether a call that sends may go on at once. It is counted then.
+        """Whether a call that sends may continue at once. If so, it is counted.
 
         If not, the call has to `give_way` first, which also refuses a caller that is not the owner.
         """
@@ -131,7 +131,7 @@ class Gate:
         return True
 
     async def give_way(self) -> None:
-        """Let others run and output be written; wait while the output is congested.
+        """Let other tasks run and the output be written; wait while it is congested.
 
         Raises:
             UsageError: the connection does not belong to this caller.
@@ -145,9 +145,9 @@ class Gate:
             await self.wait(self.client.writable())
 
     async def checkpoint(self) -> None:
-        """Let others run, if a framework is here, and begin a new turn.
+        """Let other tasks run, and begin a new turn.
 
-        A closed session may be used anywhere, also where its framework does not run.
+        A closed session may be used anywhere. Without its framework, there are no other tasks.
         """
         transport = self.transport
         if transport is not None and transport.caller() is self._last_owner:
@@ -156,8 +156,8 @@ class Gate:
         self._rounds_left = _ROUNDS
         self._turn_began = self.now()
 
-    def turn_goes_on(self) -> bool:
-        """Whether a turn whose calls are used up may go on for another round of them."""
+    def extend_turn(self) -> bool:
+        """Allow another round of calls in this turn, if it was short. Returns whether it was."""
         self._rounds_left -= 1
         if self._rounds_left > 0 and self.now() - self._turn_began < _TURN:
             self.calls_left = _CALLS_PER_TURN
@@ -165,12 +165,12 @@ class Gate:
         return False
 
     def kick(self) -> None:
-        """Have the transport look at the client."""
+        """Have the transport serve the client at its next turn."""
         if self.transport is not None:
             self.transport.kick()
 
     def schedule_write(self) -> None:
-        """The output was empty before: have it written, and let publishers add to it until then."""
+        """Have the output written, which was empty before, and grant credit until then."""
         self.kick()
         self.output.grant()
 
@@ -190,7 +190,7 @@ class Gate:
         """The result of `op`, which is abandoned if the wait ends early.
 
         Raises:
-            TimeoutError: the deadline came first.
+            TimeoutError: the deadline has passed.
         """
         assert self.transport is not None, "an op comes from a client that was opened"
         try:
@@ -204,11 +204,11 @@ class Gate:
     ) -> T:
         """The result of `op`, or an error that begins with `failure`.
 
-        `deadline` is `timeout` after the call began. The facade makes it before it sends anything,
-        so that a timeout that makes no sense has no effect.
+        `deadline` is `timeout` after the call began. The facade computes it before it sends
+        anything, so that a call with an invalid timeout has no effect.
 
         Raises:
-            OperationTimeoutError: the deadline came first.
+            OperationTimeoutError: the deadline has passed.
         """
         try:
             return await self.wait(op, deadline)
@@ -238,8 +238,8 @@ class Gate:
     def read_clock(self) -> bool:
         """Refresh `wall_offset` if it is off by more than a millisecond; True if it was.
 
-        Smaller drifts are ignored, so that consecutive timestamps never go backwards. To be called
-        wherever a call may have waited.
+        Smaller drifts are ignored, so that consecutive timestamps never go backwards. Call this
+        after every wait.
         """
         offset = time.time() - self.now()
         if abs(offset - self.wall_offset) <= 0.001:

@@ -1,7 +1,7 @@
-"""What a session and its transports know of one another, so that neither outlives its use.
+"""How a session and its transports refer to each other.
 
-A transport is used for one connection, and its driver keeps no facade alive: the driver refers to
-the session by weak references. So a queue that is dropped without `disconnect()` is collected.
+A transport is used for one connection. Its driver has only weak references to the session, so a
+queue that is dropped without `disconnect()` can be collected.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Protocol
 from nasq_proto import Notice, UsageError
 from nasq_transports import OnEvent, Transport, running_transport
 
-__all__ = ["Relay", "Transports", "weak_method"]
+__all__ = ["Relay", "TransportSource", "weak_method"]
 
 
-class Transports:
-    """Where the transports of a session come from."""
+class TransportSource:
+    """Makes the transports of a session, one for each connection."""
 
     __slots__ = ("_given", "_used")
 
@@ -38,14 +38,14 @@ class Transports:
         if self._used:
             raise UsageError(
                 "this transport was used for an earlier connection: to connect more than once, "
-                "give a callable that makes a new one, such as transport=TrioTransport"
+                "pass a callable that makes a new one, such as transport=TrioTransport"
             )
         self._used = True
         return self._given
 
 
 class HasOnEvent(Protocol):
-    """A session, as far as a `Relay` knows it."""
+    """The part of a session that a `Relay` uses."""
 
     @property
     def on_event(self) -> OnEvent | None:

@@ -1,4 +1,4 @@
-"""What a queue is made of, put together."""
+"""The parts of a queue, put together."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """What a queue is made of. A BlockingNASQueue shares these with the NASQueue inside it.
+    """The parts of a queue. A BlockingNASQueue shares them with the NASQueue inside it.
 
     Args:
         host, port, namespace, options: as for `NASQueue`.
         kind: the name of the class that callers use.
         lock: held while the parts are used, if several threads may use them.
-        pop_lock: held instead while messages are taken, if that concerns no call that pushes.
+        pop_lock: held instead of `lock` while messages are popped from an unbounded local queue.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Takes messages out of the local queue, and waits for them: what `pop` and its relatives do."""
+"""Take messages out of the local queue, and wait for them: `pop`, `pop_many` and iteration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Messages", "Receiver", "check_pop_many"]
 
 
 class Receiver:
-    """The taking end of a local queue.
+    """Takes messages out of a local queue.
 
     Args:
         lock: held while messages are taken; None where only one thread may take them.
@@ -43,7 +43,7 @@ class Receiver:
         session.on_end.append(inbox.wake_all)
 
     def _on_start(self, clock_moved: float) -> None:
-        # Held messages were timed by the connection before, and trio has a clock of its own.
+        # Held messages have the times of another clock, since trio has one for each run.
         with self.lock:
             self._inbox.move_times(clock_moved)
         self._renew_origin()
@@ -56,7 +56,7 @@ class Receiver:
         return Message(held, self._origin)
 
     def _may_take(self) -> bool:
-        """Whether a message is here, and nothing has to be waited for, reported or refused."""
+        """Whether a message is here, and can be taken without a checkpoint or an error."""
         session = self._session
         return (
             bool(self._times)
@@ -77,19 +77,19 @@ class Receiver:
         ):
             try:
                 held = self._oldest()
-            except IndexError:  # another thread, or a signal handler, was quicker
+            except IndexError:  # another thread or a signal handler has taken it
                 return None
             session.calls_left -= 1
             return Message(held, self._origin)
         return None
 
     async def pop(self, timeout: float | None) -> Message | None:
-        """`NASQueue.pop`, where `pop_now` has found nothing."""
+        """Do what `NASQueue.pop` does after `pop_now` has returned None."""
         messages = await self.take(1, timeout)
         return messages[0] if messages else None
 
     async def pop_many(self, most: int, timeout: float | None, held: list[Held]) -> list[Message]:
-        """`NASQueue.pop_many`, of arguments that were checked. `held`: see `_take_now`."""
+        """Do what `NASQueue.pop_many` does, with valid arguments. `held`: see `_take_now`."""
         if self._may_take() and (messages := self._take_now(most, held)):
             return messages
         return await self.take(most, timeout, held)
@@ -113,13 +113,13 @@ class Receiver:
                 session.check_started("messages")
                 session.raise_end(session.client.closed, "messages")
             return self._take_now(most, held)
-        if not (inbox.bodies and session.turn_goes_on()):
+        if not (inbox.bodies and session.extend_turn()):
             await session.checkpoint()
             self._read_clock()
-        # Not earlier: a message that is dropped at the checkpoint wakes no caller that waits later.
+        # Only now: a message that is dropped at the checkpoint wakes no caller that waits later.
         self._raise_drops()
         again = False
-        # Another caller may connect again before this one looks.
+        # Another caller may connect again before this one checks.
         closed = session.client.closed
         while not (messages := self._take_now(most, held)) and waits:
             if closed.done:
@@ -171,7 +171,7 @@ class Receiver:
             self._renew_origin()
 
     def _raise_drops(self) -> None:
-        """Raise what `overflow="error"` asks for, once for all messages dropped since."""
+        """Under `overflow="error"`, raise once for all messages that were dropped since."""
         dropped, self._inbox.unraised = self._inbox.unraised, 0
         if dropped:
             raise QueueFullError(
@@ -180,7 +180,7 @@ class Receiver:
 
 
 class Messages:
-    """What `async for` iterates over; no generator, since trio warns of one that is left early."""
+    """The iterator of `async for`. Not a generator, since trio warns if one is left early."""
 
     __slots__ = ("_receiver",)
 
@@ -200,14 +200,12 @@ class Messages:
 
 
 def check_pop_many(max_messages: int, timeout: float | None) -> None:
-    """Refuse arguments of `pop_many` that make no sense.
+    """Refuse invalid arguments of `pop_many`.
 
     Raises:
         TypeError, InvalidOptionError: the error names the argument.
     """
     if type(max_messages) is not int or max_messages < 1:
-        raise InvalidOptionError(
-            f"max_messages must be a number of at least 1, not {max_messages!r}"
-        )
+        raise InvalidOptionError(f"max_messages must be an int of at least 1, not {max_messages!r}")
     if timeout is not None:
         seconds_of(timeout)

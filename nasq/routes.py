@@ -12,8 +12,8 @@ from .namespace import Namespace
 
 __all__ = ["Route", "Routes"]
 
-# Subjects whose routes are cached, and the bytes that their control lines may take together. What
-# Python itself needs for each line is counted with it.
+# Subjects whose routes are cached, and the total size of their control lines, which includes what
+# Python itself needs for each line.
 _CACHED: Final = 1024
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _LINE: Final = 160
@@ -26,9 +26,9 @@ class Route:
         publisher: puts it on the wire.
         lines: the control lines of the publisher.
         subject: the subject as the server knows it.
-        local: the head of what is put into the local queue, since the server will not bring the
-            message back; None: it will.
-        counted: how many of the lines `Routes` knows of.
+        local: the head of a message that is kept in the local queue; None: messages are not kept,
+            since the server brings them back.
+        counted: the number of lines that `Routes` has counted.
     """
 
     __slots__ = ("counted", "lines", "local", "publisher", "subject")
@@ -42,10 +42,10 @@ class Route:
 
 
 class Routes:
-    """The routes of a queue, by the subject that its caller gives.
+    """The routes of a queue, by subject as the caller writes it.
 
     Attributes:
-        known: the routes that were used before. The quick ways to publish look them up here.
+        known: the cached routes. Publishing on credit looks them up here.
     """
 
     __slots__ = ("_bytes", "_client", "_namespace", "_subscriptions", "known")

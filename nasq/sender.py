@@ -5,8 +5,8 @@ There are three ways to send, and a message takes the first one that is open to 
 1. On credit (`push_now`, `publish_now`): another message was sent in this turn, its write is
    scheduled, and the control line is known. Nothing but the size is checked.
 2. At once (`send_now`): everything is checked, and nothing has to be waited for.
-3. Slowly (`send`): others run first, and the message waits for the socket, or for room in a bounded
-   local queue.
+3. Slowly (`send`): other tasks run first, and the message waits for the socket, or for room in a
+   bounded local queue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNPOPPED: Final = 10_000
 
 
 class Sender:
-    """The sending end of a queue.
+    """Sends the messages of a queue.
 
     Attributes:
         push_now, publish_now: send a message without headers on credit; False: nothing was done.
@@ -56,7 +56,7 @@ class Sender:
         self._use_thread()
 
     def _use_thread(self) -> None:
-        """Let the thread that runs here send on credit."""
+        """Let the current thread send on credit."""
         session, known = self._session, self._routes.known
         self.publish_now = publish_on_credit(self._output, known, session.thread)
         self.push_now = push_on_credit(
@@ -72,7 +72,7 @@ class Sender:
             keep: put the message into the local queue if the server will not bring it back.
 
         Returns:
-            False when something has to be waited for, or refused: then nothing was done.
+            False if the call has to wait, or its caller has to be refused: then nothing was done.
         """
         if not self._session.admits():
             return False
@@ -93,7 +93,7 @@ class Sender:
     async def send(
         self, subject: str, body: bytes, headers: HeadersLike | None, keep: bool
     ) -> None:
-        """Like `send_now`, and wait for whatever has to be waited for."""
+        """Like `send_now`, but wait as long as necessary."""
         await self._give_way()
         route = self._routes[subject]
         if keep and route.local is not None and self._inbox.bounded:
@@ -193,10 +193,10 @@ class Sender:
 
     async def _give_way(self) -> None:
         if self._oldest_kept is not None:
-            self._look_for_unpopped()
+            self._report_unpopped()
         await self._session.give_way()
 
-    def _look_for_unpopped(self) -> None:
+    def _report_unpopped(self) -> None:
         """Report, once, that many pushed messages are kept here while none is ever popped."""
         inbox = self._inbox
         try:
@@ -214,7 +214,7 @@ class Sender:
 
 
 def _encoded(messages: Sequence[Payload]) -> list[bytes] | None:
-    """Their bodies; None when one of them can't be encoded."""
+    """The bodies of messages; None if one of them can't be encoded."""
     if set(map(type, messages)) == {bytes}:
         return list(cast("Sequence[bytes]", messages))
     try:

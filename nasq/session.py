@@ -1,9 +1,8 @@
 """A connection as coroutines see it: connect, wait, disconnect.
 
-A `Session` owns a `Client` and the transports that drive it, one after another. It is a `Gate` too,
-so it decides which calls may go on. It knows neither messages nor namespaces: those belong to the
-facades that are built on it. `on_start` and `on_end` tell a facade when a connection begins and
-ends.
+A `Session` owns a `Client` and the transports that drive it, one after another. It is also a
+`Gate`, which decides which calls may continue. Messages and namespaces belong to the facades that
+are built on it. A facade is called back when a connection begins (`on_start`) and ends (`on_end`).
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from nasq_proto import (
 from nasq_transports import OnEvent, Transport
 
 from .gate import Gate
-from .lifetime import Relay, Transports, weak_method
+from .lifetime import Relay, TransportSource, weak_method
 from .options import seconds_of
 
 __all__ = ["Session"]
 
 T = TypeVar("T")
 
-# States in which connect() begins anew.
+# States in which connect() opens the client again.
 _DOWN: Final = (ClientState.IDLE, ClientState.CLOSED)
 # Seconds that disconnect() spends on sending what was pushed, and on the end of the stream.
 _LINGER: Final = 5.0
@@ -48,7 +47,7 @@ class Session(Gate):
     """A client and its transports, for the facades that callers use.
 
     Args:
-        options: for the client.
+        options: the options of the client.
         transport: a transport, or a callable that makes one; None: for the running event loop.
         wait_for_server: seconds that `connect` keeps trying by default; math.inf: forever.
         on_event: called with each event of the connection.
@@ -57,7 +56,7 @@ class Session(Gate):
         on_start: called when a connection is about to be made, with the number of seconds that the
             clock is ahead of the one before.
         on_end: called when the client has closed.
-        on_event: see above.
+        on_event: the argument of this name.
 
     For the other attributes see `Gate`.
     """
@@ -75,14 +74,14 @@ class Session(Gate):
         super().__init__(Client(options, rng=random.SystemRandom()))
         self.on_start: list[Callable[[float], None]] = []
         self.on_end: list[Callable[[], None]] = []
-        self._transports = Transports(transport)
+        self._transports = TransportSource(transport)
         self._wait_for_server = wait_for_server
         self.on_event = on_event
         self._relay = Relay(self)
-        # Calls of connect() that wait, and whether one has told its caller that a connection is up.
+        # The number of connect() calls that wait, and whether one has returned True since `_start`.
         self._connecting = 0
         self._connected = False
-        # `closed` of the client that a caller has closed.
+        # The client's `closed` of a connection that a caller has closed: waits on it raise nothing.
         self._closed_by_caller: Op[Exception | None] | None = None
 
     # ------------------------------------------------------------------ connection
@@ -133,7 +132,7 @@ class Session(Gate):
             except (NASQError, OSError):
                 return False
         except BaseException:
-            # Also when the connection has just come up: no caller knows of it.
+            # Even if the connection is up by now, since no call has returned it.
             if self._connecting == 1 and not self._connected:
                 self.close()
             raise
@@ -177,7 +176,7 @@ class Session(Gate):
         try:
             connected = await self.connect()
         except BaseException:
-            # Also when the connection has just come up: no caller will disconnect it.
+            # Even if the connection is up by now, since `__aexit__` will not be called.
             self.close()
             raise
         if not connected:
@@ -239,13 +238,15 @@ class Session(Gate):
             await self._stopped()
 
     def close(self) -> None:
-        """Close at once. The transport that is kicked is the present one: another call may have
-        connected meanwhile."""
+        """Close at once.
+
+        This kicks the current transport, since another call may have connected meanwhile.
+        """
         self.client.close()
         self.kick()
 
     def abandon(self, facade: object) -> None:
-        """Close, since the facade is gone and nobody has disconnected it. For its finalizer."""
+        """Close, since the facade was dropped without `disconnect`. Called by its finalizer."""
         if self.transport is None or self.client.state is ClientState.CLOSED:
             return
         name = repr(facade)  # before another thread closes it
@@ -265,12 +266,12 @@ class Session(Gate):
             ended()
 
     async def _linger(self, flushed: Op[None], transport: Transport) -> None:
-        """Wait for `flushed` while what was pushed is on its way.
+        """Wait for `flushed` as long as pushed messages are being sent.
 
         Raises:
-            TimeoutError: it takes too long; or the peer has stopped reading; or the peer does not
-                answer for two slices of time after the operating system has taken everything. The
-                operating system sends that after the end of the connection, too.
+            TimeoutError: `_LINGER` seconds have passed, or the peer has stopped reading, or it has
+                not answered for two slices of time after the operating system took everything. What
+                the operating system has taken, it sends even after the connection is closed.
         """
         end = transport.now() + _LINGER
         unsent, slices = transport.unsent(), 0
@@ -286,7 +287,7 @@ class Session(Gate):
                     if transport.now() >= end or slices >= patience:
                         raise
         finally:
-            # Not earlier: a flush that waits for the next server would never be done.
+            # Only at the end: an abandoned flush that waits for the next server is never done.
             self.client.abandon(flushed)
 
     async def _stopped(self) -> None:
@@ -299,7 +300,7 @@ class Session(Gate):
                 await transport.wait(client.stopped, transport.now() + _STOP)
 
     def check_started(self, waits_for: str) -> None:
-        """Refuse to wait for what only a connection brings, if there never was one."""
+        """Refuse to wait for something that only a connection brings, if there never was one."""
         if self.transport is None and not self.client.closed.done:
             raise NotConnectedError(
                 f"can't wait for {waits_for}: the queue was never connected; call connect() first"
