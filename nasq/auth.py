@@ -78,7 +78,7 @@ def nkey_authenticator(source: Source) -> Authenticator:
 def _authenticator(
     source: Source, signed: Callable[[_Given, Info], Mapping[str, str]]
 ) -> Authenticator:
-    """Ask the source for each connection, and await its answer if that is awaitable."""
+    """Return an authenticator that reads the source for each connection, or awaits it."""
 
     def authenticate(info: Info) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
         given = source() if callable(source) else source
@@ -178,6 +178,6 @@ def _sign(seed: str, info: Info) -> tuple[str, str]:
         pair = nkeys.from_seed(bytearray(seed.encode()))
         signature = pair.sign(info.nonce.encode())
         public = pair.public_key
-    except Exception as error:  # whatever nkeys or its cryptography raises
+    except Exception as error:  # nkeys and its cryptography raise various types
         raise InvalidOptionError(f"can't sign with the seed: {type(error).__name__}") from None
     return public.decode(), base64.urlsafe_b64encode(signature).rstrip(b"=").decode()

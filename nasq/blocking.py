@@ -50,7 +50,8 @@ class BlockingNASQueue:
             functions.
 
     Raises:
-        TypeError, InvalidOptionError, InvalidSubjectError: an argument makes no sense.
+        TypeError, InvalidOptionError, InvalidSubjectError: an argument is invalid; the error says
+            which one.
 
     Attributes:
         last_error: why the last connection failed or broke; None when none did.
@@ -74,8 +75,8 @@ class BlockingNASQueue:
         kind = type(self).__name__
         options = with_defaults(kind, options, QUEUE_DEFAULTS)
         self._lock = threading.RLock()
-        # With one lock for everything, a thread that pushes and another that pops would hand it to
-        # each other for every message.
+        # With a single lock, a thread that pushes and one that pops would wait for each other at
+        # every message.
         parts = Parts(
             host,
             port,
@@ -94,7 +95,10 @@ class BlockingNASQueue:
         return repr(self._queue)
 
     def _run(self, coroutine: Coroutine[Any, Any, T], *, waits: bool = False) -> T:
-        """The result of a coroutine. If it `waits`, refuse a caller that must not wait first."""
+        """Run a coroutine, and return its result.
+
+        `waits`: it may wait, so a caller that must not wait is refused first.
+        """
         session = self._session
         try:
             # Before the lock: in a forked child, a thread of the parent may hold it forever.
@@ -120,18 +124,23 @@ class BlockingNASQueue:
         one attempt.
 
         Args:
-            timeout: seconds to keep trying, with the delays of the reconnect policy, for instance
-                until a server that starts at the same time is up. math.inf: forever. 0: each server
-                is tried once. That takes at most `connect_timeout` seconds for each server that was
-                named, and as long again for all servers that were announced. None: the option
-                `wait_for_server`, which is 0 by default.
+            timeout: seconds to keep trying, for example while the server is being started. The
+                reconnect policy sets the pauses. math.inf: forever. 0: try each server once, which
+                takes at most `connect_timeout` seconds for each server in the options, and as long
+                again for all announced servers together. None: the option `wait_for_server`, which
+                is 0 by default.
 
         Returns:
             Whether a connection is up. If not, `last_error` is the reason.
 
         Raises:
-            TypeError, InvalidOptionError: the timeout makes no sense.
+            TypeError, InvalidOptionError: the timeout is not a valid number of seconds.
             UsageError: called from a process that was forked after an earlier `connect`.
+
+        >>> queue = BlockingNASQueue(port=port)
+        >>> queue.connect(timeout=10.0)
+        True
+        >>> queue.disconnect()
         """
         return self._run(self._queue.connect(timeout), waits=True)
 
@@ -150,7 +159,7 @@ class BlockingNASQueue:
         """Send what was pushed, within 5 seconds, and close. Idempotent.
 
         The wait is shorter when the server takes no bytes for half a second, or does not answer for
-        a second after the operating system has taken all bytes. With no connection up there is no
+        a second after the operating system has taken all bytes. Without a connection, there is no
         wait. Pushes that were never sent are counted in `stats().unsent` and in the Closed event.
         The local queue stays readable. Every subscription ends: after another `connect()`,
         subscribe again.
@@ -182,7 +191,7 @@ class BlockingNASQueue:
         self.disconnect()
 
     def push(self, subject: str, message: Payload, headers: HeadersLike | None = None) -> None:
-        """Publish a message, and have it in this queue.
+        """Publish a message that also arrives in this queue.
 
         If a subscription of this queue matches the subject, the server brings the message back:
         once for each subscription that matches, as NATS delivers, and in a queue group to one
@@ -195,13 +204,14 @@ class BlockingNASQueue:
 
         Args:
             subject: in this queue's namespace; no wildcards.
-            message: str (sent as UTF-8), bytes-like, or anything that the json module takes.
+            message: str (sent as UTF-8), bytes-like, or anything that the json module can encode.
             headers: str to str, or to a list of str for keys that repeat.
 
         Raises:
             TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument
                 can't be sent; nothing was sent.
-            PayloadTooLargeError: the server takes no message of this size; nothing was sent.
+            PayloadTooLargeError: the server does not accept messages of this size; nothing was
+                sent.
             NotConnectedError, ConnectionClosedError: call `connect` first.
             BufferFullError: disconnected, and the reconnect buffer is full.
             QueueFullError: the local queue is full, and `overflow` is "error".
@@ -241,7 +251,7 @@ class BlockingNASQueue:
         Args:
             subject, message, headers: as for `push`.
             reply_to: the subject for replies: one of this namespace, or an inbox (`_INBOX.…`, or
-                what `inbox_prefix` says).
+                with the option `inbox_prefix`).
 
         It raises what `push` raises.
         """
@@ -347,7 +357,7 @@ class BlockingNASQueue:
         Raises:
             OperationTimeoutError, ConnectionLostError: something may be lost. The connection is
                 closed all the same.
-            NotConnectedError, ConnectionClosedError: there is no connection to drain.
+            NotConnectedError, ConnectionClosedError: the queue is not connected.
         """
         self._run(self._queue.drain(timeout), waits=True)
 
@@ -369,6 +379,11 @@ class BlockingNASQueue:
 
         A KeyboardInterrupt ends the wait and loses nothing. Only in the moment between taking a
         message and returning it, it loses that message.
+
+        >>> with BlockingNASQueue(port=port) as queue:
+        ...     queue.push("orders", "Order #1001")
+        ...     queue.pop().text, queue.pop(timeout=0.01)
+        ('Order #1001', None)
         """
         if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
             seconds_of(timeout)
@@ -388,6 +403,12 @@ class BlockingNASQueue:
 
         It raises what `pop` raises. If it is interrupted, the messages that it has taken are put
         back.
+
+        >>> with BlockingNASQueue(port=port) as queue:
+        ...     queue.push_many("numbers", [1, 2, 3])
+        ...     [message.json() for message in queue.pop_many(10)]
+        3
+        [1, 2, 3]
         """
         check_pop_many(max_messages, timeout)
         held: list[Held] = []
@@ -408,7 +429,7 @@ class BlockingNASQueue:
             yield message
 
     def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
-        """Have the messages that are published to `subject` put into this queue.
+        """Subscribe to a subject, and put its messages into the local queue.
 
         Returns when the server has confirmed the subscription: every message that is pushed from
         then on arrives. While disconnected, it waits for the next connection. The subscription
@@ -423,9 +444,9 @@ class BlockingNASQueue:
             The sid, for `unsubscribe`.
 
         Raises:
-            TypeError, InvalidSubjectError: an argument makes no sense; nothing was sent.
+            TypeError, InvalidSubjectError: an argument is invalid; nothing was sent.
             PermissionsViolationError, SubscriptionRefusedError: the server refuses it.
-            SubscriptionLimitError: there are as many subscriptions as the server allows.
+            SubscriptionLimitError: the server's limit of subscriptions is reached.
             NotConnectedError, ConnectionClosedError: call `connect` first.
         """
         return self._run(self._queue.subscribe_and_queue(subject, queue_group), waits=True)
@@ -436,7 +457,7 @@ class BlockingNASQueue:
         Returns when no more messages can arrive; while disconnected, immediately.
 
         Raises:
-            UsageError: there is no subscription with this sid.
+            UsageError: no subscription has this sid.
         """
         self._run(self._queue.unsubscribe(sid), waits=True)
 
@@ -455,7 +476,7 @@ class BlockingNASQueue:
         return self._queue.get_namespace()
 
     def stats(self) -> Stats:
-        """Count what went through this queue so far. `stats()._asdict()` is a dict."""
+        """Return the counters of this queue. `stats()._asdict()` is a dict."""
         self._session.check()
         with self._lock:
             return self._queue.stats()

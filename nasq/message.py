@@ -1,4 +1,4 @@
-"""The message that callers get: the dictionary of `nas_queue`, with attributes, read lazily."""
+"""The message that callers receive: a mapping with the keys of `nas_queue`, and attributes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXCERPT: Final = 60
 
 
 class Origin(NamedTuple):
-    """What a message needs from its queue.
+    """What a message has to know about its queue.
 
     Attributes:
         namespace: the namespace of the queue.
@@ -48,7 +48,8 @@ class Message(Mapping[str, Any]):
 
     Each key is an attribute as well. Queues make messages; `Message.make` makes one for a test.
 
-    >>> message["subject"], message["message"], message.text     # doctest: +SKIP
+    >>> message = Message.make(subject="orders", message="Order #1001")
+    >>> message["subject"], message["message"], message.text
     ('orders', b'Order #1001', 'Order #1001')
     """
 
@@ -114,7 +115,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def header_error(self) -> str | None:
-        """What is wrong with its header block, or None. Any publisher can send a broken one."""
+        """Why its header block can't be read, or None. Any publisher can send a broken one."""
         if not self._held[0].header_size:
             return None
         try:
@@ -138,7 +139,7 @@ class Message(Mapping[str, Any]):
 
     @property
     def reply_error(self) -> str | None:
-        """Why nothing can be sent to `reply_to`; None when something can, or no reply is wanted.
+        """Why no reply can be sent to `reply_to`; None if one can, or if none is wanted.
 
         A server relays any reply subject, so a publisher can ask for one that no message can be
         published to.

@@ -17,7 +17,7 @@ class Namespace:
     Args:
         name: the prefix, without the dot behind it. None: no namespace; subjects are as the server
             knows them, including its own (`$…`).
-        inbox_prefix: what the inboxes of this client begin with, besides `_INBOX`.
+        inbox_prefix: the tokens with which inboxes of this client begin, besides `_INBOX`.
 
     Raises:
         TypeError: the name is neither a str nor None.

@@ -14,7 +14,7 @@ class UnanswerableRequest(Notice):
 
     Attributes:
         subject: the subject of the request, without the namespace.
-        error: what is wrong with the reply subject.
+        error: why the reply subject is invalid.
     """
 
     __slots__ = ("error", "subject")

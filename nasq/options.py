@@ -1,7 +1,7 @@
 """The keyword options of the queues: their names, documentation and defaults, in one list.
 
 `NASQueue(...)` and `BlockingNASQueue(...)` take them as keyword arguments. Type checkers read the
-classes below; `help()` and `inspect.signature` get them through `OptionsSignature`.
+classes below; `help()` and `inspect.signature` read `OptionsSignature`.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ class ConnectionOptions(TypedDict, total=False):
         credentials: a credentials file or its text, or a callable (as above) that returns either.
             A file is read anew for each connection, and may appear later.
         nkey_seed: a seed, a file that contains one, or a callable that returns either. A str is
-            taken for a file if it contains a path separator or an extension, or if such a file
-            exists.
+            read as the name of a file if it contains a path separator or an extension, or if such a
+            file exists.
         tls: True: TLS with the system's trust store. An ssl.SSLContext: TLS with that one (client
-            certificates are loaded there). None: TLS where a server requires it, and for tls://
+            certificates are loaded there). None: TLS if a server requires it, and for tls://
             and wss:// URLs.
-        tls_handshake_first: begin with TLS, before the server's INFO. The server must be
-            configured so.
+        tls_handshake_first: begin with TLS, before the server's INFO. The server must have the
+            option `handshake_first`.
         shuffle_servers: try the servers in a random order.
         ignore_discovered_servers: connect only to the servers that are named here, whatever others
-            they announce. For a client that can't reach those (containers, NAT).
+            they announce. For clients that can't reach the announced ones (containers, NAT).
         name: shown by the server's monitoring. No control characters, at most 256 bytes as UTF-8.
         connect_timeout: seconds for one connect attempt, from opening the socket to the server's
             answer. math.inf: no deadline.
         ping_interval: seconds between the PINGs that this side sends. math.inf: never.
         max_pings_out: unanswered PINGs after which the connection is given up.
-        reconnect: how a lost connection is made again. None: never.
+        reconnect: when to reconnect after a lost connection. None: never.
         reconnect_buffer: bytes of pushes that are kept while disconnected.
         on_event: a plain function, called with each event: Connected, Disconnected, Reconnected,
             LameDuck, SlowConsumer, ServerErrorReceived, UnanswerableRequest, UnpoppedMessages and
@@ -163,10 +163,10 @@ _Options = TypeVar("_Options", bound=Mapping[str, object])
 
 
 def with_defaults(callee: str, options: _Options, defaults: _Options) -> _Options:
-    """Complete the keyword options that a caller gave.
+    """Return the keyword options of a caller, completed with the defaults.
 
     Raises:
-        TypeError: one of them is unknown; the error names it, and a known one that is like it.
+        TypeError: one of them is unknown; the error names it, and the option with the nearest name.
     """
     for name in options:
         if name not in defaults:
@@ -185,7 +185,7 @@ def _refuse(callee: str, name: str, known: Iterable[str]) -> NoReturn:
 class OptionsSignature:
     """The `__signature__` of a class that takes keyword options: it lists each of them.
 
-    It is made when somebody asks for it, since importing `inspect` takes a while.
+    It is computed when it is read, since importing `inspect` takes a while.
     """
 
     def __init__(self, defaults: Mapping[str, object]) -> None:
@@ -197,7 +197,7 @@ class OptionsSignature:
 
     def __get__(self, instance: object, owner: type[Any]) -> inspect.Signature:
         if owner.__init__ is not self._class.__init__:
-            raise AttributeError("a subclass has an __init__ with a signature of its own")
+            raise AttributeError("this class has its own __init__ and so its own signature")
         import inspect
 
         written = inspect.signature(owner.__init__).parameters.values()
@@ -213,10 +213,10 @@ class OptionsSignature:
 
 
 def client_options(host: str, port: int, options: ConnectionOptions) -> ClientOptions:
-    """The client's part of complete options.
+    """Return the options of the client.
 
     Raises:
-        TypeError, InvalidOptionError: an argument makes no sense; the error names it.
+        TypeError, InvalidOptionError: an argument is invalid; the error names it.
     """
     tls = options["tls"]
     return ClientOptions(
@@ -241,7 +241,7 @@ def client_options(host: str, port: int, options: ConnectionOptions) -> ClientOp
 
 
 def local_inbox(options: QueueOptions) -> Inbox:
-    """The local queue that complete options ask for.
+    """Return a local queue with the bounds of the options.
 
     Raises:
         InvalidOptionError: a bound is not a positive int, or the policy is unknown.
@@ -273,7 +273,7 @@ def event_callback(on_event: OnEvent | None) -> OnEvent | None:
 
 
 def seconds_of(timeout: float, what: str = "a timeout") -> float:
-    """Refuse a number of seconds that makes no sense; `what` names it.
+    """Return a number of seconds as a float, or refuse it; `what` names it in errors.
 
     Raises:
         TypeError: it is not a number.

@@ -1,7 +1,7 @@
 """The queue for asyncio and trio: push, pop, subscribe, request.
 
-This module has the public methods and their documentation. `session` decides whether a call may go
-on and how long it waits, `sender` sends, `receiver` takes messages out of the local queue.
+This module has the public methods and their documentation. `session` decides whether a call may
+continue and how long it waits, `sender` sends, `receiver` takes messages out of the local queue.
 `BlockingNASQueue` uses the same parts, so each method is written once.
 """
 
@@ -30,16 +30,16 @@ from .stats import Stats
 
 __all__ = ["NASQueue"]
 
-# Fewer messages than this are pushed one by one by push_many, too: that is quicker.
+# push_many pushes fewer messages than this one by one, which is faster.
 _WORTH_A_BATCH: Final = 32
 
 
 class NASQueue(Facade):
     """A push/pop queue over NATS, for asyncio or trio, whichever is running.
 
-    A pushed message is published to `namespace.subject` and is in this queue: if a subscription of
-    this queue matches the subject, the server brings it back (in a queue group, it gives it to one
-    member); if none does, it is put into the local queue. `publish` sends and keeps nothing.
+    `push` publishes a message to `namespace.subject`, and the message arrives in this queue as
+    well: if a subscription of this queue matches the subject, the server brings it back (in a queue
+    group, to one member); otherwise it is put into the local queue. `publish` keeps no copy.
 
     Args:
         host, port: the server; not together with the option `servers`.
@@ -50,10 +50,22 @@ class NASQueue(Facade):
             callable that makes one. By default the transport fits the event loop that is running.
 
     Raises:
-        TypeError, InvalidOptionError, InvalidSubjectError: an argument makes no sense.
+        TypeError, InvalidOptionError, InvalidSubjectError: an argument is invalid; the error says
+            which one.
 
     Attributes:
         last_error: why the last connection failed or broke; None when none did.
+
+    >>> import asyncio
+    >>> from nasq import NASQueue
+    >>> async def main():
+    ...     async with NASQueue(port=port, namespace="shop") as queue:
+    ...         await queue.subscribe_and_queue("orders.*", queue_group="workers")
+    ...         await queue.push("orders.new", {"id": 7})
+    ...         message = await queue.pop(timeout=5.0)
+    ...         return message.subject, message.json()
+    >>> asyncio.run(main())
+    ('orders.new', {'id': 7})
     """
 
     __signature__ = OptionsSignature(ASYNC_QUEUE_DEFAULTS)
@@ -91,7 +103,7 @@ class NASQueue(Facade):
     async def push(
         self, subject: str, message: Payload, headers: HeadersLike | None = None
     ) -> None:
-        """Publish a message, and have it in this queue.
+        """Publish a message that also arrives in this queue.
 
         If a subscription of this queue matches the subject, the server brings the message back:
         once for each subscription that matches, as NATS delivers, and in a queue group to one
@@ -104,13 +116,14 @@ class NASQueue(Facade):
 
         Args:
             subject: in this queue's namespace; no wildcards.
-            message: str (sent as UTF-8), bytes-like, or anything that the json module takes.
+            message: str (sent as UTF-8), bytes-like, or anything that the json module can encode.
             headers: str to str, or to a list of str for keys that repeat.
 
         Raises:
             TypeError, InvalidSubjectError, InvalidHeaderError, InvalidPayloadError: an argument
                 can't be sent; nothing was sent.
-            PayloadTooLargeError: the server takes no message of this size; nothing was sent.
+            PayloadTooLargeError: the server does not accept messages of this size; nothing was
+                sent.
             NotConnectedError, ConnectionClosedError: call `connect` first.
             BufferFullError: disconnected, and the reconnect buffer is full.
             QueueFullError: the local queue is full, and `overflow` is "error".
@@ -138,7 +151,7 @@ class NASQueue(Facade):
 
         It also raises what `push` raises, at the first message that can't be pushed. The messages
         before it are on their way, and `stats().messages_out` counts them.
-        The same is true when it is cancelled.
+        The same is true if it is cancelled.
         """
         if isinstance(messages, (str, bytes, bytearray, memoryview, dict)):
             raise TypeError(
@@ -175,7 +188,7 @@ class NASQueue(Facade):
         Args:
             subject, message, headers: as for `push`.
             reply_to: the subject for replies: one of this namespace, or an inbox (`_INBOX.…`, or
-                what `inbox_prefix` says).
+                with the option `inbox_prefix`).
 
         It raises what `push` raises.
         If it is cancelled while it waits, it has sent nothing.
@@ -215,6 +228,18 @@ class NASQueue(Facade):
         It also raises what `push` raises.
 
         If it is cancelled, the request is forgotten; a late reply is counted in `stats().unrouted`.
+
+        >>> async def serve(queue):
+        ...     message = await queue.pop(timeout=5.0)
+        ...     await queue.respond(message, 2 * message.json())
+        >>> async def main():
+        ...     async with NASQueue(port=port) as service, NASQueue(port=port) as client:
+        ...         await service.subscribe_and_queue("double")
+        ...         reply, _ = await asyncio.gather(client.request("double", 21), serve(service))
+        ...         return reply.json()
+        >>> import asyncio
+        >>> asyncio.run(main())
+        42
         """
         session = self._session
         deadline = session.deadline(timeout)
@@ -309,11 +334,19 @@ class NASQueue(Facade):
         """Iterate over messages until the queue is disconnected and empty.
 
         It raises what `pop` raises with a timeout of math.inf.
+
+        >>> async def main():
+        ...     async with NASQueue(port=port) as queue:
+        ...         await queue.push_many("numbers", [1, 2, 3])
+        ...     return [message.json() async for message in queue]
+        >>> import asyncio
+        >>> asyncio.run(main())
+        [1, 2, 3]
         """
         return Messages(self._receiver)
 
     async def subscribe_and_queue(self, subject: str, queue_group: str = "") -> int:
-        """Have the messages that are published to `subject` put into this queue.
+        """Subscribe to a subject, and put its messages into the local queue.
 
         Returns when the server has confirmed the subscription: every message that is pushed from
         then on arrives. While disconnected, it waits for the next connection. The subscription
@@ -328,9 +361,9 @@ class NASQueue(Facade):
             The sid, for `unsubscribe`.
 
         Raises:
-            TypeError, InvalidSubjectError: an argument makes no sense; nothing was sent.
+            TypeError, InvalidSubjectError: an argument is invalid; nothing was sent.
             PermissionsViolationError, SubscriptionRefusedError: the server refuses it.
-            SubscriptionLimitError: there are as many subscriptions as the server allows.
+            SubscriptionLimitError: the server's limit of subscriptions is reached.
             NotConnectedError, ConnectionClosedError: call `connect` first.
 
         If it is cancelled, the subscription is taken back.
@@ -359,7 +392,7 @@ class NASQueue(Facade):
         Returns when no more messages can arrive; while disconnected, immediately.
 
         Raises:
-            UsageError: there is no subscription with this sid.
+            UsageError: no subscription has this sid.
 
         If it is cancelled, the subscriptions end all the same.
         """
@@ -402,7 +435,7 @@ class NASQueue(Facade):
         return self._namespace.name
 
     def stats(self) -> Stats:
-        """Count what went through this queue so far. `stats()._asdict()` is a dict.
+        """Return the counters of this queue. `stats()._asdict()` is a dict.
 
         Raises:
             UsageError: called from another thread than `connect`.

@@ -41,7 +41,8 @@ _VARIABLE: Final = "NASQ_NATS_SERVER"
 _START: Final = 10.0
 _STOP: Final = 5.0
 _RELOAD: Final = 5.0
-# A server with handshake_first sends nothing. It is up if it has accepted the connection.
+# Seconds to wait for INFO. A server with handshake_first sends nothing; it is up if it has accepted
+# the connection.
 _SILENCE: Final = 0.5
 _POLL: Final = 0.01
 _TAIL: Final = 15
@@ -51,7 +52,7 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class ServerStartError(NASQError, RuntimeError):
-    """nats-server did not start. The message gives the reason, and a note the end of the log.
+    """nats-server did not start. The message contains the reason, and a note the end of the log.
 
     `log` is the complete log of the server.
     """
@@ -120,7 +121,7 @@ class LocalServer:
             removes.
         binary: the executable, see `find_server_binary`.
         config: the configuration, either its text as str or the path of its file. `host`, `port`
-            and `jetstream` win over it.
+            and `jetstream` take precedence over it.
         args: more arguments for the command line of the server.
 
     Raises:
@@ -270,7 +271,7 @@ class LocalServer:
         self.start()
 
     def __enter__(self) -> LocalServer:
-        """Start it."""
+        """Start the server."""
         self.start()
         return self
 
@@ -280,7 +281,7 @@ class LocalServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop it."""
+        """Stop the server."""
         self.stop()
 
     # ------------------------------------------------------------------ faults and signals

@@ -68,7 +68,7 @@ class MemoryServer:
         self._tcp.__exit__()
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         self.start()
         return self
 
@@ -78,5 +78,5 @@ class MemoryServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop it."""
+        """Stop the server."""
         self.stop()

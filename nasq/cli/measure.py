@@ -120,7 +120,7 @@ class _OnALoop:
     async def pop(self, times: int) -> None:
         queue = self.queue
         for _ in range(times):
-            _came(await queue.pop(_PATIENCE))
+            _arrived(await queue.pop(_PATIENCE))
 
 
 class _InPlainCode:
@@ -143,7 +143,7 @@ class _InPlainCode:
     async def pop(self, times: int) -> None:
         queue = self._blocking
         for _ in range(times):
-            _came(queue.pop(_PATIENCE))
+            _arrived(queue.pop(_PATIENCE))
 
 
 class _Shim:
@@ -168,7 +168,7 @@ class _Shim:
         self._blocking.__exit__(*exc)
 
 
-def _came(message: Message | None) -> Message:
+def _arrived(message: Message | None) -> Message:
     if message is None:
         raise click.ClickException(
             f"no message arrived within {_PATIENCE:g} s: check that the server is responsive"
@@ -223,7 +223,7 @@ async def _measure(
 
         async def answer() -> None:
             for _ in range(job.requests):
-                request = _came(await receiver.queue.pop(_PATIENCE))
+                request = _arrived(await receiver.queue.pop(_PATIENCE))
                 await receiver.queue.respond(request, request.message)
 
         trips = _Trips(job.tick)
