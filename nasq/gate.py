@@ -182,6 +182,8 @@ class Gate:
         Raises:
             TypeError, InvalidOptionError: the timeout makes no sense.
         """
+        if type(timeout) is float and 0.0 <= timeout < math.inf:
+            return timeout + self.now()  # the same result as below, without a call
         if timeout is None or (seconds := seconds_of(timeout)) == math.inf:
             return None
         return seconds + self.now()
@@ -219,19 +221,31 @@ class Gate:
         self, op: Op[T], deadline: float | None, timeout: float | None, failure: str
     ) -> T:
         """Like `within`, for the answer to a message that was just published: write it early."""
-        transport = self.transport
-        assert transport is not None, "the client is open"
-        if not self.output.granted:
-            self.output.grant()
-        transport.kick_now()
+        self.write_early()
         try:
-            return await transport.wait(op, deadline)
-        except TimeoutError:
-            self.client.abandon(op)
-            raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
-        except BaseException:
-            self.client.abandon(op)
+            assert self.transport is not None, "an op comes from a client that was opened"
+            return await self.transport.wait(op, deadline)
+        except BaseException as error:
+            self.gave_up(op, error, timeout, failure)
             raise
+
+    def write_early(self) -> None:
+        """A caller is going to wait for the answer to a message that was just published."""
+        assert self.transport is not None, "the client is open"
+        self.transport.kick_now()
+        output = self.output
+        if output.frames and not output.granted:  # it will be written later
+            output.grant()
+
+    def gave_up(self, op: Op[T], error: BaseException, timeout: float | None, failure: str) -> None:
+        """A wait for `op` has ended with `error`: abandon it.
+
+        Raises:
+            OperationTimeoutError: the error is a TimeoutError. The caller raises any other.
+        """
+        self.client.abandon(op)
+        if isinstance(error, TimeoutError):
+            raise OperationTimeoutError(f"{failure} within {timeout:g} s") from None
 
     # ------------------------------------------------------------------ clock
 

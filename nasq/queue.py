@@ -244,16 +244,17 @@ class NASQueue(Facade):
         session = self._session
         deadline = session.deadline(timeout)
         body = message if type(message) is bytes else encode_payload(message)
-        if not session.admits():
-            await session.give_way()
-        route = self._routes[subject]
+        op = self._sender.request_now(subject, body) if headers is None else None
+        if op is None:
+            op = await self._sender.request(subject, body, headers)
+        transport = session.transport
+        assert transport is not None, "the client is open"
         try:
-            op = session.client.request(route.subject, body, headers)
-        except BaseException:
-            session.kick()  # the subscription for replies may have been made
+            held = await transport.wait(op, deadline)  # `Session.ask`, without its coroutine
+        except BaseException as error:
+            session.gave_up(op, error, timeout, f"no reply to the request on {subject!r}")
             raise
-        failure = f"no reply to the request on {subject!r}"
-        return self._receiver.message(await session.ask(op, deadline, timeout, failure))
+        return Message(held, self._receiver.origin)
 
     async def respond(
         self, message: Message, reply: Payload, headers: HeadersLike | None = None

@@ -23,6 +23,9 @@ class Receiver:
 
     Args:
         lock: held while messages are taken; None where only one thread may take them.
+
+    Attributes:
+        origin: what the messages that are taken now need from the queue.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class Receiver:
         self._times = inbox.times
         # `Inbox.take` does no more than this where no room has to be accounted for.
         self._oldest: Callable[[], Held] = inbox.take if inbox.bounded else inbox.oldest.__next__
-        self._origin = Origin(namespace, 0.0)
+        self.origin = Origin(namespace, 0.0)
         session.on_start.append(weak_method(self._on_start))
         session.on_end.append(inbox.wake_all)
 
@@ -49,11 +52,7 @@ class Receiver:
         self._renew_origin()
 
     def _renew_origin(self) -> None:
-        self._origin = Origin(self._origin.namespace, self._session.wall_offset)
-
-    def message(self, held: Held) -> Message:
-        """A message for the caller."""
-        return Message(held, self._origin)
+        self.origin = Origin(self.origin.namespace, self._session.wall_offset)
 
     def _may_take(self) -> bool:
         """Whether a message is here, and can be taken without a checkpoint or an error."""
@@ -80,7 +79,7 @@ class Receiver:
             except IndexError:  # another thread or a signal handler has taken it
                 return None
             session.calls_left -= 1
-            return Message(held, self._origin)
+            return Message(held, self.origin)
         return None
 
     async def pop(self, timeout: float | None) -> Message | None:
@@ -145,7 +144,7 @@ class Receiver:
         They are also added to `held`, which is empty before, so that a caller that is interrupted
         can put them back.
         """
-        origin = self._origin
+        origin = self.origin
         try:
             with self.lock, suppress(IndexError):
                 held.extend(islice(self._inbox.oldest, min(most, len(self._times))))

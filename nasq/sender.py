@@ -2,8 +2,8 @@
 
 There are three ways to send, and a message takes the first one that is open to it:
 
-1. On credit (`push_now`, `publish_now`): another message was sent in this turn, its write is
-   scheduled, and the control line is known. Nothing but the size is checked.
+1. On credit (`push_now`, `publish_now`, `request_now`): another message was sent in this turn, its
+   write is scheduled, and the subject is known. Nothing but the size is checked.
 2. At once (`send_now`): everything is checked, and nothing has to be waited for.
 3. Slowly (`send`): other tasks run first, and the message waits for the socket, or for room in a
    bounded local queue.
@@ -17,6 +17,7 @@ from typing import Final, cast
 
 from nasq_proto import ClientState, Head, Inbox, Overflow, QueueFullError, encode_headers
 from nasq_proto.publisher import publish_on_credit, push_on_credit
+from nasq_proto.replies import PendingReply
 
 from .lifetime import weak_method
 from .message import HeadersLike
@@ -36,6 +37,7 @@ class Sender:
 
     Attributes:
         push_now, publish_now: send a message without headers on credit; False: nothing was done.
+        request_now: makes a request without headers on credit; None: nothing was done.
     """
 
     def __init__(self, session: Session, inbox: Inbox, routes: Routes) -> None:
@@ -59,6 +61,10 @@ class Sender:
         """Let the current thread send on credit."""
         session, known = self._session, self._routes.known
         self.publish_now = publish_on_credit(self._output, known, session.thread)
+        transport = session.transport
+        self.request_now = self._client.request_on_credit(
+            known, session.thread, session.kick if transport is None else transport.kick_now
+        )
         self.push_now = push_on_credit(
             self._output, known, session.thread, self._inbox, session.now
         )
@@ -120,6 +126,24 @@ class Sender:
             await self._give_way()
         if self._client.publish_raw(to, body, headers):
             self._session.schedule_write()
+
+    async def request(self, subject: str, body: bytes, headers: HeadersLike | None) -> PendingReply:
+        """Make a request, after waiting for whatever has to be waited for, and write it early."""
+        session = self._session
+        if not session.admits():
+            await session.give_way()
+        route = self._routes[subject]
+        try:
+            op = self._client.request(route.subject, body, headers)
+        except BaseException:
+            session.kick()  # the subscription for replies may have been made
+            raise
+        try:
+            session.write_early()
+        except BaseException:
+            self._client.abandon(op)
+            raise
+        return op
 
     # ------------------------------------------------------------------ many messages
 

@@ -29,7 +29,7 @@ server has received everything before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ from .lifecycle import Lifecycle
 from .notices import Notice, ServerErrorReceived
 from .ops import Op, fresh
 from .output import COST, CRLF, HIGH_WATER, MOST_PONGS
-from .publisher import Publisher
+from .publisher import Publisher, RequestNow, Route, request_on_credit
 from .replies import PendingReply, TakeReply
 from .states import ClientState
 from .subjects import decode_text
@@ -347,13 +347,15 @@ class Client(Lifecycle):
             payload = memoryview(payload).tobytes()
         op = self._replies.new(subject, take)
         try:
-            if self._reply_inbox is None or self._reply_inbox.ended.done:
-                inbox = self._replies.inbox + "*"
-                self._reply_inbox = self.subscribe(inbox, None, self._replies.deliver)
+            replies = self._replies
+            if replies.subscription is None or replies.subscription.ended.done:
+                inbox = replies.inbox + "*"
+                replies.subscription = self.subscribe(inbox, None, replies.deliver)
             if headers is None:
-                self.publisher(subject).request(payload, op)
+                publisher = self._publishers.get(subject) or self.publisher(subject)
+                publisher.request(payload, op)
             else:
-                head = publish_head(subject, op.reply.decode(), with_headers=True)
+                head = publish_head(subject, op.reply, with_headers=True)
                 line, body = self._line_and_body(head, payload, headers)
                 self.output.expect(op, line)
                 self.output.publish(line, body, subject)
@@ -361,6 +363,15 @@ class Client(Lifecycle):
             self.abandon(op)
             raise
         return op
+
+    def request_on_credit(
+        self,
+        routes: Mapping[str, Route],
+        thread: Callable[[], int],
+        write_early: Callable[[], None],
+    ) -> RequestNow:
+        """A function that makes requests on credit; see `publisher.request_on_credit`."""
+        return request_on_credit(self.output, routes, thread, self._replies, write_early)
 
     def flush(self) -> Op[None]:
         """Return an op that is done when the server has processed everything that was sent before.
@@ -386,7 +397,7 @@ class Client(Lifecycle):
             self._enter(ClientState.DRAINING)
             self._cancel_leaving()
             for sub in self.subscriptions:
-                if sub is not self._reply_inbox:
+                if sub is not self._replies.subscription:
                     self.unsubscribe(sub)
         return self._answers.ping()
 
@@ -472,7 +483,7 @@ class Client(Lifecycle):
             waited_for = not sub.confirmed.done
             sub.confirmed.fail(error)
             self.subscriptions.remove(sub)
-            if sub is self._reply_inbox:
+            if sub is self._replies.subscription:
                 for op in self._replies.fail_all(partial(fresh, error)):
                     self.output.take_back_request(op)
             elif waited_for:

@@ -74,7 +74,6 @@ class Lifecycle:
         self._options = options
         self._connector = Connector(options, rng, self.timers, self.give_up)
         self._replies = Replies(options.inbox_prefix)
-        self._reply_inbox: Subscription | None = None
         self._actions: deque[Action] = deque()
         self._notices: list[Notice] = []
         self._attempt: Attempt | None = None
@@ -474,7 +473,7 @@ class Lifecycle:
         self.subscriptions.closed(
             lambda: caused(ConnectionClosedError, "closed before it was confirmed", reason)
         )
-        self._reply_inbox = None
+        self._replies.subscription = None
         self._waiters.closed(reason)
         self.closed.resolve(error)
         if current is None or current.ended is not None:

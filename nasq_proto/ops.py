@@ -22,14 +22,15 @@ T = TypeVar("T")
 class Op(Generic[T]):
     """A result or an error, now or later."""
 
-    __slots__ = ("_error", "_value", "_wakers", "done")
+    __slots__ = ("_error", "_others", "_value", "_waker", "done")
 
     def __init__(self) -> None:
         self.done = False
         self._value: T | None = None
         self._error: Exception | None = None
-        # In the order they were added; None until there is one.
-        self._wakers: dict[Callable[[], None], None] | None = None
+        # The first waker, and those that were added after it.
+        self._waker: Callable[[], None] | None = None
+        self._others: list[Callable[[], None]] | None = None
 
     @classmethod
     def resolved(cls, value: T) -> Op[T]:
@@ -49,15 +50,19 @@ class Op(Generic[T]):
         """Call `waker` once when this is done; immediately if it already is."""
         if self.done:
             waker()
-        elif self._wakers is None:
-            self._wakers = {waker: None}
+        elif self._waker is None:
+            self._waker = waker
+        elif self._others is None:
+            self._others = [waker]
         else:
-            self._wakers[waker] = None
+            self._others.append(waker)
 
     def forget(self, waker: Callable[[], None]) -> None:
         """Do not call `waker`: the caller no longer waits. Idempotent."""
-        if self._wakers is not None:
-            self._wakers.pop(waker, None)
+        if self._waker == waker:
+            self._waker = self._others.pop(0) if self._others else None
+        elif self._others is not None and waker in self._others:
+            self._others.remove(waker)
 
     def resolve(self, value: T) -> None:
         """Set the value. Ignored if this is already done: the first outcome counts."""
@@ -73,9 +78,14 @@ class Op(Generic[T]):
 
     def _finish(self) -> None:
         self.done = True
-        wakers, self._wakers = self._wakers, None
-        for waker in wakers or ():
+        waker = self._waker
+        if waker is not None:
+            self._waker = None
             waker()
+            if self._others is not None:
+                others, self._others = self._others, None
+                for waker in others:
+                    waker()
 
     def __repr__(self) -> str:
         outcome = (

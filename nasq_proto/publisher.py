@@ -13,15 +13,25 @@ from .encoder import MAX_CONTROL_LINE, ROOM_FOR_SIZES, check_line_length, publis
 from .inbox import Inbox
 from .messages import Head
 from .output import COST, CRLF, Output
-from .replies import PendingReply
+from .replies import PendingReply, Replies
 
-__all__ = ["PublishNow", "Publisher", "Route", "publish_on_credit", "push_on_credit"]
+__all__ = [
+    "PublishNow",
+    "Publisher",
+    "RequestNow",
+    "Route",
+    "publish_on_credit",
+    "push_on_credit",
+    "request_on_credit",
+]
 
 # Control lines that one Publisher keeps; one per size of payload.
 _KEPT_LINES: Final = 256
 
 # Takes a subject and a payload. False: nothing was done, publish in another way.
 PublishNow = Callable[[str, bytes], bool]
+# Takes a subject and a payload. None: nothing was done, make the request in another way.
+RequestNow = Callable[[str, bytes], PendingReply | None]
 
 
 class Publisher:
@@ -32,18 +42,20 @@ class Publisher:
     Attributes:
         subject: the subject.
         lines: the control lines by size of the payload, for sizes that were seen.
+        head: the part of the control lines that they share.
+        longest_reply: the most bytes that a reply subject may have.
 
     Raises:
         TypeError, InvalidSubjectError: the subject can't be published to.
     """
 
-    __slots__ = ("_head", "_longest_reply", "_output", "lines", "subject")
+    __slots__ = ("_output", "head", "lines", "longest_reply", "subject")
 
     def __init__(self, output: Output, subject: str) -> None:
         self.subject = subject
         self._output = output
-        self._head = publish_head(subject, None, with_headers=False)
-        self._longest_reply = MAX_CONTROL_LINE - ROOM_FOR_SIZES - len(self._head) - 1
+        self.head = publish_head(subject, None, with_headers=False)
+        self.longest_reply = MAX_CONTROL_LINE - ROOM_FOR_SIZES - len(self.head) - 1
         self.lines: dict[int, bytes] = {}
 
     def publish(self, payload: bytes) -> bool:
@@ -59,20 +71,12 @@ class Publisher:
 
     def request(self, payload: bytes, pending: PendingReply) -> bool:
         """Publish with `pending.reply` as the reply subject; see `Client.request`."""
-        size = len(payload)
-        output = self._output
-        if len(pending.reply) > self._longest_reply:
-            check_line_length(len(self._head) + len(pending.reply) + 1, "subject")
-        line = b"%b%b %d\r\n" % (self._head, pending.reply, size)
-        # `Output.expect`, without the call: this is done for each request.
-        pending.line = line
-        pending.at = at = len(output.frames)
-        output.requests[at] = pending
-        if output.credit > 0 and size <= output.max_payload:
-            output.frames += (line, payload, CRLF)
-            output.credit -= size + COST
-            return False
-        return output.publish(line, payload, self.subject)
+        reply = pending.reply.encode()
+        if len(reply) > self.longest_reply:
+            check_line_length(len(self.head) + len(reply) + 1, "subject")
+        line = b"%b%b %d\r\n" % (self.head, reply, len(payload))
+        self._output.expect(pending, line)
+        return self._output.publish(line, payload, self.subject)
 
     def publish_many(self, payloads: list[bytes]) -> bool:
         """Publish payloads that `Output.accepts` has accepted; see `Output.publish_many`."""
@@ -87,7 +91,7 @@ class Publisher:
         if line is None:
             if len(self.lines) >= _KEPT_LINES:
                 self.lines.clear()
-            line = self.lines[size] = b"%b%d\r\n" % (self._head, size)
+            line = self.lines[size] = b"%b%d\r\n" % (self.head, size)
         return line
 
 
@@ -96,12 +100,15 @@ class Route(Protocol):
 
     Attributes:
         lines: control lines by size of the payload, of sizes that were seen.
+        publisher: the publisher with these lines.
         local: the head with which a pushed message is put into a local queue as well; None: it is
             not.
     """
 
     @property
     def lines(self) -> Mapping[int, bytes]: ...
+    @property
+    def publisher(self) -> Publisher: ...
     @property
     def local(self) -> Head | None: ...
 
@@ -181,3 +188,51 @@ def push_on_credit(
         return False
 
     return push
+
+
+def request_on_credit(
+    output: Output,
+    routes: Mapping[str, Route],
+    thread: Callable[[], int],
+    replies: Replies,
+    write_early: Callable[[], None],
+) -> RequestNow:
+    """Like `publish_on_credit`, for requests without headers.
+
+    Args:
+        write_early: called after each request; see `Transport.kick_now`.
+    """
+    home = thread()
+
+    def request(subject: str, payload: bytes) -> PendingReply | None:
+        subscription = replies.subscription
+        if (
+            output.credit > 0
+            and thread() == home
+            and subscription is not None
+            and not subscription.ended.done
+        ):
+            try:
+                publisher = routes[subject].publisher
+            except (KeyError, TypeError):
+                return None
+            size = len(payload)
+            if size <= output.max_payload and replies.longest <= publisher.longest_reply:
+                pending = replies.new(publisher.subject)
+                try:
+                    line = b"%b%b %d\r\n" % (publisher.head, pending.reply.encode(), size)
+                    # `Output.expect`, without the call.
+                    pending.line = line
+                    pending.at = at = len(output.frames)
+                    output.requests[at] = pending
+                    output.frames += (line, payload, CRLF)
+                    output.credit -= size + COST
+                    write_early()
+                except BaseException:
+                    replies.abandon(pending)
+                    output.take_back_request(pending)
+                    raise
+                return pending
+        return None
+
+    return request

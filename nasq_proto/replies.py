@@ -1,8 +1,8 @@
 """Replies to requests, over one wildcard inbox.
 
 The reply subject of the n-th request is `<prefix>.<id>.<n>`, and the client subscribes once, to
-`<prefix>.<id>.*`. The last token of a reply's subject finds the request. A reply to a request that
-has ended finds none, and is counted as late.
+`<prefix>.<id>.*`. The subject of a reply finds the request. A reply to a request that has ended
+finds none, and is counted as late.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from .inbox import Held
 from .messages import Head
 from .ops import Op
 from .subjects import check_subject
+from .subscriptions import Subscription
 
 __all__ = ["PendingReplies", "PendingReply", "Replies", "TakeReply"]
 
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ID_LENGTH: Final = 22
+# More digits than the number of a request will ever have.
+_DIGITS: Final = 20
 # The index by subject is dropped when it has this many more entries than there are requests.
 _OUTDATED: Final = 1024
 
@@ -34,22 +37,21 @@ class PendingReply(Op[Held]):
     """A request, done with its reply: a held message.
 
     Attributes:
-        token: the last token of the reply subject.
         subject: the subject of the request.
-        reply: the reply subject, encoded.
+        reply: the reply subject.
         line: the control line of the request, once it has been appended to the output.
         at: the index of `line` in the output, while it is there.
     """
 
-    __slots__ = ("at", "line", "reply", "subject", "token")
+    __slots__ = ("at", "line", "reply", "subject")
 
-    def __init__(self, token: str, subject: str, reply: bytes) -> None:
+    def __init__(self, subject: str, reply: str) -> None:
         # A copy of `Op.__init__`: the call would cost each request 2 %.
         self.done = False
         self._value = None
         self._error = None
-        self._wakers = None
-        self.token = token
+        self._waker = None
+        self._others = None
         self.subject = subject
         self.reply = reply
         self.line = b""
@@ -57,7 +59,9 @@ class PendingReply(Op[Held]):
 
     def receive(self, head: Head, body: bytes, now: float) -> bool:
         """Take a reply; whether it was the last one."""
-        self.resolve((head, body, now))
+        if not self.done:
+            self._value = (head, body, now)
+            self._finish()
         return True
 
 
@@ -65,14 +69,14 @@ class PendingReplies(PendingReply):
     """A request with any number of replies, done with the last of them.
 
     Args:
-        token, subject, reply: as of `PendingReply`.
+        subject, reply: as of `PendingReply`.
         take: called with each reply, until it returns True. It must not raise.
     """
 
     __slots__ = ("_take",)
 
-    def __init__(self, token: str, subject: str, reply: bytes, take: TakeReply) -> None:
-        super().__init__(token, subject, reply)
+    def __init__(self, subject: str, reply: str, take: TakeReply) -> None:
+        super().__init__(subject, reply)
         self._take = take
 
     def receive(self, head: Head, body: bytes, now: float) -> bool:
@@ -91,14 +95,18 @@ class Replies:
 
     Attributes:
         inbox: `<prefix>.<id>.`, the subject of the inbox without its last token; see `new_inbox`.
+        subscription: the subscription to the inbox; None before the first request.
+        longest: the most bytes that the subject of a reply has.
         late: how many replies found no request.
     """
 
     def __init__(self, prefix: str) -> None:
         self.inbox = ""
+        self.longest = 0
+        self.subscription: Subscription | None = None
         self.late = 0
         self._prefix = prefix
-        self._raw_inbox = b""
+        # By the subjects of their replies.
         self._pending: dict[str, PendingReply] = {}
         # The requests by subject, oldest first; those that have ended may still be there. Made when
         # the server refuses a publish, so that refusals in a row cause one search and not one each;
@@ -114,7 +122,7 @@ class Replies:
         """Draw an id for the inbox. Call this before the first request, and while none waits."""
         token = "".join(rng.choice(_ALPHABET) for _ in range(_ID_LENGTH))
         self.inbox = f"{self._prefix}.{token}."
-        self._raw_inbox = check_subject(self.inbox[:-1], wildcards=False) + b"."
+        self.longest = len(check_subject(self.inbox[:-1], wildcards=False)) + 1 + _DIGITS
 
     def new(self, subject: str, take: TakeReply | None = None) -> PendingReply:
         """Register a request on `subject`.
@@ -124,12 +132,12 @@ class Replies:
             take: takes the replies, if there can be several; None: one reply ends the request.
         """
         self._last = number = self._last + 1
-        token, reply = str(number), b"%b%d" % (self._raw_inbox, number)
+        reply = f"{self.inbox}{number}"
         if take is None:
-            pending = PendingReply(token, subject, reply)
+            pending = PendingReply(subject, reply)
         else:
-            pending = PendingReplies(token, subject, reply, take)
-        self._pending[token] = pending
+            pending = PendingReplies(subject, reply, take)
+        self._pending[reply] = pending
         if self._by_subject is not None:
             self._indexed += 1
             if self._indexed > _OUTDATED + len(self._pending):
@@ -140,24 +148,24 @@ class Replies:
 
     def deliver(self, heads: list[Head], bodies: list[bytes], now: float) -> None:
         """Take a run of messages that came to the inbox."""
-        pending_by_token, start = self._pending, len(self.inbox)
+        by_reply = self._pending
         for head, body in zip(heads, bodies, strict=True):
-            pending = pending_by_token.get(head.subject[start:])
+            pending = by_reply.get(head.subject)
             if pending is None:
                 self.late += 1
-            elif head.header_size == len(body) and status_of(body) == b"503":
-                del pending_by_token[pending.token]
+            elif head.header_size == head.size and status_of(body) == b"503":
+                del by_reply[pending.reply]
                 pending.fail(
                     NoRespondersError(
                         f"no responders on {pending.subject!r}: nobody subscribes to it"
                     )
                 )
             elif pending.receive(head, body, now):
-                pending_by_token.pop(pending.token, None)  # `take` may have abandoned it
+                by_reply.pop(pending.reply, None)  # `take` may have abandoned it
 
     def abandon(self, pending: PendingReply) -> None:
         """Forget a request; a reply that still comes is late. Idempotent."""
-        self._pending.pop(pending.token, None)
+        self._pending.pop(pending.reply, None)
 
     def refused(self, subject: str, error: Exception) -> PendingReply | None:
         """The server refused a publish to `subject`, or one with `subject` as its reply subject.
@@ -167,13 +175,13 @@ class Replies:
         """
         pending = self._waiting_for(subject)
         if pending is not None:
-            del self._pending[pending.token]
+            del self._pending[pending.reply]
             pending.fail(error)
         return pending
 
     def _waiting_for(self, subject: str) -> PendingReply | None:
         if subject.startswith(self.inbox):
-            return self._pending.get(subject[len(self.inbox) :])
+            return self._pending.get(subject)
         if self._by_subject is None:
             self._by_subject, self._indexed = {}, 0
             for pending in self._pending.values():
@@ -181,7 +189,7 @@ class Replies:
         oldest_first = self._by_subject.get(subject)
         while oldest_first:
             pending = oldest_first.popleft()
-            if pending.token in self._pending:
+            if pending.reply in self._pending:
                 return pending
         return None
 
@@ -198,9 +206,9 @@ class Replies:
         """
         waiting, self._pending = self._pending, {}
         self._by_subject = None
-        for token, pending in waiting.items():
+        for reply, pending in waiting.items():
             if unless(pending):
-                self._pending[token] = pending
+                self._pending[reply] = pending
             else:
                 pending.fail(why())
-        return [pending for pending in waiting.values() if pending.token not in self._pending]
+        return [pending for pending in waiting.values() if pending.reply not in self._pending]

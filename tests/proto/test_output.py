@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from nasq_proto.output import (
     LivenessFrame,
     Output,
 )
-from nasq_proto.publisher import Publisher
-from nasq_proto.replies import PendingReply
+from nasq_proto.publisher import Publisher, request_on_credit
+from nasq_proto.replies import PendingReply, Replies
+from nasq_proto.subscriptions import Subscriptions
 
 from .test_client import Rig
 
@@ -42,8 +44,17 @@ def an_output(room: int = NO_LIMIT) -> Output:
     return output
 
 
-def pending(reply: bytes = b"r") -> PendingReply:
-    return PendingReply("1", "a", reply)
+def pending(reply: str = "r") -> PendingReply:
+    return PendingReply("a", reply)
+
+
+class Route:
+    """A route whose messages are not kept."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self.publisher = publisher
+        self.lines = publisher.lines
+        self.local = None
 
 
 def holds(output: Output, thing: object) -> bool:
@@ -223,6 +234,52 @@ def test_a_request_uses_credit() -> None:
     assert output.credit == CREDIT - COST - 2
 
 
+def test_a_request_is_made_on_credit_only_where_all_conditions_hold() -> None:
+    rng = random.Random(1)
+    output, replies, written = an_output(), Replies("_INBOX"), list[int]()
+    replies.new_inbox(rng)
+    routes = {"a": Route(Publisher(output, "a")), "long": Route(Publisher(output, "a" * 4060))}
+    caller = 1
+    request = request_on_credit(output, routes, lambda: caller, replies, lambda: written.append(1))
+    replies.subscription = Subscriptions().add(replies.inbox + "*", None, replies.deliver)
+    assert request("a", b"x") is None  # no credit
+    output.add(LivenessFrame(PING))
+    output.grant()
+    asked = request("a", b"xy")
+    assert asked is not None
+    assert output.holds_request(asked)
+    assert output.credit == CREDIT - COST - 2
+    assert written == [1]
+    output.max_payload = 3
+    assert request("a", b"1234") is None
+    assert request("b", b"x") is None
+    assert request("long", b"x") is None
+    caller = 2
+    assert request("a", b"x") is None
+    caller = 1
+    replies.subscription.ended.resolve(None)
+    assert request("a", b"x") is None
+    assert len(replies) == 1
+    assert output.messages_out == 1
+
+
+def test_an_interrupted_request_on_credit_is_never_sent() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    output, replies = an_output(), Replies("_INBOX")
+    replies.new_inbox(random.Random(1))
+    replies.subscription = Subscriptions().add(replies.inbox + "*", None, replies.deliver)
+    routes = {"a": Route(Publisher(output, "a"))}
+    request = request_on_credit(output, routes, lambda: 1, replies, interrupted)
+    output.add(LivenessFrame(PING))
+    output.grant()
+    with pytest.raises(KeyboardInterrupt):
+        request("a", b"x")
+    assert output.hand_over() == b"PING\r\n"
+    assert not len(replies)
+
+
 def test_there_is_no_credit_without_a_connection() -> None:
     output = an_output(room=100)
     assert Publisher(output, "a").publish(b"x")
@@ -253,7 +310,7 @@ def test_the_control_line_of_a_request_has_room_for_its_reply_subject() -> None:
     publisher = Publisher(output, "a" * 4060)
     assert publisher.publish(b"x")
     with pytest.raises(InvalidSubjectError, match="too long"):
-        publisher.request(b"x", pending(b"_INBOX.abcdefghijklmnopqrstuv.1"))
+        publisher.request(b"x", pending("_INBOX.abcdefghijklmnopqrstuv.1"))
     assert output.messages_out == 1
 
 

@@ -192,7 +192,7 @@ def test_a_refusal_is_matched_to_its_request_without_a_search() -> None:
     error = ConnectionClosedError("x")
     assert replies.refused("a.5", error)
     assert waiting[5].error is error
-    assert replies.refused(replies.inbox + waiting[6].token, error)
+    assert replies.refused(waiting[6].reply, error)
     assert waiting[6].error is error
     assert not replies.refused("a.5", error)
     later = replies.new("a.5")

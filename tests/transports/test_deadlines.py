@@ -129,7 +129,7 @@ async def test_a_wait_meets_its_deadline_when_the_transport_stops_meanwhile(asyn
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
-            await async_kit.until(lambda: op._wakers)
+            await async_kit.until(lambda: op._waker)
             await queue.disconnect()
 
 
@@ -142,7 +142,7 @@ async def test_a_wait_that_times_out_leaves_nothing_behind(kit: Kit) -> None:
         for _ in range(3):
             with transport.lock, pytest.raises(TimeoutError):
                 await transport.wait(op, transport.now() + 0.001)
-        assert not op._wakers
+        assert not op._waker
 
 
 @pytest.mark.parametrize("deadline", [None, 60.0])
@@ -156,7 +156,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
         for _ in range(3):
             with anyio.move_on_after(0.001):
                 await transport.wait(op, deadline and transport.now() + deadline)
-        assert not op._wakers
+        assert not op._waker
 
 
 def test_on_trio_deadlines_refer_to_the_clock_of_the_run(server: LocalServer) -> None:
