@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from nasq_proto import ClientState, Held
-from nasq_proto.publisher import PublishNow
+from nasq_proto import ClientState, Held, InvalidSubjectError
 from nasq_transports.blocking import BlockingTransport
 from nasq_transports.sync import run_sync
 
@@ -36,6 +35,8 @@ from .stats import Stats
 __all__ = ["BlockingNASQueue"]
 
 T = TypeVar("T")
+# A subject, or a reply subject as it is on the wire.
+To = TypeVar("To", str, bytes)
 
 
 class BlockingNASQueue:
@@ -88,7 +89,9 @@ class BlockingNASQueue:
         )
         self._queue = queue_of(parts)
         self._session = parts.session
-        self._sender = parts.sender
+        self._sender = sender = parts.sender
+        self._push = partial(sender.send_now, keep=True)
+        self._publish = partial(sender.send_now, keep=False)
         self._receiver = parts.receiver
 
     def __repr__(self) -> str:
@@ -218,7 +221,7 @@ class BlockingNASQueue:
             UsageError: called from a process that was forked after `connect`.
         """
         body = message if type(message) is bytes else encode_payload(message)
-        if not self._send_now(self._sender.push_now, subject, body, headers, True):
+        if not self._send_now(self._sender.push_now, self._push, subject, body, headers):
             self._run(self._queue.push(subject, body, headers))
 
     def push_many(
@@ -257,17 +260,17 @@ class BlockingNASQueue:
         """
         body = message if type(message) is bytes else encode_payload(message)
         if reply_to is not None or not self._send_now(
-            self._sender.publish_now, subject, body, headers, False
+            self._sender.publish_now, self._publish, subject, body, headers
         ):
             self._run(self._queue.publish(subject, body, headers, reply_to))
 
     def _send_now(
         self,
-        on_credit: PublishNow,
-        subject: str,
+        on_credit: Callable[[To, bytes], bool],
+        at_once: Callable[[To, bytes, HeadersLike | None], bool],
+        to: To,
         body: bytes,
         headers: HeadersLike | None,
-        keep: bool,
     ) -> bool:
         """Send on credit, or at once; see `Sender`."""
         session, lock = self._session, self._lock
@@ -275,9 +278,9 @@ class BlockingNASQueue:
             return False
         try:
             lock.acquire()  # `with lock` would take a third of the time of a push
-            done = headers is None and on_credit(subject, body)
+            done = headers is None and on_credit(to, body)
             if not done:
-                done = self._sender.send_now(subject, body, headers, keep)
+                done = at_once(to, body, headers)
         except BaseException:
             # A KeyboardInterrupt may have come before the lock was acquired. If a call owned it
             # already that a signal handler has interrupted, `acquire` did not wait, and no signal
@@ -328,6 +331,15 @@ class BlockingNASQueue:
 
         It also raises what `push` raises for the reply.
         """
+        to = message.raw_reply if isinstance(message, Message) else None
+        if to is not None:
+            body = reply if type(reply) is bytes else encode_payload(reply)
+            reply_now = self._sender.reply_now
+            try:
+                if self._send_now(reply_now, reply_now, to, body, headers):
+                    return
+            except InvalidSubjectError:
+                pass  # nothing was sent; `NASQueue.respond` counts it
         self._run(self._queue.respond(message, reply, headers))
 
     def flush(self, timeout: float | None = 10.0) -> None:

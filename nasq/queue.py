@@ -278,9 +278,10 @@ class NASQueue(Facade):
         if to is None:
             raise UsageError(f"the message on {message.subject!r} asks for no reply")
         body = reply if type(reply) is bytes else encode_payload(reply)
-        session = self._session
+        sender, session = self._sender, self._session
         try:
-            await self._sender.send_reply(to, body, headers)
+            if not sender.reply_now(to, body, headers):
+                await sender.reply(to, body, headers)
         except InvalidSubjectError as error:
             self._unanswerable += 1
             if self._unanswerable == 1:

@@ -120,10 +120,21 @@ class Sender:
         if self._client.publish(subject, body, reply, headers):
             self._session.schedule_write()
 
-    async def send_reply(self, to: bytes, body: bytes, headers: HeadersLike | None) -> None:
-        """Send to the reply subject of a message, which came from the wire."""
+    def reply_now(self, to: bytes, body: bytes, headers: HeadersLike | None = None) -> bool:
+        """Like `send_now`, to the reply subject of a message, which came from the wire.
+
+        Raises:
+            InvalidSubjectError: nothing can be published to that subject.
+        """
         if not self._session.admits():
-            await self._give_way()
+            return False
+        if self._client.publish_raw(to, body, headers):
+            self._session.schedule_write()
+        return True
+
+    async def reply(self, to: bytes, body: bytes, headers: HeadersLike | None) -> None:
+        """Like `reply_now`, and wait for whatever has to be waited for."""
+        await self._give_way()
         if self._client.publish_raw(to, body, headers):
             self._session.schedule_write()
 
