@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from nasq_proto import InvalidSubjectError, check_subject
 from nasq_proto.encoder import MAX_CONTROL_LINE, publish_head
+from nasq_proto.options import DEFAULT_INBOX_PREFIX
 
 __all__ = ["Namespace"]
-
-# Replies go to inboxes outside of every namespace: all NATS clients use this prefix by default.
-_INBOX = "_INBOX"
 
 
 class Namespace:
@@ -27,8 +25,9 @@ class Namespace:
 
     __slots__ = ("_inboxes", "name", "prefix")
 
-    def __init__(self, name: str | None, inbox_prefix: str = _INBOX) -> None:
-        self._inboxes = (_INBOX + ".", inbox_prefix + ".")
+    def __init__(self, name: str | None, inbox_prefix: str = DEFAULT_INBOX_PREFIX) -> None:
+        # Replies go to inboxes, which are outside of every namespace.
+        self._inboxes = (DEFAULT_INBOX_PREFIX + ".", inbox_prefix + ".")
         self.name = name
         self.prefix = ""
         if name is None:

@@ -130,7 +130,10 @@ class Client(Lifecycle):
             self._watched.report(now)
 
     def handle_timeout(self, now: float) -> None:
-        """Process what is due: the rest of a chunk, and timers. Call this at `next_timeout()`."""
+        """Process what is due: the rest of a chunk, and timers.
+
+        Call this at `next_timeout()`. Calling it earlier is harmless.
+        """
         self._now = now
         current = self._attempt
         if current is not None and current.connection.has_unread:

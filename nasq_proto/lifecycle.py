@@ -446,7 +446,7 @@ class Lifecycle:
         )
         self._replies.fail_all(
             lambda: caused(ConnectionLostError, "the connection was lost before the reply", error),
-            unless=self.output.holds_request,
+            unless=self.output.contains_request,
         )
 
     def _enter_closed(self, error: Exception | None) -> None:

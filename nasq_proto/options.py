@@ -11,7 +11,7 @@ from .limits import Limits
 from .servers import ReconnectPolicy, Server, check_number, check_policy
 from .subjects import check_subject
 
-__all__ = ["Authenticator", "ClientOptions", "Secret"]
+__all__ = ["DEFAULT_INBOX_PREFIX", "Authenticator", "ClientOptions", "Secret"]
 
 # A value, or a callable that is called for each connection and returns a value or an awaitable.
 Secret = str | Callable[[], str | Awaitable[str]] | None
@@ -23,6 +23,8 @@ Authenticator = Callable[[Info], Mapping[str, str] | Awaitable[Mapping[str, str]
 # takes at most six times its length.
 _LONGEST_NAME: Final = 256
 
+# All NATS clients use this prefix by default.
+DEFAULT_INBOX_PREFIX: Final = "_INBOX"
 # Leaves most of a control line to the subject of a request.
 _LONGEST_INBOX_PREFIX: Final = 128
 
@@ -71,7 +73,7 @@ class ClientOptions(NamedTuple):
     reconnect_buffer: int = 8 * 1024 * 1024
     limits: Limits = Limits()
     ignore_discovered_servers: bool = False
-    inbox_prefix: str = "_INBOX"
+    inbox_prefix: str = DEFAULT_INBOX_PREFIX
 
     def check(self) -> None:
         """Check the values.

@@ -321,12 +321,12 @@ class Output:
 
     # ------------------------------------------------------------------ what is not sent yet
 
-    def holds(self, frame: ControlFrame) -> bool:
+    def contains(self, frame: ControlFrame) -> bool:
         """Whether no connection has taken this frame yet."""
         at = frame.at
         return 0 <= at < len(self.frames) and self.frames[at] is frame
 
-    def holds_request(self, pending: PendingReply) -> bool:
+    def contains_request(self, pending: PendingReply) -> bool:
         """Whether no connection has taken this request yet."""
         return self._request_at(pending.at) is pending
 
@@ -338,14 +338,14 @@ class Output:
 
     def take_back(self, frame: ControlFrame) -> None:
         """Remove a frame that no connection has taken yet; do nothing for any other."""
-        if self.holds(frame):
+        if self.contains(frame):
             self._settle()
             self._size -= len(frame)
             self.frames[frame.at] = _TAKEN_BACK
 
     def take_back_request(self, pending: PendingReply) -> None:
         """Remove a request that no connection has taken yet; do nothing for any other."""
-        if self.holds_request(pending):
+        if self.contains_request(pending):
             self._settle()
             at = pending.at
             line, body = self.frames[at], self.frames[at + 1]

@@ -128,7 +128,7 @@ class Subscriptions:
     def disconnected(self, output: Output) -> None:
         """Remove the subscriptions that ended with the connection: it has taken their UNSUB."""
         for sub in self:
-            if sub.closing and sub.unsub_frame and not output.holds(sub.unsub_frame):
+            if sub.closing and sub.unsub_frame and not output.contains(sub.unsub_frame):
                 lost = "the connection was lost before the subscription was confirmed"
                 sub.confirmed.fail(ConnectionLostError(lost))
                 self.remove(sub)
@@ -146,7 +146,7 @@ class Subscriptions:
         """
         frames: list[ControlFrame] = []
         for sub in self:
-            if output.holds(sub.sub_frame):
+            if output.contains(sub.sub_frame):
                 continue
             frames.append(sub.sub_frame)
             sub.delivered_before = sub.delivered

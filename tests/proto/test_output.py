@@ -57,11 +57,11 @@ class Route:
         self.local = None
 
 
-def holds(output: Output, thing: object) -> bool:
+def contained(output: Output, thing: object) -> bool:
     if isinstance(thing, PendingReply):
-        return output.holds_request(thing)
+        return output.contains_request(thing)
     assert isinstance(thing, ControlFrame)
-    return output.holds(thing)
+    return output.contains(thing)
 
 
 def take_back(output: Output, thing: object) -> None:
@@ -163,9 +163,9 @@ def test_the_output_behaves_the_same_with_and_without_credit(
             if found:
                 index = found[what % len(found)]
                 thing = model.frames[index][2]
-                assert holds(output, thing)
+                assert contained(output, thing)
                 take_back(output, thing)
-                assert not holds(output, thing)
+                assert not contained(output, thing)
                 model.remove(index)
         elif name == "first" and model.sealed is None:
             frame = ControlFrame(SUB)
@@ -200,7 +200,7 @@ def test_the_output_behaves_the_same_with_and_without_credit(
     assert output.size == len(model.data)
     assert b"".join(output.frames) == model.data
     for thing in handed_over:
-        assert not holds(output, thing)
+        assert not contained(output, thing)
         take_back(output, thing)  # has no effect after the frame was handed over
     assert b"".join(output.frames) == model.data
     assert output.clear() == sum(kind == "publish" for kind, _, _ in model.frames)

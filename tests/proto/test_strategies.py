@@ -40,6 +40,7 @@ from nasq_proto import (
     strategies,
     unfold,
 )
+from nasq_proto.errors import _BY_PREFIX
 from nasq_proto.states import TRANSITIONS
 from nasq_proto.strategies import Command, Invalid, InvalidStream, Step
 
@@ -108,6 +109,12 @@ def test_header_keys_may_repeat() -> None:
 @given(strategies.server_errors)
 def test_server_errors_can_be_classified(text: str) -> None:
     assert isinstance(server_error(text), ServerError)
+
+
+@pytest.mark.parametrize("prefix", [prefix for prefix, *_ in _BY_PREFIX])
+def test_every_server_error_that_has_a_class_is_drawn(prefix: str) -> None:
+    """The texts are listed in `errors` and in the strategies, which must not differ."""
+    assert draws(strategies.server_errors, lambda text: text.lower().startswith(prefix))
 
 
 # ---------------------------------------------------------------------- streams
