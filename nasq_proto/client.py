@@ -291,7 +291,7 @@ class Client(Lifecycle):
         """
         self._check_open()
         if self.state is ClientState.DRAINING:
-            raise ConnectionClosedError("the client is draining: no new subscriptions")
+            raise ConnectionClosedError("the client is draining: it accepts no new subscriptions")
         sub = self.subscriptions.add(subject, queue_group, deliver)
         if self._live:
             self._answers.send(Confirmation(sub), sub.sub_frame)

@@ -115,7 +115,7 @@ class Connection:
 
     @staticmethod
     def _closed_error() -> RemoteProtocolError:
-        return RemoteProtocolError("the stream has ended; nothing more can be read")
+        return RemoteProtocolError("the stream has ended: nothing more can be read from it")
 
     def receive_eof(self) -> list[Event]:
         """Report that the peer closed its side. An incomplete frame is lost: `ProtocolFailed`.

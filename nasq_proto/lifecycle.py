@@ -498,5 +498,5 @@ class Lifecycle:
         self._check_open()
         raise BufferFullError(
             f"no room for a message of {size} bytes while disconnected: {self.output.size} of "
-            f"the {self.output.limit} bytes of reconnect_buffer are in use"
+            f"the {self.output.limit} bytes of reconnect_buffer are in use; wait for a connection"
         )

@@ -110,7 +110,7 @@ class LineParser:
         size = _number(fields[-1], "message size")
         if size > self._limits.message:
             raise RemoteProtocolError(
-                f"message of {size} bytes is larger than the limit of {self._limits.message}"
+                f"message of {size} bytes is larger than the limit of {self._limits.message} bytes"
             )
         header_size = _number(fields[-2], "header size") if with_headers else 0
         if header_size > size:

@@ -218,7 +218,7 @@ class Output:
         if size > self.max_payload:
             raise PayloadTooLargeError(
                 f"message of {size} bytes to {subject!r} is larger than the server's "
-                f"max_payload of {self.max_payload}"
+                f"max_payload of {self.max_payload}: send less at once, or raise the server's limit"
             )
         length = len(line) + size + 2
         if self.size + length > self.limit:

@@ -54,7 +54,9 @@ class PlainDecoder:
             RemoteProtocolError: this stream has failed before.
         """
         if self._failed:
-            raise RemoteProtocolError("the stream has failed before; nothing more can be read")
+            raise RemoteProtocolError(
+                "the stream has failed: nothing more can be read from it"
+            )
         if self.unread:
             data, self.unread = self.unread + data, b""
         incomplete = self._incomplete

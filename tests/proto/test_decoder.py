@@ -427,7 +427,7 @@ def test_the_line_limit_does_not_apply_to_payloads() -> None:
     ],
 )
 def test_a_message_over_the_limit_is_refused_at_its_control_line(role: Role, line: bytes) -> None:
-    assert failure(role, line, SMALL) == "message of 31 bytes is larger than the limit of 30"
+    assert failure(role, line, SMALL) == "message of 31 bytes is larger than the limit of 30 bytes"
 
 
 def test_a_message_at_the_limit_is_read() -> None:
