@@ -54,9 +54,7 @@ class PlainDecoder:
             RemoteProtocolError: this stream has failed before.
         """
         if self._failed:
-            raise RemoteProtocolError(
-                "the stream has failed: nothing more can be read from it"
-            )
+            raise RemoteProtocolError("the stream has failed before: nothing more can be read")
         if self.unread:
             data, self.unread = self.unread + data, b""
         incomplete = self._incomplete
