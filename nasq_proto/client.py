@@ -78,7 +78,7 @@ class Client(Lifecycle):
         last_error: why the last connection failed or broke.
         closed: done when the state is CLOSED, with the error that made the client close itself;
             None if the caller closed it. New for each `open`, like `stopped`.
-        stopped: done when its streams are closed as well, and the transport may stop.
+        stopped: done when the client and its streams are closed, and the transport may stop.
         timers: the timers of the client and of features that are built on it.
         output: the frames that no connection has taken yet; it counts the publishes.
         reconnects: connections made after the first.
@@ -156,7 +156,7 @@ class Client(Lifecycle):
 
     @property
     def has_output(self) -> bool:
-        """Whether there is output that was not handed over yet."""
+        """Whether `data_to_send` returns anything, once a connection is up."""
         attempt = self._attempt
         return bool(self.output.frames or (attempt is not None and attempt.to_send))
 
@@ -230,7 +230,7 @@ class Client(Lifecycle):
         return output.publish(line, body, decode_text(subject))
 
     def publisher(self, subject: str) -> Publisher:
-        """A publisher for one subject: faster for many messages without headers and reply.
+        """Return the publisher of a subject: faster for many messages without headers and reply.
 
         Raises:
             TypeError, InvalidSubjectError: the subject can't be published to.
@@ -474,6 +474,7 @@ class Client(Lifecycle):
             )
 
     def _on_err(self, current: Attempt, event: Err, now: float) -> None:
+        """End the connection, fail what the server has refused, or report the error."""
         error = server_error(event.text, current.server.address)
         if not self._live or error.closes:
             self._drop_attempt(error, now)

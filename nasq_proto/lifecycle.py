@@ -2,8 +2,8 @@
 
 `Lifecycle` is the half of `Client` that is about streams: it opens them, runs their handshakes,
 replays the subscriptions on each new connection, moves to another server in lame duck mode, and
-keeps or fails what a lost connection leaves behind. The other half, in `client`, is about what
-goes over a connection. The states are in `states`, with a table of what is set in each.
+keeps or fails what a lost connection leaves behind. The other half, in `client`, is about the
+frames that a connection carries. `states` has a table of the states and of what is set in each.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Lifecycle:
         self._actions: deque[Action] = deque()
         self._notices: list[Notice] = []
         self._attempt: Attempt | None = None
+        # The attempt whose stream has to be closed before `Finished`.
         self._closing_attempt: int | None = None
         # The deadline of the present attempt, or the time of the next one.
         self._connect_timer: Timer | None = None
@@ -174,12 +175,12 @@ class Lifecycle:
 
         Args:
             now: the time on the transport's clock.
-            until: how long to try, as a time on the same clock. None: one round, in which each
-                server is tried once without a pause; it takes at most one connect_timeout for each
-                server that the user named, and one more for all servers announced meanwhile.
-                Otherwise more rounds follow, with the delays of the reconnect policy but without
-                its `max_attempts`; math.inf: forever. If the first connection is already being
-                made, the later time counts.
+            until: when to give up, on the same clock. None: after one round, in which each server
+                is tried once without a pause; it takes at most one connect_timeout for each server
+                that the user named, and one more for all servers announced meanwhile. Otherwise
+                more rounds follow, with the delays of the reconnect policy but without its
+                `max_attempts`. math.inf: never. If the first connection is already being made, the
+                later time counts.
             rng: the source of jitter and of the inbox's name from now on; None: the previous one.
                 Ignored unless the client is IDLE or CLOSED.
         """
@@ -273,6 +274,7 @@ class Lifecycle:
     # ------------------------------------------------------------------ connecting
 
     def _current(self, attempt: int) -> Attempt | None:
+        """Return the present attempt if it has this number."""
         current = self._attempt
         return current if current is not None and current.number == attempt else None
 
@@ -495,6 +497,7 @@ class Lifecycle:
             raise ConnectionClosedError(f"the connection is closed{why}: call connect() first")
 
     def _refuse(self, size: int) -> None:
+        """Raise the error for a publish of `size` bytes for which there is no room."""
         self._check_open()
         raise BufferFullError(
             f"no room for a message of {size} bytes while disconnected: {self.output.size} of "

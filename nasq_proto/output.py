@@ -91,7 +91,7 @@ class Output:
             Each lowers it by its size and `COST`.
         granted: whether credit was granted since `hand_over`. If so and `credit` is not positive,
             the credit is used up, and publishers have to wait for `hand_over`.
-        pongs: PONGs that the peer has not taken yet.
+        pongs: how many PONGs wait to be handed over.
         requests: the requests among the frames, by the index of their first piece. An entry counts
             only if that piece is its control line: an interruption may have left one behind.
     """
@@ -126,8 +126,8 @@ class Output:
         self._size = 0
         self._messages = 0
         self._bytes = 0
-        # Publishes on credit are counted later: the pieces from this index on, which were paid from
-        # this credit.
+        # Publishes on credit are counted later: where the pieces begin that are not counted yet,
+        # and the credit at the last count.
         self._settled = 0
         self._credit_counted = 0
         self._refuse = refuse
@@ -177,6 +177,7 @@ class Output:
             self._count(pieces // 3)
 
     def _count(self, messages: int) -> None:
+        # They have lowered the credit by their sizes, and by COST each.
         self._messages += messages
         self._bytes += self._credit_counted - self.credit - messages * COST
         self._credit_counted = self.credit

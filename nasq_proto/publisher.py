@@ -1,7 +1,7 @@
 """Quick ways to publish: a subject is checked once, and everything else once a turn.
 
-While `Output.credit` is positive, a publish is appended to `Output.frames` with no check but that
-of its size. Everything in this module that does so pays for the publish from the credit.
+While `Output.credit` is positive, a publish is appended to `Output.frames` without any check except
+that of its size, and its size and `COST` are subtracted from the credit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Publisher:
 
     Attributes:
         subject: the subject.
-        lines: the control lines by size of the payload, for sizes that were seen.
+        lines: the control lines by size of the payload, for the sizes that were used.
         head: the part of the control lines that they share.
         longest_reply: the most bytes that a reply subject may have.
 
@@ -99,10 +99,10 @@ class Route(Protocol):
     """Where the messages to one subject go.
 
     Attributes:
-        lines: control lines by size of the payload, of sizes that were seen.
+        lines: control lines by size of the payload, for the sizes that were used.
         publisher: the publisher with these lines.
-        local: the head with which a pushed message is put into a local queue as well; None: it is
-            not.
+        local: the head with which a pushed message is also put into the local queue; None: the
+            message is not put there.
     """
 
     @property
@@ -116,10 +116,10 @@ class Route(Protocol):
 def publish_on_credit(
     output: Output, routes: Mapping[str, Route], thread: Callable[[], int]
 ) -> PublishNow:
-    """A function that publishes on credit, or does nothing.
+    """Return a function that publishes on credit, or does nothing.
 
-    It is a closure, since that is the quickest way to reach these objects: it sends most messages
-    of a busy program.
+    It sends most messages of a busy program. It is a closure, because that is the quickest way to
+    reach these objects.
 
     Args:
         routes: by subject; the function does nothing for other subjects, nor for other sizes.
@@ -151,9 +151,10 @@ def push_on_credit(
     inbox: Inbox,
     now: Callable[[], float],
 ) -> PublishNow:
-    """Like `publish_on_credit`, and the message is put into `inbox` where its route says so.
+    """Return a function like that of `publish_on_credit`, which also keeps messages in `inbox`.
 
-    If the inbox is bounded the function does nothing there: the message may not fit.
+    It keeps those whose route has a `local` head. If the inbox is bounded, it does nothing for
+    them, because a message may not fit.
     """
     home = thread()
     heads, bodies, times, bounded = inbox.heads, inbox.bodies, inbox.times, inbox.bounded
@@ -177,8 +178,8 @@ def push_on_credit(
                 output.frames += (line, payload, CRLF)
                 output.credit -= size + COST
                 if local is not None:
-                    # `Inbox.put`, without the call. The interpreter makes no call from the frames
-                    # to here, so a signal handler sees all of a message or nothing.
+                    # `Inbox.put`, without the call. No call is made between these additions and
+                    # the one to the frames, so a signal handler sees all of a message or nothing.
                     heads += (local,)
                     bodies += (payload,)
                     times += (at,)

@@ -26,7 +26,7 @@ _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _ID_LENGTH: Final = 22
 # More digits than the number of a request will ever have.
 _DIGITS: Final = 20
-# The index by subject is dropped when it has this many more entries than there are requests.
+# The index by subject is dropped when it has this many entries more than requests are pending.
 _OUTDATED: Final = 1024
 
 # Called with the head, the body and the receive time of a reply. Returns whether it was the last.
@@ -108,9 +108,9 @@ class Replies:
         self._prefix = prefix
         # By the subjects of their replies.
         self._pending: dict[str, PendingReply] = {}
-        # The requests by subject, oldest first; those that have ended may still be there. Made when
-        # the server refuses a publish, so that refusals in a row cause one search and not one each;
-        # dropped when most of it is outdated.
+        # An index of the requests by subject, oldest first; it may contain some that have ended. It
+        # is made when the server refuses a publish, so that many refusals in a row cause only one
+        # search, and dropped when most of it is outdated.
         self._by_subject: dict[str, deque[PendingReply]] | None = None
         self._indexed = 0
         self._last = 0
@@ -119,7 +119,7 @@ class Replies:
         return len(self._pending)
 
     def new_inbox(self, rng: random.Random) -> None:
-        """Draw an id for the inbox. Call this before the first request, and while none waits."""
+        """Draw an id for the inbox. Call this only while no request is pending."""
         token = "".join(rng.choice(_ALPHABET) for _ in range(_ID_LENGTH))
         self.inbox = f"{self._prefix}.{token}."
         self.longest = len(check_subject(self.inbox[:-1], wildcards=False)) + 1 + _DIGITS
@@ -168,10 +168,14 @@ class Replies:
         self._pending.pop(pending.reply, None)
 
     def refused(self, subject: str, error: Exception) -> PendingReply | None:
-        """The server refused a publish to `subject`, or one with `subject` as its reply subject.
+        """Fail the request that the server has refused.
+
+        Args:
+            subject: the subject, or the reply subject, that the server named.
+            error: what the request fails with.
 
         Returns:
-            The oldest request that this fits, which has failed with `error`; None if there is none.
+            The request: the oldest one with this subject. None if there is none.
         """
         pending = self._waiting_for(subject)
         if pending is not None:
@@ -199,7 +203,7 @@ class Replies:
         *,
         unless: Callable[[PendingReply], bool] = lambda pending: False,
     ) -> list[PendingReply]:
-        """Fail the requests, each with an error of its own, except those that `unless` keeps.
+        """Fail the requests, except those that `unless` accepts. `why` makes an error for each.
 
         Returns:
             The failed ones.
