@@ -23,8 +23,6 @@ Authenticator = Callable[[Info], Mapping[str, str] | Awaitable[Mapping[str, str]
 # takes at most six times its length.
 _LONGEST_NAME: Final = 256
 
-# All NATS clients use this prefix by default.
-DEFAULT_INBOX_PREFIX: Final = "_INBOX"
 # Leaves most of a control line to the subject of a request.
 _LONGEST_INBOX_PREFIX: Final = 128
 
@@ -73,7 +71,7 @@ class ClientOptions(NamedTuple):
     reconnect_buffer: int = 8 * 1024 * 1024
     limits: Limits = Limits()
     ignore_discovered_servers: bool = False
-    inbox_prefix: str = DEFAULT_INBOX_PREFIX
+    inbox_prefix: str = "_INBOX"
 
     def check(self) -> None:
         """Check the values.
@@ -145,6 +143,10 @@ class ClientOptions(NamedTuple):
     def __repr__(self) -> str:
         # A NamedTuple's own repr would show the credentials.
         return f"ClientOptions(servers={self.servers!r}, name={self.name!r})"
+
+
+# All NATS clients use this prefix by default.
+DEFAULT_INBOX_PREFIX: Final[str] = ClientOptions._field_defaults["inbox_prefix"]
 
 
 def _check_int(name: str, value: object, *, least: int) -> None:
