@@ -173,7 +173,10 @@ def _sign(seed: str, info: Info) -> tuple[str, str]:
             "python -m pip install 'nasq[nkeys]'"
         ) from error
     if not info.nonce:
-        raise InvalidOptionError("the server sent no nonce: it is not configured for nkeys or JWTs")
+        raise InvalidOptionError(
+            "the server sent no nonce, so it is not configured for nkeys or JWTs: use another "
+            "way to sign in"
+        )
     try:
         pair = nkeys.from_seed(bytearray(seed.encode()))
         signature = pair.sign(info.nonce.encode())

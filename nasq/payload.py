@@ -29,7 +29,7 @@ def encode_payload(message: Payload) -> bytes:
         except UnicodeEncodeError as error:
             raise InvalidPayloadError(
                 f"the text contains a lone surrogate at position {error.start}, so it has no UTF-8 "
-                "form"
+                "form: send bytes instead"
             ) from None
     if isinstance(message, (dict, list, tuple, int, float, bool, type(None))):
         try:

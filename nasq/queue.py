@@ -276,7 +276,10 @@ class NASQueue(Facade):
             raise TypeError(f"respond takes a Message, not {type(message).__name__}")
         to = message.raw_reply
         if to is None:
-            raise UsageError(f"the message on {message.subject!r} asks for no reply")
+            raise UsageError(
+                f"the message on {message.subject!r} asks for no reply: answer only messages whose "
+                "reply_to is not None"
+            )
         body = reply if type(reply) is bytes else encode_payload(reply)
         sender, session = self._sender, self._session
         try:

@@ -174,7 +174,9 @@ class Receiver:
         dropped, self._inbox.unraised = self._inbox.unraised, 0
         if dropped:
             raise QueueFullError(
-                f"the local queue was full: {dropped} messages were received and dropped", dropped
+                f"the local queue was full: {dropped} messages were received and dropped; pop more "
+                "often, or raise max_messages or max_bytes",
+                dropped,
             )
 
 

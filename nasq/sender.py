@@ -211,7 +211,10 @@ class Sender:
         """
         inbox, transport = self._inbox, self._session.transport
         if inbox.overflow is Overflow.ERROR and not inbox.has_room(size):
-            raise QueueFullError("the local queue is full: this message was not pushed")
+            raise QueueFullError(
+                "the local queue is full, so this message was not pushed: pop messages first, or "
+                "use publish(), which keeps no copy"
+            )
         while (
             inbox.overflow is Overflow.BLOCK
             and inbox.bodies

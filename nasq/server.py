@@ -343,7 +343,9 @@ class LocalServer:
             if "Failed to reload server configuration" in log:
                 raise InvalidOptionError(f"nats-server refused the configuration: {_cause(log)}")
             time.sleep(_POLL)
-        raise OperationTimeoutError(f"nats-server did not reload within {_RELOAD:g} s")
+        raise OperationTimeoutError(
+            f"nats-server did not reload within {_RELOAD:g} s: see the property `log`"
+        )
 
     # ------------------------------------------------------------------ inside
 
