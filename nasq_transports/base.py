@@ -159,7 +159,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def _read_credentials(self, need: NeedCredentials) -> None:
-        """Await `need` beside everything else, then call `_have_credentials`.
+        """Await `need` while everything else continues, then call `_have_credentials`.
 
         `_close` of the same attempt ends it.
         """
@@ -182,7 +182,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def _stop(self) -> None:
-        """Let go of everything, including streams that are still open. Called once or more."""
+        """Release everything, including streams that are still open. Called once or more."""
 
     @abstractmethod
     def unsent(self) -> int:
@@ -263,7 +263,7 @@ class BaseTransport(ABC):
         self._stop()
 
     def _died(self, error: Exception | None) -> None:
-        """Close the client because the driver cannot continue, and let go of everything.
+        """Close the client because the driver cannot continue, and release everything.
 
         Every driver calls this when it is stopped from outside (None), or meets an exception that
         it does not expect. No exception may leave a driver: all callers would wait forever, or the

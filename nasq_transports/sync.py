@@ -40,7 +40,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T], lock: AbstractContextManager[Any
                 _send_nested(coroutine, lock)
             else:
                 if _nested:
-                    _nested.discard(lock)  # left there if Ctrl-C came at a bad moment
+                    _nested.discard(lock)  # left behind by a Ctrl-C in `_send_nested`
                 coroutine.send(None)
     except StopIteration as stop:
         result: T = stop.value

@@ -133,7 +133,7 @@ class Transport(Protocol):
         """
 
     def abandon(self) -> bool:
-        """Close the client, which nobody uses anymore and nobody closed.
+        """Close the client, whose facade was dropped without closing it.
 
         Called by a finalizer, and so on any thread at any moment, even while it has locks.
 

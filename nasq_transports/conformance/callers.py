@@ -1,4 +1,4 @@
-"""Checks of what callers see: waits, notices, and who may call."""
+"""Checks of waits, notices, and the caller's identity."""
 
 from __future__ import annotations
 

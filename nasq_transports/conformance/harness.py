@@ -106,7 +106,7 @@ class Rig:
     async def until(self, condition: Callable[[], bool]) -> None:
         end = self.transport.now() + BOUND
         while not condition():
-            assert self.transport.now() < end, "the condition did not come true in time"
+            assert self.transport.now() < end, "the condition was not true in time"
             await self.pause(0.005)
 
     async def flush(self) -> None:

@@ -166,7 +166,7 @@ async def closing_while_a_stream_is_being_opened_stops_it(
 
 @check
 async def starts_tls_over_an_open_stream(harness: Harness, broker: Broker, server: Server) -> None:
-    """`StartTLS`: everything behind INFO is encrypted, in both directions."""
+    """`StartTLS`: everything after INFO is encrypted, in both directions."""
     broker.info["tls_required"] = True
     rig = Rig(harness, server, tls_context=anonymous_tls())
     await rig.open()

@@ -153,7 +153,7 @@ class _SimulatedKit(Kit):
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         end = self._network.now + seconds
         while not condition():
-            assert self._network.now < end, "the condition did not come true in time"
+            assert self._network.now < end, "the condition was not true in time"
             await self.sleep(0.005)
 
     async def gather(self, *bodies: Callable[[], Awaitable[T]]) -> list[T]:
@@ -166,7 +166,7 @@ class _SimulatedKit(Kit):
 
 
 def simulated(seed: int) -> World:
-    """A simulation without network and time: the seed decides order, chunks and delays."""
+    """A world in a simulation, where the seed decides order, chunks and delays."""
     rng = random.Random(seed)
     network = _Network(seed, chop=rng.choice([None, 10, 1000]), delay=rng.choice([0.0, 0.01]))
     return World(_SimulatedKit(network, network.listen(Rules())), network.serve)
