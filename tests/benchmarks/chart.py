@@ -208,7 +208,7 @@ def _times(speed: float) -> str:
 
 
 def _mark(peer: str, x: float, y: float) -> str:
-    """Each peer has a shape, because not everyone can tell the colours apart."""
+    """Return the mark of a peer. Peers differ in shape, not only in colour."""
     if peer == "natsio":
         return f'<path class="natsio" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>'
     return f'<circle class="{peer}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'

@@ -55,7 +55,7 @@ def measure_a_little(contender: str, ports: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("contender", CONTENDERS)
-def test_each_row_gives_a_figure(contender: str, ports: dict[str, int]) -> None:
+def test_each_row_returns_a_figure(contender: str, ports: dict[str, int]) -> None:
     if not installed(contender):
         pytest.skip(f"{contender} is not installed")
     # In its own process, as in a real run, since not all peers can be imported together.

@@ -60,7 +60,7 @@ def until(condition: Callable[[], bool]) -> None:
     """Poll a condition until it is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "not within the time"
+        assert time.monotonic() < deadline, "the condition was not true in time"
         time.sleep(0.02)
 
 

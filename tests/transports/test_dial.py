@@ -139,7 +139,7 @@ async def test_an_attempt_that_is_given_up_leaves_no_socket_and_no_thread(
             assert len(made) == 2
 
 
-def test_a_dial_that_is_given_up_ends_without_an_answer() -> None:
+def test_a_dial_that_is_given_up_ends_even_if_no_address_answers() -> None:
     with black_hole() as nowhere:
         dial = Dial("127.0.0.1", nowhere)
         dial.give_up()
@@ -164,7 +164,7 @@ def test_an_address_that_cannot_be_tried_is_skipped(
             assert sock.getpeername()[1] == port
 
 
-def test_families_take_turns() -> None:
+def test_address_families_alternate() -> None:
     six, four = socket.AF_INET6, socket.AF_INET
     infos = [(six, 1), (six, 2), (six, 3), (four, 1), (four, 2)]
     expected = [(six, 1), (four, 1), (six, 2), (four, 2), (six, 3)]

@@ -14,14 +14,14 @@ LONG = [math.inf, 30 * 86400.0, 1e300]
 
 
 @pytest.mark.parametrize("seconds", LONG)
-async def test_long_intervals_are_intervals(kit: Kit, seconds: float) -> None:
+async def test_intervals_of_any_length_are_accepted(kit: Kit, seconds: float) -> None:
     async with kit.queue(ping_interval=seconds, connect_timeout=seconds) as queue:
         await works(kit, queue)
         assert queue.last_error is None
 
 
 async def works(kit: Kit, queue: NASQueue) -> None:
-    """By then the timer was set again, however the transport sets it."""
+    """Use the queue long enough for the transport to set its timer again."""
     await queue.subscribe_and_queue("a")
     for n in range(3):
         await queue.push("a", n)
@@ -34,7 +34,7 @@ async def works(kit: Kit, queue: NASQueue) -> None:
 
 
 @pytest.mark.parametrize("seconds", LONG)
-async def test_long_timeouts_are_timeouts(kit: Kit, seconds: float) -> None:
+async def test_timeouts_of_any_length_are_accepted(kit: Kit, seconds: float) -> None:
     async with kit.queue() as queue, kit.queue() as other:
         await queue.subscribe_and_queue("a")
 
@@ -54,7 +54,7 @@ async def test_long_timeouts_are_timeouts(kit: Kit, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", LONG[1:])  # infinity is refused
-async def test_a_long_delay_before_reconnecting_is_a_delay(kit: Kit, seconds: float) -> None:
+async def test_reconnect_delays_of_any_length_are_accepted(kit: Kit, seconds: float) -> None:
     policy = ReconnectPolicy(delay=seconds, max_delay=seconds)
     with LocalServer(jetstream=False) as server:
         queue = kit.queue(port=server.port, reconnect=policy)

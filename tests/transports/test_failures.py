@@ -91,7 +91,7 @@ async def test_a_bug_in_the_driver_closes_the_queue_with_the_reason(
     assert isinstance(events[-1], Closed)
     assert events[-1].error is error
     assert not queue.is_connected()
-    # It is closed completely: the next connection does not wait for the last one.
+    # The client is closed completely, so the next connection does not wait for it.
     assert client_of(queue).stopped.done
     assert await queue.connect()
     await queue.flush()
@@ -218,7 +218,7 @@ async def test_a_push_to_a_dead_socket_waits_for_the_next_connection(kit: Kit) -
                 await queue.push("a", pushed)
             kill_the_socket(transport)
             transport._pump_output()
-            assert queue.is_connected(), "nobody has noticed yet"
+            assert queue.is_connected(), "the end was noticed too early"
             assert output.frames
         while True:
             message = await queue.pop(timeout=10.0)

@@ -355,7 +355,7 @@ def test_what_tls_cannot_write_is_written_when_the_peer_has_answered(
 def test_a_server_that_asks_for_another_handshake_gets_every_byte(
     certificates: Certificates,
 ) -> None:
-    """OpenSSL's own server, which does so when it reads "r" from its input."""
+    """OpenSSL's own server, which asks for another handshake when it reads "r" from its input."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

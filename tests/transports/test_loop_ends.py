@@ -200,7 +200,7 @@ def test_a_stream_that_opens_too_late_is_not_written_to() -> None:
                 seen.append(driver._current)
                 return opened(attempt)
 
-            driver._opened = watched  # type: ignore[method-assign]  # only looked at
+            driver._opened = watched  # type: ignore[method-assign]  # to count the calls
             loop = asyncio.get_running_loop()
             transport, _ = await loop.create_connection(
                 lambda: _Stream(driver, 0), server.host, server.port

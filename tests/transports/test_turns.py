@@ -28,7 +28,7 @@ FLOODS: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-async def test_others_have_their_turns_while_a_server_floods(
+async def test_other_tasks_run_while_a_server_floods(
     async_kit: Kit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit = async_kit
