@@ -282,11 +282,12 @@ class BlockingNASQueue:
             if not done:
                 done = at_once(to, body, headers)
         except BaseException:
-            # A KeyboardInterrupt may have come before the lock was acquired. If a call owned it
-            # already that a signal handler has interrupted, `acquire` did not wait, and no signal
-            # is handled between `try` and its end. So a lock that is owned was acquired here.
+            # A KeyboardInterrupt may have been raised while `acquire` waited: then the lock is not
+            # owned. If this call is in a signal handler and the call that it interrupted owns the
+            # lock, `acquire` did not wait, and no signal is handled between `try` and its end. So a
+            # lock that is owned was acquired here.
             if lock._is_owned():  # type: ignore[attr-defined]  # what Condition uses of it
-                session.kick()  # the signal may have come just before the thread was woken
+                session.kick()  # perhaps the thread was not woken yet
                 lock.release()
             raise
         lock.release()

@@ -13,7 +13,7 @@ class Namespace:
     """Converts subjects of a namespace to subjects of the server, and back.
 
     Args:
-        name: the prefix, without the dot behind it. None: no namespace; subjects are as the server
+        name: the prefix, without the dot after it. None: no namespace; subjects are as the server
             knows them, including its own (`$…`).
         inbox_prefix: the tokens with which inboxes of this client begin, besides `_INBOX`.
 

@@ -257,7 +257,7 @@ def local_inbox(options: QueueOptions) -> Inbox:
 
 
 def event_callback(on_event: OnEvent | None) -> OnEvent | None:
-    """Refuse an `on_event` that can't be called, or whose coroutine nobody would await."""
+    """Return `on_event`, or refuse one that can't be called or would have to be awaited."""
     if on_event is None:
         return None
     if not callable(on_event):
@@ -266,8 +266,8 @@ def event_callback(on_event: OnEvent | None) -> OnEvent | None:
 
     if iscoroutinefunction(on_event) or iscoroutinefunction(type(on_event).__call__):
         raise TypeError(
-            "on_event must be a plain function: it is called, and nobody would await it; "
-            "have it put its argument into a queue that a task of yours reads"
+            "on_event must be a plain function, since its result is not awaited: let it put the "
+            "event into a queue that one of your tasks reads"
         )
     return on_event
 

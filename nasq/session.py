@@ -291,7 +291,7 @@ class Session(Gate):
             self.client.abandon(flushed)
 
     async def _stopped(self) -> None:
-        """Wait until the transport has let go of everything, at most `_STOP` seconds."""
+        """Wait until the transport has released everything, at most `_STOP` seconds."""
         client, transport = self.client, self.transport
         if transport is None or transport.caller() is not self._last_owner:
             return  # it was never started, or its event loop has ended

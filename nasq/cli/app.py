@@ -113,8 +113,8 @@ def _run(arguments: list[str]) -> int:
         return exit_.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "nasq"
-        what = error.format_message().rstrip(".")
-        _complain(f"{what}{_dash_hint(error)} (see {command} --help)", command)
+        problem = error.format_message().rstrip(".")
+        _complain(f"{problem}{_dash_hint(error)} (see {command} --help)", command)
         return error.exit_code
     except click.ClickException as error:
         _complain(error.format_message())
@@ -153,7 +153,7 @@ def _color() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
-def _complain(text: str, who: str = "nasq") -> None:
+def _complain(text: str, command: str = "nasq") -> None:
     """Report an error on stderr, in one line. It may contain text from the server."""
-    who = click.style(f"{who}:", fg="red", bold=True)
-    click.echo(f"{who} {visible(' '.join(text.split()))}", err=True, color=_color())
+    label = click.style(f"{command}:", fg="red", bold=True)
+    click.echo(f"{label} {visible(' '.join(text.split()))}", err=True, color=_color())
