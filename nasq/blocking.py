@@ -155,6 +155,9 @@ class BlockingNASQueue:
 
         Returns:
             Whether a connection is up; False immediately if none is being made.
+
+        Raises:
+            TypeError, InvalidOptionError: the timeout is not a valid number of seconds.
         """
         return self._run(self._queue.wait_connected(timeout))
 
@@ -308,6 +311,7 @@ class BlockingNASQueue:
             timeout: seconds; None or math.inf: forever.
 
         Raises:
+            TypeError, InvalidOptionError: the timeout is not a valid number of seconds.
             NoRespondersError: nothing is subscribed to the subject.
             OperationTimeoutError: no reply arrived in time.
             ConnectionLostError: the connection broke before the reply.
@@ -411,11 +415,15 @@ class BlockingNASQueue:
     def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """Wait for a first message, as `pop` does, and take up to `max_messages` that are here.
 
+        Args:
+            max_messages: at least 1.
+            timeout: as for `pop`.
+
         Returns:
             The messages, oldest first; an empty list if `pop` would return None.
 
-        It raises what `pop` raises. If it is interrupted, the messages that it has taken are put
-        back.
+        It raises what `pop` raises, and InvalidOptionError if `max_messages` is not valid. If it is
+        interrupted, the messages that it has taken are put back.
 
         >>> with BlockingNASQueue(port=port) as queue:
         ...     queue.push_many("numbers", [1, 2, 3])

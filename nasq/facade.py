@@ -56,6 +56,12 @@ class Facade:
 
         Returns:
             Whether a connection is up; False immediately if none is being made.
+
+        Raises:
+            TypeError, InvalidOptionError: the timeout is not a valid number of seconds.
+            UsageError: called from another thread, event loop or process than `connect`.
+
+        If it is cancelled, only the wait ends.
         """
         return await self._session.wait_connected(timeout)
 
@@ -67,6 +73,9 @@ class Facade:
         wait. Pushes that were never sent are counted in `stats().unsent` and in the Closed event.
         The local queue stays readable. Every subscription ends: after another `connect()`,
         subscribe again.
+
+        Raises:
+            UsageError: called from another thread, event loop or process than `connect`.
 
         If it is cancelled, the wait ends (on trio after at most those 5 seconds), and the
         connection is closed all the same.
@@ -94,6 +103,8 @@ class Facade:
             OperationTimeoutError: the server did not answer in time.
             ConnectionLostError: the connection broke first; what was sent before may be lost.
             NotConnectedError, ConnectionClosedError: call `connect` first.
+
+        If it is cancelled, only the wait ends: what was sent before is still on its way.
         """
         await self._session.flush(timeout)
 

@@ -219,6 +219,7 @@ class NASQueue(Facade):
             timeout: seconds; None or math.inf: forever.
 
         Raises:
+            TypeError, InvalidOptionError: the timeout is not a valid number of seconds.
             NoRespondersError: nothing is subscribed to the subject.
             OperationTimeoutError: no reply arrived in time.
             ConnectionLostError: the connection broke before the reply.
@@ -321,11 +322,15 @@ class NASQueue(Facade):
     async def pop_many(self, max_messages: int, timeout: float | None = None) -> list[Message]:
         """Wait for a first message, as `pop` does, and take up to `max_messages` that are here.
 
+        Args:
+            max_messages: at least 1.
+            timeout: as for `pop`.
+
         Returns:
             The messages, oldest first; an empty list if `pop` would return None.
 
-        It raises what `pop` raises. If it is interrupted, the messages that it has taken are put
-        back.
+        It raises what `pop` raises, and InvalidOptionError if `max_messages` is not valid. If it is
+        interrupted, the messages that it has taken are put back.
         """
         check_pop_many(max_messages, timeout)
         held: list[Held] = []
@@ -431,7 +436,11 @@ class NASQueue(Facade):
         return len(self._inbox)
 
     def clear_queue(self) -> None:
-        """Remove every message from the local queue."""
+        """Remove every message from the local queue.
+
+        Raises:
+            UsageError: called from another thread, event loop or process than `connect`.
+        """
         self._session.check()
         self._receiver.clear()
 
