@@ -13,7 +13,7 @@ import pytest
 
 from nasq.server import LocalServer
 
-from .pages import assert_prints
+from .pages import assert_prints, output_of
 from .programs import PATIENCE, Program, environment, run
 
 
@@ -46,6 +46,16 @@ def until(condition: Callable[[], bool]) -> None:
 def stopped_is_told(output: str) -> bool:
     """Whether ann said that she has stopped; another thread may print in between."""
     return "annhasstopped" in re.sub(r"\s|Closed\(.*?\)", "", output)
+
+
+def test_the_command_that_starts_the_server_prints_what_the_page_says(server: LocalServer) -> None:
+    command = [sys.executable, "-m", "nasq", "serve", "--port", "0"]
+    with Program(server, "push_pop.py", command=command) as serve:
+        serve.wait_for("Press Ctrl-C to stop it.\n")
+        # The page has the standard port, which another program may use.
+        printed = re.sub(r" --server \S+", "", serve.output)
+        assert re.sub(r"\d+", "7", printed) == re.sub(r"\d+", "7", output_of("nasq serve"))
+        serve.end(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("name", ["push_pop.py", "push_pop_blocking.py"])
