@@ -40,6 +40,8 @@ class Docstrings(griffe.Extension):
         """Called with everything that is documented."""
         if obj.docstring is not None:
             lines = _one_name_each(obj.docstring.value.splitlines())
+            if isinstance(obj, griffe.Function) and obj.returns is not None:
+                lines = _with_type_of_result(lines, str(obj.returns))
             obj.docstring.value = "\n".join(_examples_fenced(lines))
 
     def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
@@ -121,6 +123,14 @@ def _one_name_each(lines: list[str]) -> list[str]:
         for name in group[1].split(", "):
             result += [f"    {name}: {group[2]}", *rest]
     return result
+
+
+def _with_type_of_result(lines: list[str], type_: str) -> list[str]:
+    """Name the type: the parser would take the words before a colon for it."""
+    return [
+        f"    {type_}: {line.strip()}" if before == "Returns:" and ": " in line else line
+        for before, line in zip(["", *lines], lines, strict=False)
+    ]
 
 
 def _examples_fenced(lines: list[str]) -> list[str]:
