@@ -247,7 +247,7 @@ def test_a_request_is_made_on_credit_only_where_all_conditions_hold() -> None:
     output.grant()
     asked = request("a", b"xy")
     assert asked is not None
-    assert output.holds_request(asked)
+    assert output.contains_request(asked)
     assert output.credit == CREDIT - COST - 2
     assert written == [1]
     output.max_payload = 3
