@@ -58,7 +58,7 @@ class Receiver:
         """Whether a message is here, and can be taken without a checkpoint or an error."""
         session = self._session
         return (
-            bool(self._times)
+            self._inbox.settle()
             and session.calls_left > 0
             and not self._inbox.unraised
             and session.caller() is session.owner
@@ -69,7 +69,7 @@ class Receiver:
         session = self._session
         # `_may_take`, without the call: this is the hot path.
         if (
-            self._times
+            (self._times or self._inbox.settle())
             and session.calls_left > 0
             and not self._inbox.unraised
             and session.caller() is session.owner
@@ -103,6 +103,7 @@ class Receiver:
         held = [] if held is None else held
         session, inbox = self._session, self._inbox
         session.check()
+        inbox.settle()
         deadline = session.deadline(timeout) if timeout is not None else 0.0
         waits = timeout is not None and timeout > 0
         transport = session.transport
@@ -145,6 +146,7 @@ class Receiver:
         can put them back.
         """
         origin = self.origin
+        self._inbox.settle()
         try:
             with self.lock, suppress(IndexError):
                 held.extend(islice(self._inbox.oldest, min(most, len(self._times))))

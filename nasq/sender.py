@@ -230,6 +230,7 @@ class Sender:
                 raise
 
     async def _give_way(self) -> None:
+        self._inbox.settle()  # a few at a time: no later call has to move all that was ever pushed
         if self._oldest_kept is not None:
             self._report_unpopped()
         await self._session.give_way()

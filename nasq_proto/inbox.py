@@ -6,6 +6,10 @@ held messages. Each change of all three columns is one call that runs in C from 
 KeyboardInterrupt between two columns would combine the subject of one message with the body of
 another.
 
+Messages that are put one by one go to the list `kept` first, since adding to three deques costs as
+much as publishing. `settle` moves them to the columns, and whoever reads the columns calls it first
+where it matters: messages in the columns are older than those in `kept`.
+
 A waiter gets a wake-up without a message, and checks the inbox again. If a woken waiter was
 cancelled, `abandon` passes its wake-up on. So no wake-up and no message is lost.
 
@@ -53,8 +57,10 @@ class Inbox:
     Attributes:
         heads, bodies, times: the columns, oldest message first. They are changed in this order, so
             where there is a time, there is a whole message.
-        oldest: `next(oldest)` pops the oldest message, or raises IndexError if there is none. If
-            the inbox is `bounded`, call `account_for` afterwards; `take` does both.
+        kept: messages that are not in the columns yet, oldest first: head, body, time, head, and
+            so on. It stays the same list, and is empty if the inbox is `bounded`.
+        oldest: `next(oldest)` pops the oldest message of the columns, or raises IndexError if there
+            is none. If the inbox is `bounded`, call `account_for` afterwards; `take` does both.
         bounded: whether there are bounds.
         messages_in: messages received from the server, ever, including dropped ones.
         bytes_in: their header and payload bytes.
@@ -79,6 +85,7 @@ class Inbox:
         "bytes_in",
         "dropped",
         "heads",
+        "kept",
         "messages_in",
         "oldest",
         "on_room",
@@ -99,6 +106,7 @@ class Inbox:
         self.heads: deque[Head] = deque()
         self.bodies: deque[bytes] = deque()
         self.times: deque[float] = deque()
+        self.kept: list[Any] = []
         self._columns: tuple[deque[Any], ...] = (self.heads, self.bodies, self.times)
         takers = (starmap(column.popleft, repeat(())) for column in self._columns)
         self.oldest: Iterator[Any] = zip(*takers, strict=False)
@@ -118,7 +126,7 @@ class Inbox:
         self._room: list[Op[None]] = []
 
     def __len__(self) -> int:
-        return len(self.bodies)
+        return len(self.bodies) + len(self.kept) // 3
 
     def __bool__(self) -> bool:
         """True, also for an empty inbox."""
@@ -127,6 +135,7 @@ class Inbox:
     @property
     def items(self) -> list[Held]:
         """The held messages, oldest first, as a new list."""
+        self.settle()
         return list(zip(self.heads, self.bodies, self.times, strict=True))
 
     # ------------------------------------------------------------------ in
@@ -143,14 +152,25 @@ class Inbox:
         if self.bounded:
             self._put([head], [body], len(body), now)
             return
-        heads, bodies, times = self.heads, self.bodies, self.times
-        # The interpreter makes no call between these three, so it runs no signal handler and no
-        # other thread there: each message has all of its parts.
-        heads += (head,)
-        bodies += (body,)
-        times += (now,)
+        # One addition: a signal handler or another thread sees all of a message or nothing.
+        self.kept += (head, body, now)
         if self._waiters:
             self._wake(1)
+
+    def settle(self) -> bool:
+        """Move the messages of `kept` to the columns.
+
+        Any thread may call this at any time: the move is one call that runs in C from end to end.
+
+        Returns:
+            Whether there is a message in the columns now.
+        """
+        kept = self.kept
+        if kept:
+            parts = [islice(kept, part, None, 3) for part in range(3)]
+            emptied = starmap(kept.clear, ((),))
+            any(chain(map(deque.extend, self._columns, parts), emptied))
+        return bool(self.times)
 
     def put_many(self, head: Head, bodies: list[bytes], now: float) -> None:
         """Hold messages that were never on the wire."""
@@ -158,6 +178,8 @@ class Inbox:
 
     def _put(self, heads: list[Head], bodies: list[bytes], size: int, now: float) -> None:
         count = len(bodies)
+        if self.kept:
+            self.settle()
         if not self.bounded or self._fits(len(self.bodies) + count, self._bytes + size):
             run: tuple[Iterable[Any], ...] = (heads, bodies, repeat(now, count))
             any(map(deque.extend, self._columns, run))
@@ -204,6 +226,8 @@ class Inbox:
 
     def take(self) -> Held:
         """Pop the oldest message. Raises IndexError if there is none."""
+        if self.kept:
+            self.settle()
         held: Held = next(self.oldest)
         self.account_for(len(held[1]))
         return held
@@ -219,12 +243,14 @@ class Inbox:
 
     def clear(self) -> None:
         """Remove all messages; they do not count as dropped."""
+        self.settle()
         any(map(deque.clear, self._columns))
         self.account_for(self._bytes)
 
     def move_times(self, seconds: float) -> None:
         """Shift all receive times by `seconds`, because the transport's clock has changed."""
         if seconds:
+            self.settle()
             times = self.times
             moved = [at + seconds for at in times]
             old = islice(starmap(times.popleft, repeat(())), len(moved))
@@ -272,7 +298,7 @@ class Inbox:
             self._room.remove(op)
         elif not op.done:
             self._waiters.remove(op)
-        elif self.bodies:
+        elif len(self):
             self._wake(1)
 
     def wake_all(self) -> None:

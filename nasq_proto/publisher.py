@@ -157,11 +157,11 @@ def push_on_credit(
     them, because a message may not fit.
     """
     home = thread()
-    heads, bodies, times, bounded = inbox.heads, inbox.bodies, inbox.times, inbox.bounded
+    kept, bounded = inbox.kept, inbox.bounded
     waiters, wake = inbox._waiters, inbox._wake
 
     def push(subject: str, payload: bytes) -> bool:
-        nonlocal heads, bodies, times
+        nonlocal kept  # as an addition in place requires; it stays the same list
         if output.credit > 0 and thread() == home:
             size = len(payload)
             try:
@@ -178,11 +178,9 @@ def push_on_credit(
                 output.frames += (line, payload, CRLF)
                 output.credit -= size + COST
                 if local is not None:
-                    # `Inbox.put`, without the call. No call is made between these additions and
-                    # the one to the frames, so a signal handler sees all of a message or nothing.
-                    heads += (local,)
-                    bodies += (payload,)
-                    times += (at,)
+                    # `Inbox.put`, without the call. The interpreter makes no call from the frames
+                    # to here, so a signal handler sees all of a message or nothing.
+                    kept += (local, payload, at)
                     if waiters:
                         wake(1)
                 return True

@@ -531,3 +531,23 @@ def test_move_times_shifts_only_the_receive_times() -> None:
     inbox.put(HEAD, b"3", 6.0)
     inbox.move_times(100.0)
     assert inbox.items == [(HEAD, b"1", 105.0), (HEAD, b"2", 105.0), (HEAD, b"3", 106.0)]
+
+
+def test_messages_put_one_by_one_keep_their_place_among_the_received() -> None:
+    inbox = Inbox()
+    head = Head("a", b"", None, 0, 1)
+    inbox.put(head, b"1", 1.0)
+    inbox.put(head, b"2", 2.0)
+    assert len(inbox) == 2
+    assert inbox.take()[1:] == (b"1", 1.0)
+    inbox.put(head, b"3", 3.0)
+    inbox.deliver([head], [b"4"], 4.0)
+    inbox.put(head, b"5", 5.0)
+    inbox.move_times(10.0)
+    inbox.put(head, b"6", 16.0)
+    assert [held[1:] for held in inbox.items] == [(b"%d" % n, 10.0 + n) for n in range(2, 7)]
+    assert not inbox.kept
+    inbox.put(head, b"7", 17.0)
+    inbox.clear()
+    assert len(inbox) == 0
+    assert not inbox.settle()
