@@ -23,6 +23,7 @@ from .pages import ROOT, Block, blocks, program
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Programs of other people. What follows them is not checked.
 FOREIGN = {
+    "git",
     "curl",
     "jq",
     "jupyter",
