@@ -402,7 +402,9 @@ class BlockingNASQueue:
         ...     queue.pop().text, queue.pop(timeout=0.01)
         ('Order #1001', None)
         """
-        if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
+        # `seconds_of`, without the call for the usual types: this is the hot path.
+        kind = type(timeout)
+        if timeout is not None and not ((kind is float or kind is int) and timeout >= 0):
             seconds_of(timeout)
         session, receiver = self._session, self._receiver
         if session.caller() is session.owner:

@@ -279,6 +279,8 @@ def seconds_of(timeout: float, what: str = "a timeout") -> float:
         TypeError: it is not a number.
         InvalidOptionError: it is negative, or not a number (NaN).
     """
+    if type(timeout) is float and timeout >= 0.0:
+        return timeout
     try:
         if isinstance(timeout, bool):
             raise TypeError

@@ -314,7 +314,9 @@ class NASQueue(Facade):
         signal handler that raises (KeyboardInterrupt) in the moment between taking a message and
         returning it loses that message.
         """
-        if timeout is not None and (type(timeout) is not float or not timeout >= 0.0):
+        # `seconds_of`, without the call for the usual types: this is the hot path.
+        kind = type(timeout)
+        if timeout is not None and not ((kind is float or kind is int) and timeout >= 0):
             seconds_of(timeout)
         message = self._receiver.pop_now()
         return message if message is not None else await self._receiver.pop(timeout)
