@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import time
 from collections import Counter
@@ -40,11 +41,17 @@ LAME = "lame_duck_duration: 30s, lame_duck_grace_period: {}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nothing uses, and that the system gives to no other socket by itself.
+
+    The systems that the tests run on take the ports of clients, and of servers that asked for any
+    port, from 32768 on. One of these could be in use before the server of this port has started.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket(family) as sock, suppress(OSError):
+            sock.bind((host, port))
+            return port
 
 
 def announced(server: LocalServer) -> set[str]:
@@ -60,7 +67,9 @@ class Cluster:
 
     def __init__(self, size: int = 3, *, host: str = "127.0.0.1", more: str = "") -> None:
         at = f"[{host}]" if ":" in host else host
-        ports = [free_port(host) for _ in range(size)]
+        ports: list[int] = []
+        while len(ports) < size:
+            ports += {free_port(host)}.difference(ports)
         self.routes = ", ".join(f'"nats-route://{at}:{port}"' for port in ports)
         self._ports = ports
         self._at = at
