@@ -53,11 +53,10 @@ from .inbox import Inbox
 from .lifecycle import Lifecycle
 from .notices import Notice, ServerErrorReceived
 from .ops import Op, fresh
-from .output import COST, CRLF, HIGH_WATER, MOST_PONGS
-from .publisher import Publisher, RequestNow, Route, request_on_credit
+from .output import HIGH_WATER, MOST_PONGS
+from .publisher import Publisher, RequestNow, Route, publish_once, request_on_credit
 from .replies import PendingReply, TakeReply
 from .states import ClientState
-from .subjects import decode_text
 from .subscriptions import Deliver, Subscription
 
 __all__ = ["Client"]
@@ -218,16 +217,8 @@ class Client(Lifecycle):
         and raises what it raises.
         """
         head = raw_publish_head(subject, with_headers=headers is not None)
-        if headers is None:
-            line, body = b"%b%d\r\n" % (head, len(payload)), payload
-        else:
-            line, body = self._line_and_body(head, payload, headers)
-        output, size = self.output, len(body)
-        if output.credit > 0 and size <= output.max_payload:
-            output.frames += (line, body, CRLF)
-            output.credit -= size + COST
-            return False
-        return output.publish(line, body, decode_text(subject))
+        line, body = self._line_and_body(head, payload, headers)
+        return publish_once(self.output, line, body, subject)
 
     def publisher(self, subject: str) -> Publisher:
         """Return the publisher of a subject: faster for many messages without headers and reply.
@@ -262,17 +253,14 @@ class Client(Lifecycle):
         """Return the control line that begins with `head`, and the body."""
         if headers is None:
             return b"%b%d\r\n" % (head, len(payload)), payload
-        block = self._header_block(headers)
-        body = block + payload
-        return b"%b%d %d\r\n" % (head, len(block), len(body)), body
-
-    def _header_block(self, headers: Mapping[str, str | Sequence[str]]) -> bytes:
         if self.info is not None and not self.info.headers:
             raise InvalidHeaderError(
                 "this server does not support headers (nats-server before 2.2, or disabled): "
                 "send the message without headers"
             )
-        return encode_headers(headers)
+        block = encode_headers(headers)
+        body = block + payload
+        return b"%b%d %d\r\n" % (head, len(block), len(body)), body
 
     # ------------------------------------------------------------------ subscriptions and requests
 

@@ -14,6 +14,7 @@ from .inbox import Inbox
 from .messages import Head
 from .output import COST, CRLF, Output
 from .replies import PendingReply, Replies
+from .subjects import decode_text
 
 __all__ = [
     "PublishNow",
@@ -21,6 +22,7 @@ __all__ = [
     "RequestNow",
     "Route",
     "publish_on_credit",
+    "publish_once",
     "push_on_credit",
     "request_on_credit",
 ]
@@ -93,6 +95,25 @@ class Publisher:
                 self.lines.clear()
             line = self.lines[size] = b"%b%d\r\n" % (self.head, size)
         return line
+
+
+def publish_once(output: Output, line: bytes, body: bytes, subject: bytes) -> bool:
+    """Publish to a subject for which nothing is cached, on credit if there is any.
+
+    Args:
+        line: the control line.
+        body: the header block, if the line has one, and the payload.
+        subject: as it is on the wire, for an error.
+
+    Returns:
+        True if the output was empty before: kick the transport.
+    """
+    size = len(body)
+    if output.credit > 0 and size <= output.max_payload:
+        output.frames += (line, body, CRLF)
+        output.credit -= size + COST
+        return False
+    return output.publish(line, body, decode_text(subject))
 
 
 class Route(Protocol):
